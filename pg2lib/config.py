@@ -1,0 +1,337 @@
+"""Configuration: frozen dataclasses, their presets, and their JSON form.
+
+A configuration is data: it can be printed, compared, hashed and written next to the weights it made.
+Every place where the paper and the authors' released code differ is a field; the default is the paper's
+value unless the paper is silent (then the released code's).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pg2lib.errors import ConfigError
+
+DiscriminatorInput = Literal["pair", "single"]
+AdversarialLoss = Literal["paper", "released-market1501", "released-deepfashion"]
+MaskSource = Literal["target", "condition"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of G1, G2 and D (section 3 of the paper; widths of the released code).
+
+    Attributes:
+        height, width: canvas in pixels. The height is a power of two from 32; the width is the height or half of it.
+        base_width: h, the channels of the first convolution; 128 in the paper.
+        bottleneck: z, the features G1's fully connected layer passes on; 64 in the released code.
+        discriminator_width: channels of D's first convolution; 64 as in DCGAN.
+        discriminator_input: ``"pair"``: D sees condition and image stacked on channels (paper, Eq. 2);
+            ``"single"``: D sees one image, and the condition image is one more negative (released code).
+        g2_outer_skip: whether G2 has its outermost skip connection. The paper draws shortcuts throughout; the released
+            128x64 model leaves this one out, the 256x256 model has it.
+        heatmap_background: value of a heatmap away from its keypoint: 0 (paper) or -1 (released code).
+    """
+
+    height: int = 128
+    width: int = 64
+    base_width: int = 128
+    bottleneck: int = 64
+    discriminator_width: int = 64
+    discriminator_input: DiscriminatorInput = "pair"
+    g2_outer_skip: bool = False
+    heatmap_background: int = 0
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.height < 32 or self.height & (self.height - 1):
+            raise ConfigError(f"model.height must be a power of two from 32 up, got {self.height}")
+        if self.width not in (self.height, self.height // 2):
+            raise ConfigError(
+                f"model.width must be the height or half of it ({self.height} or {self.height // 2}), got {self.width}"
+            )
+        for name in ("base_width", "bottleneck", "discriminator_width"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}")
+        if self.heatmap_background not in (0, -1):
+            raise ConfigError(
+                f"model.heatmap_background must be 0 (paper) or -1 (released), got {self.heatmap_background}"
+            )
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    @property
+    def blocks(self) -> int:
+        """N, the convolution blocks of G1: 5 at 128x64, 6 at 256x256 (section 4.1), log2(height) - 2 in general."""
+        return int(math.log2(self.height)) - 2
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What both stages share: Adam's settings and the schedule (section 4.1).
+
+    Attributes:
+        steps: optimisation steps.
+        batch_size: pairs a step, over all processes together.
+        lr: Adam's learning rate, constant unless ``lr_decay_steps`` is set.
+        lr_decay_steps: steps at the end over which the rate falls linearly to zero; 0 keeps it constant, as the
+            released code does in effect.
+        ema_decay: decay of an exponential moving average of the generator's weights; 0 keeps none.
+        seed: seeds the initial weights, the order of the pairs and the flips.
+        flip: left-right flip, one coin a pair.
+    """
+
+    steps: int = 22_000
+    batch_size: int = 16
+    lr: float = 2e-5
+    beta1: float = 0.5
+    beta2: float = 0.999
+    lr_decay_steps: int = 0
+    ema_decay: float = 0.0
+    seed: int = 0
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be positive, got {self.lr}")
+        for name in ("beta1", "beta2", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.lr_decay_steps <= self.steps:
+            raise ConfigError(f"lr_decay_steps must lie in [0, steps = {self.steps}], got {self.lr_decay_steps}")
+
+
+@dataclass(frozen=True)
+class Stage1Config(TrainingConfig):
+    """Stage I: G1 alone, Eq. 1.
+
+    Attributes:
+        pose_mask_loss: weight the body twice (Eq. 1); False is plain L1, the G1-L1 row of Table 1.
+    """
+
+    pose_mask_loss: bool = True
+
+
+@dataclass(frozen=True)
+class Stage2Config(TrainingConfig):
+    """Stage II: G2 against D, Eq. 2 to 4, G1 frozen.
+
+    Attributes:
+        steps: optimisation steps, each one step of D and one of G2.
+        l1_weight: lambda of Eq. 4, on the mean over pixels and channels: 10 at 128x64 and 50 at 256x256 in the released
+            code; the paper's body gives no value.
+        adversarial_loss: Eq. 2 and 3 as in the paper, or as either released script has them (see pg2lib.losses).
+    """
+
+    steps: int = 14_000
+    l1_weight: float = 10.0
+    adversarial_loss: AdversarialLoss = "paper"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.l1_weight < 0:
+            raise ConfigError(f"l1_weight must not be negative, got {self.l1_weight}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How results are scored.
+
+    Attributes:
+        mask_from: the pose mask of mask-SSIM: the target's (paper) or, as the released scoring script reads it, the
+            condition image's.
+    """
+
+    mask_from: MaskSource = "target"
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+
+
+@dataclass(frozen=True)
+class PG2Config:
+    """Everything that decides what a training run makes.
+
+    >>> PG2Config.preset("market1501").model.blocks
+    5
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    stage1: Stage1Config = field(default_factory=Stage1Config)
+    stage2: Stage2Config = field(default_factory=Stage2Config)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        pairs = self.model.discriminator_input == "pair"
+        if pairs != (self.stage2.adversarial_loss == "paper"):
+            raise ConfigError(
+                f"model.discriminator_input = {self.model.discriminator_input!r} does not go with "
+                f"stage2.adversarial_loss = {self.stage2.adversarial_loss!r}: the paper's loss judges pairs, "
+                f"the released losses judge single images"
+            )
+
+    @classmethod
+    def preset(cls, name: str) -> PG2Config:
+        """A named configuration.
+
+        ``market1501`` and ``deepfashion`` are the paper's (section 4.1); with ``-released`` the authors' code as shipped.
+        ``compact`` is narrow, for the checkpoint that ships and for laptops; ``fast`` is for tests and first looks.
+
+        Raises:
+            ConfigError: no such preset; the message lists them.
+        """
+        presets = _presets()
+        if name not in presets:
+            raise ConfigError(f"no preset {name!r}{_nearest(name, presets)}; presets: {', '.join(presets)}")
+        return presets[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values; the inverse of `from_dict`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PG2Config:
+        """Builds a configuration from nested plain values. Absent keys take their defaults.
+
+        Raises:
+            ConfigError: an unknown key (the nearest valid one is named) or a value of the wrong type.
+        """
+        return _from_dict(cls, values, where="")
+
+    def to_json(self) -> str:
+        """The configuration as indented JSON, stable under a round trip."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> PG2Config:
+        """The inverse of `to_json`.
+
+        Raises:
+            ConfigError: not JSON, an unknown key, or a wrong value.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"the configuration is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"the configuration must be a JSON object, got {type(values).__name__}")
+        return cls.from_dict(values)
+
+    @classmethod
+    def load(cls, name_or_file: str | Path) -> PG2Config:
+        """A preset by name, or a JSON file by path."""
+        if str(name_or_file) in _presets():
+            return cls.preset(str(name_or_file))
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise ConfigError(
+                f"{str(name_or_file)!r} is neither a preset nor a file{_nearest(str(name_or_file), _presets())}; "
+                f"presets: {', '.join(_presets())}"
+            )
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def override(self, assignments: Mapping[str, Any]) -> PG2Config:
+        """A copy with fields replaced by dotted name.
+
+        >>> PG2Config.preset("fast").override({"stage1.steps": 3}).stage1.steps
+        3
+        """
+        values = self.to_dict()
+        for dotted, value in assignments.items():
+            section, _, key = dotted.rpartition(".")
+            if section not in values:
+                raise ConfigError(f"no configuration section {section!r} in {dotted!r}{_nearest(section, values)}")
+            values[section][key] = value
+        return self.from_dict(values)
+
+
+def _presets() -> dict[str, PG2Config]:
+    """All presets by name. PAPER: section 4.1; ``-released``: the authors' training scripts."""
+    deepfashion_model = ModelConfig(height=256, width=256, g2_outer_skip=True)
+    market1501 = PG2Config()
+    deepfashion = PG2Config(
+        model=deepfashion_model,
+        stage1=Stage1Config(steps=30_000, batch_size=8),
+        stage2=Stage2Config(steps=20_000, batch_size=8, l1_weight=50.0),
+    )
+    return {
+        "market1501": market1501,
+        "deepfashion": deepfashion,
+        "market1501-released": PG2Config(
+            model=ModelConfig(discriminator_input="single", heatmap_background=-1),
+            stage1=Stage1Config(steps=22_000),
+            stage2=Stage2Config(steps=38_000, adversarial_loss="released-market1501"),
+            evaluation=EvaluationConfig(mask_from="condition"),
+        ),
+        "deepfashion-released": PG2Config(
+            model=dataclasses.replace(deepfashion_model, discriminator_input="single", heatmap_background=-1),
+            stage1=Stage1Config(steps=22_000, batch_size=1),
+            stage2=Stage2Config(
+                steps=58_000, batch_size=1, l1_weight=50.0, adversarial_loss="released-deepfashion"
+            ),
+            evaluation=EvaluationConfig(mask_from="condition"),
+        ),
+        "compact": PG2Config(
+            model=ModelConfig(base_width=24, discriminator_width=32),
+            stage1=Stage1Config(lr=4e-4, ema_decay=0.999),
+            stage2=Stage2Config(lr=2e-4, ema_decay=0.999),
+        ),
+        "fast": PG2Config(
+            model=ModelConfig(base_width=8, bottleneck=16, discriminator_width=8),
+            stage1=Stage1Config(steps=60, batch_size=8, lr=1e-3),
+            stage2=Stage2Config(steps=30, batch_size=8, lr=2e-4),
+        ),
+    }
+
+
+def _nearest(name: str, valid: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _check_fields(config: Any) -> None:
+    """Refuses values whose type is not the annotated one; JSON and the command line bring in anything."""
+    hints = get_type_hints(type(config))
+    for entry in dataclasses.fields(config):
+        value, hint = getattr(config, entry.name), hints[entry.name]
+        if get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                choices = ", ".join(map(repr, get_args(hint)))
+                raise ConfigError(f"{entry.name} must be one of {choices}, got {value!r}")
+        elif hint is float:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ConfigError(f"{entry.name} must be a finite number, got {value!r}")
+        elif not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+            raise ConfigError(f"{entry.name} must be of type {hint.__name__}, got {value!r}")
+
+
+def _from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(cls)
+    for key, value in values.items():
+        if key not in hints:
+            raise ConfigError(f"unknown configuration key {where + key!r}{_nearest(key, hints)}")
+        if dataclasses.is_dataclass(hints[key]) and not isinstance(value, Mapping):
+            raise ConfigError(f"{where + key} must be an object of settings, got {value!r}")
+    return cls(
+        **{
+            key: _from_dict(hints[key], value, f"{where}{key}.") if dataclasses.is_dataclass(hints[key]) else value
+            for key, value in values.items()
+        }
+    )

@@ -1,0 +1,146 @@
+"""PairTable: which image is the condition and which the target; pair rules and pair files."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from pg2lib.data.people import PersonTable, Skipped
+from pg2lib.errors import DataError
+from pg2lib.files import atomic_write
+
+PairRule = Literal["all", "torso"]
+TORSO = (2, 5, 8, 11)
+"""Both shoulders and both hips."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairTable:
+    """Ordered pairs of rows of a PersonTable.
+
+    Attributes:
+        table: the people.
+        from_rows, to_rows: int64 (pairs,), rows of the condition and of the target image.
+        skipped: pairs of a file that were left out.
+    """
+
+    table: PersonTable
+    from_rows: Int64[Tensor, "pairs"]
+    to_rows: Int64[Tensor, "pairs"]
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.from_rows)
+
+    def __repr__(self) -> str:
+        return f"PairTable({len(self):,} pairs of {self.table!r})"
+
+    def names(self, pair: int) -> tuple[str, str]:
+        """File names of the condition and the target image of one pair."""
+        return self.table.names[int(self.from_rows[pair])], self.table.names[int(self.to_rows[pair])]
+
+    def select(self, pairs: Int64[Tensor, "some"]) -> PairTable:
+        """Some of the pairs, in the order given."""
+        return PairTable(self.table, self.from_rows[pairs], self.to_rows[pairs])
+
+    def sample(self, count: int, seed: int) -> PairTable:
+        """`count` different pairs drawn at random, the same for the same seed.
+
+        Raises:
+            DataError: there are fewer pairs than that.
+        """
+        if not 0 < count <= len(self):
+            raise DataError(f"cannot draw {count:,} pairs from {len(self):,}")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.select(order[:count])
+
+
+def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
+    """All ordered pairs of two different images of one person.
+
+    Args:
+        rule: "all", or "torso": both shoulders and both hips present in both images, which is the widely used list.
+            Market-1501's train split gives 296,938 and 263,632 pairs.
+
+    Raises:
+        DataError: an unknown rule, or not one pair: every person has one image (that qualifies).
+    """
+    present = ~table.xy.isnan().any(-1)
+    allowed: dict[PairRule, Callable[[], Tensor]] = {
+        "all": lambda: torch.ones(len(table), dtype=torch.bool),
+        "torso": lambda: present[:, TORSO].all(dim=1),
+    }
+    if rule not in allowed:
+        raise DataError(f"pair rule must be one of {', '.join(allowed)}, got {rule!r}")
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row in allowed[rule]().nonzero().flatten().tolist():
+        rows_of[table.persons[row]].append(row)
+    sides = []
+    for rows in rows_of.values():
+        both = torch.cartesian_prod(torch.tensor(rows), torch.tensor(rows))
+        sides.append(both[both[:, 0] != both[:, 1]])
+    pairs = torch.cat(sides) if sides else torch.empty(0, 2, dtype=torch.int64)
+    if not len(pairs):
+        raise DataError(f"{table!r} has no pair under the rule {rule!r}: nobody has two images that qualify")
+    return PairTable(table, pairs[:, 0].contiguous(), pairs[:, 1].contiguous())
+
+
+def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool = False) -> PairTable:
+    """Reads a pair file: CSV with the header ``from,to``, file names as in the table.
+
+    Args:
+        skip_unknown: leave out pairs with an image that the table lacks, counted in ``PairTable.skipped``; otherwise such a
+            file is refused.
+
+    Raises:
+        DataError: no such file, another header, a malformed row, an unknown image, or no pair left; with file and line.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise DataError(f"no pair file {path}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a pair file: {error}") from error
+    if not lines or lines[0] != ["from", "to"]:
+        raise DataError(f"{path}:1: expected the header 'from,to', got {','.join(lines[0]) if lines else ''!r}")
+    rows: list[tuple[int, int]] = []
+    skipped: list[Skipped] = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        if len(line) != 2:
+            raise DataError(f"{path}:{number}: expected two names, got {','.join(line)[:80]!r}")
+        first, second = table.row(line[0]), table.row(line[1])
+        if first is not None and second is not None:
+            rows.append((first, second))
+            continue
+        unknown = line[0] if first is None else line[1]
+        if not skip_unknown:
+            raise DataError(
+                f"{path}:{number}: {unknown} is not in {table!r}; read the split the pairs belong to, or leave such pairs "
+                f"out with skip_unknown"
+            )
+        skipped.append(Skipped(f"{path.name}:{number}", f"no image {unknown}"))
+    if not rows:
+        raise DataError(f"{path}: not one pair has both its images in {table!r}")
+    both = torch.tensor(rows, dtype=torch.int64)
+    return PairTable(table, both[:, 0].contiguous(), both[:, 1].contiguous(), tuple(skipped))
+
+
+def write_pairs(path: str | PathLike[str], pairs: PairTable) -> None:
+    """Writes a pair file that `read_pairs` reads; it appears whole or not at all."""
+    with atomic_write(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("from", "to"))
+        writer.writerows(pairs.names(pair) for pair in range(len(pairs)))

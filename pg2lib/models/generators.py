@@ -1,0 +1,108 @@
+"""G1 and G2, the generators of stage I and stage II (sections 3.1 and 3.2; widths of the released code)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pg2lib.config import ModelConfig
+from pg2lib.models.blocks import DoubleConv, conv3x3, xavier_init
+from pg2lib.pose import JOINTS
+
+
+class G1(nn.Module):
+    """Stage I: condition image and target heatmaps to the coarse result, a U-Net with a fully connected bottleneck.
+
+    N residual blocks down and up, N = ``config.blocks``; with h the base width, encoder block i is h(i + 1) wide. The
+    fully connected layers let far-apart body parts exchange what they know. No normalisation, no dropout, linear output.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        h, n = config.base_width, config.blocks
+        self.first = conv3x3(3 + len(JOINTS), h)
+        self.encoder = nn.ModuleList(DoubleConv(h * (i + 1), h * (i + 1), residual=True) for i in range(n))
+        self.down = nn.ModuleList(conv3x3(h * (i + 1), h * (i + 2), stride=2) for i in range(n - 1))
+
+        self.inner = (h, config.height >> (n - 1), config.width >> (n - 1))  # (h, 8, 4 or 8)
+        self.squeeze = nn.Linear(n * self.inner[0] * self.inner[1] * self.inner[2], config.bottleneck)
+        self.expand = nn.Linear(config.bottleneck, self.inner[0] * self.inner[1] * self.inner[2])
+
+        # Decoder block i works on what comes up from below, stacked with skip n - 1 - i.
+        below = [h] + [h * (n - i) for i in range(1, n)]
+        widths = [below[i] + h * (n - i) for i in range(n)]
+        self.decoder = nn.ModuleList(DoubleConv(width, width, residual=True) for width in widths)
+        self.up = nn.ModuleList(nn.Conv2d(widths[i], h * (n - i - 1), kernel_size=1) for i in range(n - 1))
+        self.last = conv3x3(widths[-1], 3)
+        xavier_init(self)
+
+    def forward(
+        self,
+        condition_image: Float[Tensor, "batch 3 height width"],
+        target_heatmaps: Float[Tensor, "batch 18 height width"],
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The coarse result. Images in [-1, 1]; the output is not clamped."""
+        x = F.relu(self.first(torch.cat((condition_image, target_heatmaps), dim=1)))
+        skips = []
+        for i, block in enumerate(self.encoder):
+            x = block(x)
+            skips.append(x)
+            if i < len(self.down):
+                x = F.relu(self.down[i](x))  # half the resolution
+        x = self.expand(self.squeeze(x.flatten(1)))  # (batch, z), then (batch, h * 8 * (4 or 8))
+        x = x.unflatten(1, self.inner)  # (batch, h, 8, 4 or 8)
+        for i, block in enumerate(self.decoder):
+            x = block(torch.cat((x, skips.pop()), dim=1))
+            if i < len(self.up):
+                # The 1x1 convolution works on each pixel alone, so it can come before the pixels are doubled: the same
+                # values at a quarter of the cost.
+                x = F.interpolate(F.relu(self.up[i](x)), scale_factor=2, mode="nearest")  # twice the resolution
+        return self.last(x)
+
+
+class G2(nn.Module):
+    """Stage II: condition image and coarse result to the difference map, a fully convolutional U-Net.
+
+    N - 2 blocks down and up, without the fully connected layer so that detail survives (section 3.2).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        h, n = config.base_width, config.blocks - 2
+        self.first = conv3x3(3 + 3, h)
+        widths = [h * (i + 1) for i in range(n)]
+        self.encoder = nn.ModuleList(
+            DoubleConv(width_in, width, residual=False) for width_in, width in zip([h, *widths], widths, strict=False)
+        )
+        self.down = nn.ModuleList(conv3x3(width, width, stride=2) for width in widths[:-1])
+        skips = [width if i > 0 or config.g2_outer_skip else 0 for i, width in enumerate(widths)]
+        below = [widths[-1]] + [h] * (n - 1)
+        self.decoder = nn.ModuleList(
+            DoubleConv(b + skip, h, residual=False) for b, skip in zip(below, reversed(skips), strict=True)
+        )
+        self.last = conv3x3(h, 3)
+        self.outer_skip = config.g2_outer_skip
+        xavier_init(self)
+
+    def forward(
+        self,
+        condition_image: Float[Tensor, "batch 3 height width"],
+        coarse: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The difference map; the refined result is ``coarse + difference_map``."""
+        x = F.relu(self.first(torch.cat((condition_image, coarse), dim=1)))
+        skips: list[Tensor] = []
+        for i, block in enumerate(self.encoder):
+            x = block(x)
+            skips.append(x)
+            if i < len(self.down):
+                x = F.relu(self.down[i](x))  # half the resolution
+        for i, block in enumerate(self.decoder):
+            skip = skips.pop()
+            outermost = i == len(self.decoder) - 1
+            x = block(x if outermost and not self.outer_skip else torch.cat((x, skip), dim=1))
+            if not outermost:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")  # twice the resolution
+        return self.last(x)

@@ -1,0 +1,124 @@
+"""Keypoints to heatmaps and pose masks, batched, on the device the keypoints are on.
+
+The same pixels as the authors' released routine (``convert_market.py``): every disc has a whole-pixel centre, the
+coordinate truncated towards zero, and holds the pixels within a Euclidean distance of `radius_px`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pg2lib.pose import MASK_LIMBS
+
+CLOSING_PX = 5
+"""Side of the square that closes the gaps of a pose mask (released code)."""
+
+
+def render_heatmaps(
+    xy: Float[Tensor, "batch 18 2"], canvas: tuple[int, int], radius_px: int = 4
+) -> Float[Tensor, "batch 18 height width"]:
+    """One channel a joint: 1 within `radius_px` of the keypoint, 0 elsewhere (section 3.1).
+
+    Args:
+        xy: pixels, x first; NaN rows are missing joints and give an all-zero channel. A joint outside the canvas gives the
+            part of its disc that reaches in.
+        canvas: (height, width) in pixels.
+
+    Returns:
+        float32 in {0, 1}.
+    """
+    batch, joints, _ = xy.shape
+    height, width = canvas
+    offsets = _disc(radius_px, xy.device)
+    x, y = (_centres(xy)[..., None, :] + offsets).unbind(-1)  # (batch, 18, pixels of a disc)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    channel = torch.arange(batch * joints, device=xy.device).view(batch, joints, 1)
+    # Pixels that fall outside are written to one spare place at the end.
+    index = torch.where(inside, (channel * height + y) * width + x, batch * joints * height * width)
+    flat = torch.zeros(batch * joints * height * width + 1, device=xy.device)
+    flat.index_fill_(0, index.flatten(), 1.0)
+    return flat[:-1].view(batch, joints, height, width)
+
+
+def render_pose_masks(
+    xy: Float[Tensor, "batch 18 2"], canvas: tuple[int, int], radius_px: int = 4, max_limb_px: float | None = None
+) -> Float[Tensor, "batch 1 height width"]:
+    """The pose mask M_B, 1 = body: discs along 23 limbs, then a 5x5 morphological closing (section 3.1, Figure 3).
+
+    A limb is drawn when both its joints are present: discs at both ends and at i/n of the way for i = 1..n-1, n =
+    int(length / radius_px).
+
+    Args:
+        xy: pixels, x first; NaN rows are missing joints. Joints may lie outside the canvas.
+        canvas: (height, width) in pixels.
+        max_limb_px: an upper bound on the length of any limb in `xy`. Without it the longest is read back from the device.
+
+    Returns:
+        float32 in {0, 1}.
+    """
+    limbs = torch.tensor(MASK_LIMBS, device=xy.device)
+    # Double precision: a disc's centre is truncated, and must not fall on the other side of a whole number.
+    start, end = xy[:, limbs[:, 0]].double(), xy[:, limbs[:, 1]].double()  # (batch, 23, 2)
+    length = (end - start).square().sum(-1).sqrt()  # NaN when an end is missing
+    if max_limb_px is None:
+        max_limb_px = float(length.nan_to_num(nan=0.0).max()) if length.numel() else 0.0
+    parts = (length / radius_px).nan_to_num(nan=0.0).trunc()[..., None, None]  # n, (batch, 23, 1, 1)
+    i = torch.arange(1, max(2, int(max_limb_px / radius_px)), device=xy.device).double()[:, None]
+    between = start[..., None, :] + (end - start)[..., None, :] * i / parts  # (batch, 23, n - 1, 2)
+    between = torch.where(i < parts, between, torch.nan)
+    ends = torch.where(length.isnan()[..., None, None], torch.nan, torch.stack((start, end), dim=2))  # (batch, 23, 2, 2)
+    centres = torch.cat((ends, between), dim=2).flatten(1, 2)
+    body = _stamp_discs(centres, canvas, radius_px)
+    half = CLOSING_PX // 2
+    dilated = _spread(_spread(body, half, dim=-1), half, dim=-2)
+    closed = ~_spread(_spread(~dilated, half, dim=-1), half, dim=-2)  # erosion is the dilation of what is outside
+    return closed.float()[:, None]
+
+
+def _disc(radius_px: int, device: torch.device) -> Tensor:
+    """(x, y) offsets of the pixels within `radius_px` of a centre: 49 of them for a radius of 4."""
+    side = torch.arange(-radius_px, radius_px + 1, device=device)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    inside = x.square() + y.square() <= radius_px**2
+    if device.type == "cpu":
+        return torch.stack((x[inside], y[inside]), dim=-1)
+    # Boolean indexing would wait for the device: offsets outside the disc become the centre instead.
+    return torch.stack((x * inside, y * inside), dim=-1).flatten(0, 1)
+
+
+def _centres(xy: Tensor) -> Tensor:
+    """Whole-pixel centres, truncated towards zero; missing joints go far outside any canvas."""
+    return xy.nan_to_num(nan=-1e6).clamp(-1e6, 1e6).trunc().long()
+
+
+def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Tensor:
+    """The union of discs around (batch, points, 2) centres: bool (batch, height, width)."""
+    batch = len(centres)
+    height, width = canvas[0] + 2 * radius_px, canvas[1] + 2 * radius_px  # a disc centred outside may reach in
+    x, y = (_centres(centres) + radius_px).unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    image = torch.arange(batch, device=centres.device)[:, None]
+    index = torch.where(inside, (image * height + y) * width + x, batch * height * width)
+    flat = torch.zeros(batch * height * width + 1, dtype=torch.bool, device=centres.device)
+    flat.index_fill_(0, index.flatten(), True)
+    points = flat[:-1].view(batch, height, width)
+    # A disc is a stack of centred runs, one a row: spread the points sideways by each run's reach, then shift and unite.
+    body = torch.zeros(batch, *canvas, dtype=torch.bool, device=centres.device)
+    for dy in range(-radius_px, radius_px + 1):
+        run = _spread(points, math.isqrt(radius_px**2 - dy**2), dim=-1)
+        body |= run[:, radius_px + dy : radius_px + dy + canvas[0], radius_px : radius_px + canvas[1]]
+    return body
+
+
+def _spread(mask: Tensor, reach: int, dim: int) -> Tensor:
+    """Dilation of a bool mask along one dimension by `reach` pixels either way; nothing comes in over the border."""
+    size = mask.shape[dim]
+    spread = mask.clone()
+    for shift in range(1, min(reach, size - 1) + 1):
+        spread.narrow(dim, shift, size - shift).logical_or_(mask.narrow(dim, 0, size - shift))
+        spread.narrow(dim, 0, size - shift).logical_or_(mask.narrow(dim, shift, size - shift))
+    return spread
