@@ -72,11 +72,7 @@ def render_pose_masks(
     between = torch.where(i < parts, between, torch.nan)
     ends = torch.where(length.isnan()[..., None, None], torch.nan, torch.stack((start, end), dim=2))  # (batch, 23, 2, 2)
     centres = torch.cat((ends, between), dim=2).flatten(1, 2)
-    body = _stamp_discs(centres, canvas, radius_px)
-    half = CLOSING_PX // 2
-    dilated = _spread(_spread(body, half, dim=-1), half, dim=-2)
-    closed = ~_spread(_spread(~dilated, half, dim=-1), half, dim=-2)  # erosion is the dilation of what is outside
-    return closed.float()[:, None]
+    return _close(_stamp_discs(centres, canvas, radius_px)).float()[:, None]
 
 
 def _disc(radius_px: int, device: torch.device) -> Tensor:
@@ -107,18 +103,30 @@ def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Te
     flat.index_fill_(0, index.flatten(), True)
     points = flat[:-1].view(batch, height, width)
     # A disc is a stack of centred runs, one a row: spread the points sideways by each run's reach, then shift and unite.
+    runs = [points]
+    for _ in range(radius_px):
+        runs.append(_spread(runs[-1], dim=-1))
     body = torch.zeros(batch, *canvas, dtype=torch.bool, device=centres.device)
     for dy in range(-radius_px, radius_px + 1):
-        run = _spread(points, math.isqrt(radius_px**2 - dy**2), dim=-1)
+        run = runs[math.isqrt(radius_px**2 - dy**2)]
         body |= run[:, radius_px + dy : radius_px + dy + canvas[0], radius_px : radius_px + canvas[1]]
     return body
 
 
-def _spread(mask: Tensor, reach: int, dim: int) -> Tensor:
-    """Dilation of a bool mask along one dimension by `reach` pixels either way; nothing comes in over the border."""
-    size = mask.shape[dim]
+def _close(mask: Tensor) -> Tensor:
+    """Morphological closing of a bool (batch, height, width) mask by a square; what lies outside has no say."""
+    for _ in range(CLOSING_PX // 2):
+        mask = _spread(_spread(mask, dim=-1), dim=-2)
+    outside = ~mask
+    for _ in range(CLOSING_PX // 2):  # erosion is the dilation of what is outside
+        outside = _spread(_spread(outside, dim=-1), dim=-2)
+    return ~outside
+
+
+def _spread(mask: Tensor, dim: int) -> Tensor:
+    """Dilation of a bool mask by one pixel either way along one dimension."""
     spread = mask.clone()
-    for shift in range(1, min(reach, size - 1) + 1):
-        spread.narrow(dim, shift, size - shift).logical_or_(mask.narrow(dim, 0, size - shift))
-        spread.narrow(dim, 0, size - shift).logical_or_(mask.narrow(dim, shift, size - shift))
+    inner = mask.shape[dim] - 1
+    spread.narrow(dim, 1, inner).bitwise_or_(mask.narrow(dim, 0, inner))
+    spread.narrow(dim, 0, inner).bitwise_or_(mask.narrow(dim, 1, inner))
     return spread

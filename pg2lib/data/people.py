@@ -187,9 +187,12 @@ def write_keypoints(csv: str | PathLike[str], poses: Iterable[tuple[str, Pose]])
     """
     with atomic_write(csv) as file:
         file.write(CSV_HEADER + "\n")
-        for name, pose in poses:
-            x, y = (
-                [MISSING if math.isnan(value) else round(value) for value in column]
-                for column in pose.inside().xy.unbind(-1)
-            )
-            file.write(f"{name}: {json.dumps(y)}: {json.dumps(x)}\n")
+        file.writelines(csv_row(name, pose) + "\n" for name, pose in poses)
+
+
+def csv_row(name: str, pose: Pose) -> str:
+    """One row of the field's keypoint CSV, without the line's end."""
+    x, y = (
+        [MISSING if math.isnan(value) else round(value) for value in column] for column in pose.inside().xy.T.tolist()
+    )
+    return f"{name}: {json.dumps(y)}: {json.dumps(x)}"

@@ -1,0 +1,57 @@
+# Needs make, a shell and Python 3.10 or newer (3.11 is what the pinned versions were tested with).
+# Variables: PYTHON=python3.12   PYTEST_ARGS="-k pose"   DEMO_ARGS="--port 8000"
+
+ENV_PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+UNFINISHED := .venv/.unfinished
+
+# The first of these that runs and is new enough; a shim that only looks like Python is passed over.
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$python; break; }; done)
+
+.PHONY: help install demo test lint bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo    the app, on http://127.0.0.1:7860'
+	@echo 'make test    every test'
+	@echo 'make lint    ruff, ruff format and mypy'
+	@echo 'make bench   speed and memory, as ratios'
+	@echo 'make clean   remove the environment, caches and build products (data/ and runs/ stay)'
+
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
+	@$(ENV_PYTHON) demo/app.py $(DEMO_ARGS)
+
+test: $(INSTALLED)
+	@$(ENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(ENV_PYTHON) -m ruff check
+	$(ENV_PYTHON) -m ruff format --check
+	$(ENV_PYTHON) -m mypy
+
+bench: $(INSTALLED)
+	@$(ENV_PYTHON) benchmarks/run.py $(BENCH_ARGS)
+
+clean:
+	rm -rf .venv build dist pg2lib.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp appears only when everything is installed; an install that was cut short is thrown away and begun again.
+# It is as old as the start of the install, so a pin that changes meanwhile counts as changed.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' && '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo 'pg2lib needs Python 3.10 or newer, best 3.11. None was found as "$(PYTHON)" or python3.11 or python3;' >&2; \
+		echo 'name one with: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@if test -e $(UNFINISHED) || ! $(ENV_PYTHON) -m pip --version >/dev/null 2>&1; then \
+		echo 'Making the environment .venv with $(PYTHON); the first install takes a few minutes and 2.5 GB.'; \
+		'$(PYTHON)' -m venv --clear .venv; fi
+	@touch $(UNFINISHED)
+	@if $(ENV_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then \
+		set -x; $(ENV_PYTHON) -m pip install -c constraints.txt -e '.[all]'; \
+	else \
+		echo 'constraints.txt is for Python 3.11 and 3.12; installing the newest versions that pyproject.toml admits.'; \
+		set -x; $(ENV_PYTHON) -m pip install -e '.[all]'; fi
+	@mv $(UNFINISHED) $@

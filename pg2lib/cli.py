@@ -1,0 +1,277 @@
+"""The command line, ``python -m pg2lib prepare | train | evaluate | generate | doctor``: thin over the library's functions.
+
+Exit codes: 0 done, 1 something a user can mend (one line says what), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pg2lib.errors import ConfigError, DataError, PG2Error
+
+if TYPE_CHECKING:
+    from pg2lib.data.pairs import PairTable
+    from pg2lib.data.store import ImageStore
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code.
+
+    Args:
+        arguments: by default those of the process.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except PG2Error as error:
+        print(f"pg2lib: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pg2lib: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pg2lib", description="Pose Guided Person Image Generation (Ma et al. 2017).")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
+    commands = parser.add_subparsers(required=True, metavar="prepare | train | evaluate | generate | doctor")
+
+    prepare = _command(
+        commands, "prepare", _prepare, "find the pose of every image in a folder and write the keypoint CSV",
+        "python -m pg2lib prepare photos/ --out keypoints.csv",
+    )  # fmt: skip
+    prepare.add_argument("images", type=Path, help="folder of images, searched with its subfolders")
+    prepare.add_argument("--out", type=Path, required=True, help="keypoint CSV to write; images without a person go beside it")
+
+    train = _command(
+        commands, "train", _train, "train both stages, or go on where a run stopped",
+        "python -m pg2lib train --data Market-1501-v15.09.15 --config compact --out runs/compact",
+    )  # fmt: skip
+    _add_data(train, "train")
+    train.add_argument("--config", default="market1501", help="preset or JSON file (default: %(default)s)")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage1.steps=100; repeatable")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--pairs", default="torso", help="rule all or torso, or a pair file (default: %(default)s)")
+    train.add_argument("--precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 on a GPU that has it")
+    train.add_argument("--sample-every", type=int, default=500, metavar="STEPS", help="picture grids (default: %(default)s)")
+    train.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS", help="(default: %(default)s)")
+    train.add_argument("--cpu", action="store_true", help="use no GPU")
+
+    evaluate = _command(
+        commands, "evaluate", _evaluate, "score a pipeline on test pairs",
+        "python -m pg2lib evaluate --data Market-1501-v15.09.15 --pairs market-pairs-test.csv --out report/",
+    )  # fmt: skip
+    _add_data(evaluate, "test")
+    _add_weights(evaluate)
+    evaluate.add_argument("--pairs", default="all", help="rule all or torso, or a pair file (default: %(default)s)")
+    evaluate.add_argument("--count", type=int, help="score this many pairs, drawn at random")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    evaluate.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    evaluate.add_argument("--out", type=Path, required=True, help="folder for report.json, report.md and pairs.csv")
+
+    generate = _command(
+        commands, "generate", _generate, "put the person of a photo into another pose",
+        "python -m pg2lib generate me.jpg --pose somebody.jpg --out result.png",
+    )  # fmt: skip
+    generate.add_argument("image", type=Path, help="photo of the person")
+    generate.add_argument("--pose", type=Path, required=True, help="image to take the target pose from, or a pose in JSON")
+    generate.add_argument("--out", type=Path, required=True, help="picture to write")
+    generate.add_argument("--grid", action="store_true", help="write all steps side by side, not the refined result alone")
+    generate.add_argument("--no-crop", action="store_true", help="the image already is a model canvas")
+    _add_weights(generate)
+
+    doctor = _command(
+        commands, "doctor", _doctor, "say what is installed, and what is right or wrong with the data",
+        "python -m pg2lib doctor --data Market-1501-v15.09.15",
+    )  # fmt: skip
+    doctor.add_argument("--data", type=Path, help="Market-1501 folder to examine")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="Market-1501 folder, as unpacked")
+    parser.add_argument("--split", choices=("train", "test"), default=split, help="(default: %(default)s)")
+    parser.add_argument("--keypoints", type=Path, help="keypoint CSV (default: market-annotation-SPLIT.csv by the data)")
+    parser.add_argument("--cache", type=Path, help="folder for the decoded images (default: in memory, or with the run)")
+    parser.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be decoded")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", help="pipeline folder, shipped name or hub id (default: the checkpoint that ships)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)")
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from pg2lib.data.prepare import prepare
+    from pg2lib.detect import MediaPipeDetector
+
+    with MediaPipeDetector() as detector:
+        summary = prepare(options.images, options.out, detector, on_progress=_progress_bar("detecting", "image"))
+    print(
+        f"{summary.found:,} poses in {options.out}; {len(summary.without_person):,} images without a person, "
+        f"{len(summary.unreadable):,} unreadable" + (f": see {summary.missing_file}" if summary.missing_file else "")
+    )
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    import torch
+    from accelerate import Accelerator
+
+    from pg2lib.config import PG2Config
+    from pg2lib.training.run import train
+
+    config = PG2Config.load(options.config).override(_assignments(options.set))
+    bf16 = torch.cuda.is_available() and not options.cpu and torch.cuda.is_bf16_supported()
+    precision = ("bf16" if bf16 else "no") if options.precision == "auto" else options.precision
+    accelerator = Accelerator(mixed_precision=precision, cpu=options.cpu)
+    with accelerator.main_process_first():
+        store = _open_store(options, options.cache or options.out / "cache", accelerator.device)
+    pairs = _pairs(options.pairs, store)
+    pipeline = train(
+        config, store, pairs, options.out,
+        data_name=f"Market-1501 {options.split}, pair rule {options.pairs}", accelerator=accelerator,
+        sample_every=options.sample_every, checkpoint_every=options.checkpoint_every,
+    )  # fmt: skip
+    if accelerator.is_main_process:
+        print(f"{pipeline!r} is in {options.out / 'pipeline'}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from pg2lib.evaluation import evaluate
+    from pg2lib.pipeline import PG2Pipeline
+
+    pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
+    store = _open_store(options, options.cache, pipeline.device)
+    pairs = _pairs(options.pairs, store)
+    name = f"Market-1501 {options.split}, pairs {Path(options.pairs).name}"
+    if options.count is not None:
+        pairs = pairs.sample(options.count, options.seed)
+        name += f", {options.count:,} drawn with seed {options.seed}"
+    report = evaluate(
+        pipeline, store, pairs, name, options.out / "pairs.csv", options.batch_size, _progress_bar("scoring", "pair")
+    )
+    report.save(options.out / "report.json")
+    (options.out / "report.md").write_text(report.to_markdown(), encoding="utf-8")
+    print(report.to_markdown(), end="")
+    return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from pg2lib.files import atomic_path
+    from pg2lib.pipeline import PG2Pipeline
+    from pg2lib.pose import Pose
+
+    target: Pose | Path = options.pose
+    if options.pose.suffix == ".json":
+        try:
+            target = Pose.from_json(options.pose.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"the pose {options.pose} cannot be read: {error}") from error
+        except DataError as error:
+            raise DataError(f"{options.pose}: {error}") from error
+    pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
+    output = pipeline(options.image, target, crop=not options.no_crop)
+    picture = output.to_grid(scale=2) if options.grid else output.to_pil()
+    with atomic_path(options.out) as path:
+        picture.save(path, _picture_format(options.out))
+    print(f"{options.out}: {picture.width}x{picture.height} pixels, made in {output.seconds * 1000:.0f} ms by {pipeline.name}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pg2lib.doctor import examine_data, examine_installation
+
+    findings = examine_installation()
+    if options.data is not None:
+        findings += examine_data(options.data)
+    for finding in findings:
+        print(finding)
+    return 1 if any(finding.wrong for finding in findings) else 0
+
+
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair!r}: expected KEY=VALUE, such as stage1.steps=100")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text  # a bare word is a string
+    return values
+
+
+def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) -> ImageStore:
+    from pg2lib.data.market1501 import read_market1501
+    from pg2lib.data.store import ImageStore
+
+    table = read_market1501(options.data, options.split, options.keypoints)
+    return ImageStore.open(
+        table,
+        cache / options.split if cache is not None else None,
+        device,
+        skip_corrupt=options.skip_corrupt,
+        on_progress=_progress_bar("decoding", "image"),
+    )
+
+
+def _pairs(rule_or_file: str, store: ImageStore) -> PairTable:
+    from pg2lib.data.pairs import make_pairs, read_pairs
+
+    if rule_or_file in ("all", "torso"):
+        return make_pairs(store.table, rule_or_file)
+    return read_pairs(rule_or_file, store.table)
+
+
+def _picture_format(path: Path) -> str:
+    from PIL import Image
+
+    formats = Image.registered_extensions()
+    if path.suffix.lower() not in formats:
+        raise DataError(f"{path}: {path.suffix or 'no ending'} is no picture format; end it in .png or .jpg")
+    return formats[path.suffix.lower()]
+
+
+def _progress_bar(what: str, unit: str) -> Callable[[int, int], None]:
+    """A progress callback that draws a bar from its first call to its last."""
+    from tqdm import tqdm
+
+    bar: tqdm[Any] | None = None
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return on_progress

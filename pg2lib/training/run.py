@@ -1,0 +1,209 @@
+"""A whole training run in one folder: both stages, what they report on the way, and the pipeline at the end.
+
+::
+
+    RUN/config.json           the configuration
+        stage1/, stage2/      training checkpoints, log.jsonl (a line a step), samples/ (picture grids)
+        pipeline/             the finished pipeline folder
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from pg2lib.config import PG2Config
+from pg2lib.data.pairs import PairTable
+from pg2lib.data.store import ImageStore
+from pg2lib.errors import CheckpointError
+from pg2lib.files import atomic_path, atomic_write
+from pg2lib.images import image_grid, pil_from_tensor
+from pg2lib.models import G1, G2
+from pg2lib.pipeline import Framing, PG2Pipeline
+from pg2lib.pose import Pose
+from pg2lib.provenance import provenance
+from pg2lib.training.checkpoint import list_checkpoints, load_model, read_config
+from pg2lib.training.stages import Sample, StepRecord, Watch, train_stage1, train_stage2
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Watches one stage: ``log.jsonl``, a progress bar with loss and images a second, and grids of samples.
+
+    Use it as a context manager and give its `watch` to a training loop.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        progress: bool = True,
+        sample_every: int = 500,
+        checkpoint_every: int = 500,
+    ) -> None:
+        self.folder = folder
+        self._started = time.monotonic()
+        self._bar = tqdm(total=steps, disable=not progress, desc=folder.name, unit="step", dynamic_ncols=True)
+        self._file: TextIO | None = None
+        on_gpu = torch.cuda.is_available()
+        self.watch = Watch(
+            on_step=self._on_step,
+            on_sample=self._on_sample,
+            read_every=20 if on_gpu else 1,
+            sample_every=sample_every,
+            checkpoint_every=checkpoint_every,
+        )
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _on_step(self, record: StepRecord) -> None:
+        if self._file is None:
+            self._file = _open_log(self.folder / "log.jsonl", before=record.step)
+            self._bar.update(record.step - 1)
+        line = {
+            "stage": record.stage,
+            "step": record.step,
+            **record.losses,
+            "images_per_second": round(record.images_per_second, 2),
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        shown = " ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+        self._bar.set_postfix_str(f"{shown}, {record.images_per_second:.0f} images/s", refresh=False)
+        self._bar.update()
+
+    def _on_sample(self, sample: Sample) -> None:
+        with atomic_path(self.folder / "samples" / f"step-{sample.step:08d}.png") as path:
+            sample_grid(sample).save(path, "PNG")
+
+
+def sample_grid(sample: Sample) -> Any:
+    """Condition image, target pose, target image and the results of a sample, a row a pair, as a picture."""
+    batch = sample.batch
+    canvas = (batch.target_image.shape[2], batch.target_image.shape[3])
+    rows = [
+        [
+            pil_from_tensor(batch.condition_image[i]),
+            Pose(batch.target_xy[i].cpu(), canvas).draw(),
+            pil_from_tensor(batch.target_image[i]),
+            *(pil_from_tensor(images[i]) for images in sample.results.values()),
+        ]
+        for i in range(len(batch))
+    ]
+    return image_grid(rows, titles=["condition", "pose", "target", *sample.results], scale=max(1, 256 // canvas[0]))
+
+
+def _open_log(path: Path, before: int) -> TextIO:
+    """The log opened to go on at step `before`: lines of later steps, from a run that got further than its checkpoint, go."""
+    kept = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                step = json.loads(line)["step"]
+            except (json.JSONDecodeError, KeyError):
+                continue  # the line that a kill cut short
+            if step < before:
+                kept.append(line)
+    with atomic_write(path) as file:
+        file.writelines(line + "\n" for line in kept)
+    return path.open("a", encoding="utf-8")
+
+
+def train(
+    config: PG2Config,
+    store: ImageStore,
+    pairs: PairTable,
+    folder: str | PathLike[str],
+    data_name: str,
+    accelerator: Accelerator | None = None,
+    progress: bool = True,
+    sample_every: int = 500,
+    checkpoint_every: int = 500,
+) -> PG2Pipeline:
+    """Both stages one after the other, going on from whatever the folder holds, and the pipeline folder at the end.
+
+    Args:
+        data_name: what the data set is called in the pipeline's record of its training.
+        progress: show progress bars.
+        sample_every, checkpoint_every: steps; see `Watch`.
+
+    Returns:
+        The finished pipeline, also saved in ``folder/pipeline``.
+
+    Raises:
+        TrainingDivergedError, CheckpointError: see `train_stage1`.
+    """
+    folder, accelerator = Path(folder), accelerator or Accelerator()
+    progress = progress and accelerator.is_main_process
+    if accelerator.is_main_process:
+        with atomic_write(folder / "config.json") as file:
+            file.write(config.to_json())
+    options = {"progress": progress, "sample_every": sample_every, "checkpoint_every": checkpoint_every}
+    with Recorder(folder / "stage1", config.stage1.steps, **options) as recorder:
+        g1 = train_stage1(config, store, pairs, folder / "stage1", accelerator, recorder.watch)
+    with Recorder(folder / "stage2", config.stage2.steps, **options) as recorder:
+        g2, _ = train_stage2(config, store, pairs, folder / "stage2", g1, accelerator, recorder.watch)
+    pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, folder)
+    if accelerator.is_main_process:
+        pipeline.save_pretrained(folder / "pipeline")
+        log.info("the pipeline folder is %s", folder / "pipeline")
+    accelerator.wait_for_everyone()
+    return pipeline
+
+
+def make_pipeline(
+    config: PG2Config, g1: G1, g2: G2, store: ImageStore, pairs: PairTable, data_name: str, folder: Path
+) -> PG2Pipeline:
+    """The pipeline of trained models, with the record of their training and the framing of their data."""
+    training: Mapping[str, Any] = {
+        "data": data_name,
+        "images": len(store),
+        "pairs": len(pairs),
+        "seconds": {name: _logged_seconds(folder / name / "log.jsonl") for name in ("stage1", "stage2")},
+        **provenance(),
+    }
+    return PG2Pipeline(g1, g2, config, Framing.of(store.table.xy, store.table.canvas), training)
+
+
+def load_stage1(folder: str | PathLike[str]) -> G1:
+    """The G1 that stage I left in a folder: the moving average of its newest checkpoint.
+
+    Raises:
+        CheckpointError: no checkpoint there.
+    """
+    checkpoints = list_checkpoints(Path(folder))
+    if not checkpoints:
+        raise CheckpointError(f"{folder} holds no checkpoint of stage I; train it first")
+    g1 = G1(read_config(checkpoints[-1]).model)
+    load_model(checkpoints[-1], "g1_average", g1)
+    return g1
+
+
+def _logged_seconds(path: Path) -> float:
+    """Time a stage trained, over all its pieces: "seconds" starts anew with each."""
+    if not path.exists():
+        return 0.0
+    total = piece = 0.0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        seconds = float(json.loads(line)["seconds"])
+        if seconds < piece:
+            total += piece
+        piece = seconds
+    return round(total + piece, 1)

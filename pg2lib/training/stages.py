@@ -1,0 +1,363 @@
+"""The two training loops: stage I (Eq. 1) and stage II (Eq. 2 to 4), sections 3.1, 3.2 and 4.1 of the paper.
+
+The loops train, check and save; what watches them (progress bars, logs, pictures) hangs on `on_step` and `on_sample`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from pg2lib import losses
+from pg2lib.config import PG2Config, Stage2Config, TrainingConfig
+from pg2lib.data.pairs import PairTable
+from pg2lib.data.store import ImageStore, PairBatch, PairOrder
+from pg2lib.errors import ConfigError, TrainingDivergedError
+from pg2lib.models import G1, G2, Discriminator
+from pg2lib.training.checkpoint import TrainingState, list_checkpoints, load_checkpoint, save_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step reports.
+
+    Attributes:
+        stage: 1 or 2.
+        step: steps done, counted from 1.
+        losses: by name.
+        images_per_second: of all processes together, over the steps since the last read-back.
+    """
+
+    stage: int
+    step: int
+    losses: Mapping[str, float]
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The fixed pairs that a run shows as it goes, and what the models make of them.
+
+    Attributes:
+        stage: 1 or 2.
+        step: steps done.
+        batch: the pairs, as in training but never flipped.
+        results: generated images by name, [-1, 1] but for the generator's overshoot: "coarse", in stage II "refined" too.
+    """
+
+    stage: int
+    step: int
+    batch: PairBatch
+    results: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How often a run reads back its losses, shows samples and saves, and who is told.
+
+    Attributes:
+        read_every: steps between reading losses back from the device; each read waits for it. NaN is found then.
+        sample_every: steps between samples; 0 shows none.
+        checkpoint_every: steps between checkpoints; the last step always makes one.
+        samples: pairs in a sample.
+    """
+
+    on_step: Callable[[StepRecord], None] = lambda record: None
+    on_sample: Callable[[Sample], None] = lambda sample: None
+    read_every: int = 20
+    sample_every: int = 0
+    checkpoint_every: int = 500
+    samples: int = 8
+
+
+def train_stage1(
+    config: PG2Config,
+    store: ImageStore,
+    pairs: PairTable,
+    folder: str | PathLike[str],
+    accelerator: Accelerator | None = None,
+    watch: Watch = Watch(),  # noqa: B008
+) -> G1:
+    """Trains G1 to the coarse result (Eq. 1), going on from the newest checkpoint in `folder`.
+
+    Args:
+        store: images, with batches made on the accelerator's device.
+        pairs: training pairs, made from ``store.table``.
+        folder: holds the checkpoints of this stage.
+        accelerator: device, precision and processes; by default accelerate's own choice.
+
+    Returns:
+        G1 after the last step; its moving average where ``config.stage1.ema_decay`` asks for one.
+
+    Raises:
+        TrainingDivergedError: the loss became NaN or infinite.
+        CheckpointError: the folder's checkpoints are of a run with other settings or data.
+    """
+    stage, accelerator = config.stage1, accelerator or Accelerator()
+    set_seed(stage.seed)
+    g1 = G1(config.model).to(accelerator.device, memory_format=torch.channels_last)
+    average = copy.deepcopy(g1).requires_grad_(False)
+    optimiser = _adam(g1, stage)
+    state = TrainingState({"g1": g1, "g1_average": average}, {"g1": optimiser}, _identity(config, 1, pairs))
+    run = _Run(1, config, stage, store, pairs, Path(folder), accelerator, watch, state)
+    wrapped, optimiser_step = accelerator.prepare(g1, optimiser)
+
+    for step in run.steps():
+        batch = run.batch(step)
+        _set_lr(optimiser, stage, step)
+
+        # Eq. 1, or plain L1 where the configuration says so.
+        with accelerator.autocast():
+            coarse = wrapped(batch.condition_image, batch.target_heatmaps)
+        if stage.pose_mask_loss:
+            loss = losses.pose_mask_l1(coarse.float(), batch.target_image, batch.target_mask)
+        else:
+            loss = losses.l1(coarse.float(), batch.target_image)
+        optimiser_step.zero_grad()
+        accelerator.backward(loss)
+        optimiser_step.step()
+        _update_average(average, g1, stage.ema_decay, step)
+
+        run.after(step, {"l1": loss}, lambda b: {"coarse": average(b.condition_image, b.target_heatmaps)})
+    return average
+
+
+def train_stage2(
+    config: PG2Config,
+    store: ImageStore,
+    pairs: PairTable,
+    folder: str | PathLike[str],
+    g1: G1,
+    accelerator: Accelerator | None = None,
+    watch: Watch = Watch(),  # noqa: B008
+) -> tuple[G2, Discriminator]:
+    """Trains G2 against D (Eq. 2 to 4) on what a frozen G1 makes, going on from the newest checkpoint in `folder`.
+
+    Args:
+        g1: trained by stage I; it is not changed.
+        store, pairs, folder, accelerator: as in `train_stage1`.
+
+    Returns:
+        G2 after the last step (its moving average where asked for) and D.
+
+    Raises:
+        TrainingDivergedError: a loss became NaN or infinite.
+        CheckpointError: the folder's checkpoints are of a run with other settings, data or G1.
+    """
+    stage, accelerator = config.stage2, accelerator or Accelerator()
+    set_seed(stage.seed)
+    g1 = copy.deepcopy(g1).requires_grad_(False).eval().to(accelerator.device, memory_format=torch.channels_last)
+    g2 = G2(config.model).to(accelerator.device, memory_format=torch.channels_last)
+    d = Discriminator(config.model).to(accelerator.device, memory_format=torch.channels_last)
+    average = copy.deepcopy(g2).requires_grad_(False)
+    g2_optimiser, d_optimiser = _adam(g2, stage), _adam(d, stage)
+    state = TrainingState(
+        {"g2": g2, "g2_average": average, "d": d},
+        {"g2": g2_optimiser, "d": d_optimiser},
+        {**_identity(config, 2, pairs), "g1": _digest(g1)},
+    )
+    run = _Run(2, config, stage, store, pairs, Path(folder), accelerator, watch, state)
+    wrapped_g2, wrapped_d, g2_step, d_step = accelerator.prepare(g2, d, g2_optimiser, d_optimiser)
+
+    for step in run.steps():
+        batch = run.batch(step)
+        _set_lr(g2_optimiser, stage, step)
+        _set_lr(d_optimiser, stage, step)
+
+        # G1 is frozen; G2 adds the difference map.
+        with accelerator.autocast():
+            with torch.no_grad():
+                coarse = g1(batch.condition_image, batch.target_heatmaps)
+            refined = (coarse + wrapped_g2(batch.condition_image, coarse)).float()
+
+        # D learns (Eq. 2), G2 does not.
+        with accelerator.autocast():
+            logits = judge(wrapped_d, batch.condition_image, batch.target_image, refined.detach(), stage)
+        d_loss = losses.discriminator_loss(logits.real, logits.refined, logits.condition, stage.adversarial_loss)
+        d_step.zero_grad()
+        accelerator.backward(d_loss)
+        d_step.step()
+
+        # G2 learns (Eq. 3 and 4), D does not; its gradients need no exchange, so this is the bare D.
+        d.requires_grad_(False)
+        with accelerator.autocast():
+            logits = judge(d, batch.condition_image, batch.target_image, refined, stage)
+        adversarial = losses.adversarial_loss(logits.refined, logits.condition, stage.adversarial_loss)
+        g2_loss = losses.generator_loss(
+            adversarial, refined, batch.target_image, batch.target_mask, stage.l1_weight
+        )
+        g2_step.zero_grad()
+        accelerator.backward(g2_loss)
+        g2_step.step()
+        d.requires_grad_(True)
+        _update_average(average, g2, stage.ema_decay, step)
+
+        def results(b: PairBatch) -> dict[str, Tensor]:
+            coarse = g1(b.condition_image, b.target_heatmaps)
+            return {"coarse": coarse, "refined": coarse + average(b.condition_image, coarse)}
+
+        run.after(step, {"d": d_loss, "g2": g2_loss, "adversarial": adversarial}, results)
+    return average, d
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What D says of the real pairs, the refined ones and, for the released losses, the condition images alone."""
+
+    real: Tensor
+    refined: Tensor
+    condition: Tensor | None
+
+
+def judge(
+    d: nn.Module, condition_image: Tensor, target_image: Tensor, refined: Tensor, stage: Stage2Config
+) -> Logits:
+    """One pass of D over real and generated images together, so that batch norm sees both, as in the released code."""
+    if stage.adversarial_loss == "paper":
+        real = torch.cat((condition_image, target_image), dim=1)
+        generated = torch.cat((condition_image, refined), dim=1)
+        real_logits, refined_logits = d(torch.cat((real, generated))).float().chunk(2)
+        return Logits(real_logits, refined_logits, None)
+    triplet = torch.cat((target_image, refined, condition_image))
+    return Logits(*d(triplet).float().chunk(3))
+
+
+class _Run:
+    """What both loops do around the arithmetic: draw batches, resume, look for NaN, report, show samples, save."""
+
+    def __init__(
+        self,
+        number: int,
+        config: PG2Config,
+        stage: TrainingConfig,
+        store: ImageStore,
+        pairs: PairTable,
+        folder: Path,
+        accelerator: Accelerator,
+        watch: Watch,
+        state: TrainingState,
+    ) -> None:
+        processes = accelerator.num_processes
+        if stage.batch_size % processes:
+            raise ConfigError(f"batch_size {stage.batch_size} cannot be shared by {processes} processes; use a multiple")
+        if store.table.canvas != config.model.canvas:
+            raise ConfigError(f"the data are {store.table.canvas}, the model wants {config.model.canvas} pixels")
+        self.number, self.config, self.stage, self.store, self.pairs = number, config, stage, store, pairs
+        self.folder, self.accelerator, self.watch, self.state = folder, accelerator, watch, state
+        self.order = PairOrder(len(pairs), stage.batch_size, stage.seed, stage.flip)
+        self.share = slice(accelerator.process_index, None, processes)
+        checkpoints = list_checkpoints(folder)
+        self.saved = checkpoints[-1] if checkpoints else None
+        self.start = 0
+        if self.saved is not None:
+            self.start = load_checkpoint(self.saved, state)
+            log.info("stage %d goes on from %s", number, self.saved)
+        self.unread: list[dict[str, Tensor]] = []
+        self.read_at = time.perf_counter()
+
+    def steps(self) -> range:
+        return range(self.start, self.stage.steps)
+
+    def batch(self, step: int) -> PairBatch:
+        """This process's share of the batch of a step."""
+        indices, flips = self.order(step)
+        return self.store.batch(self.pairs, indices[self.share], flips[self.share])
+
+    def after(
+        self, step: int, step_losses: dict[str, Tensor], results: Callable[[PairBatch], dict[str, Tensor]]
+    ) -> None:
+        """Everything that follows the arithmetic of step `step`, counted from 0."""
+        done, watch = step + 1, self.watch
+        last = done == self.stage.steps
+        sampling = watch.sample_every > 0 and (last or done % watch.sample_every == 0)
+        saving = last or done % watch.checkpoint_every == 0
+        self.unread.append({name: loss.detach() for name, loss in step_losses.items()})
+        if saving or sampling or done % watch.read_every == 0:
+            self._read_losses(done)
+        if sampling and self.accelerator.is_main_process:
+            count = min(watch.samples, len(self.pairs))
+            chosen = torch.randperm(len(self.pairs), generator=torch.Generator().manual_seed(self.stage.seed))[:count]
+            batch = self.store.batch(self.pairs, chosen)
+            with torch.no_grad():
+                watch.on_sample(Sample(self.number, done, batch, results(batch)))
+        if saving:
+            if self.accelerator.is_main_process:
+                self.saved = save_checkpoint(self.folder, done, self.state, self.config)
+            self.accelerator.wait_for_everyone()
+
+    def _read_losses(self, done: int) -> None:
+        """Reads the losses of the last steps back, reports them, and stops at the first that is not finite."""
+        names = list(self.unread[0])
+        values = torch.stack([torch.stack([losses[name] for name in names]) for losses in self.unread])
+        values = self.accelerator.reduce(values, reduction="mean")
+        now = time.perf_counter()
+        rate = len(self.unread) * self.stage.batch_size / (now - self.read_at)
+        first = done - len(self.unread)
+        for offset, row in enumerate(values.tolist(), start=1):
+            record = StepRecord(self.number, first + offset, dict(zip(names, row, strict=True)), rate)
+            for name, value in record.losses.items():
+                if not math.isfinite(value):
+                    raise TrainingDivergedError(
+                        f"stage {self.number}, step {record.step}: the loss {name!r} is {value}. Last good checkpoint: "
+                        f"{self.saved or 'none yet'}. A lower learning rate (now {self.stage.lr:g}) is the usual remedy"
+                    )
+            if self.accelerator.is_main_process:
+                self.watch.on_step(record)
+        self.unread.clear()
+        self.read_at = now
+
+
+def _adam(model: nn.Module, stage: TrainingConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(model.parameters(), lr=stage.lr, betas=(stage.beta1, stage.beta2), fused=True)
+
+
+def _set_lr(optimiser: torch.optim.Optimizer, stage: TrainingConfig, step: int) -> None:
+    """Constant, then linear to zero over the last ``lr_decay_steps``."""
+    left = stage.steps - step
+    lr = stage.lr * min(1.0, left / stage.lr_decay_steps) if stage.lr_decay_steps else stage.lr
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Exponential moving average of the weights, with a shorter memory at the start; decay 0 is a copy."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _identity(config: PG2Config, number: int, pairs: PairTable) -> dict[str, Any]:
+    """The settings that a run cannot change half way. The number of steps may grow, unless the rate decays towards it."""
+    stage = dataclasses.asdict(config.stage1 if number == 1 else config.stage2)
+    if not stage["lr_decay_steps"]:
+        del stage["steps"]
+    digest = hashlib.sha256("\n".join(pairs.table.names).encode())
+    digest.update(pairs.from_rows.numpy().tobytes())
+    digest.update(pairs.to_rows.numpy().tobytes())
+    values = {f"model.{key}": value for key, value in dataclasses.asdict(config.model).items()}
+    values |= {f"stage{number}.{key}": value for key, value in stage.items()}
+    return {**values, "pairs": f"{len(pairs)} pairs, sha256 {digest.hexdigest()[:16]}"}
+
+
+def _digest(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return f"sha256 {digest.hexdigest()[:16]}"
