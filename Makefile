@@ -45,10 +45,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' && '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo 'pg2lib needs Python 3.10 or newer, best 3.11. None was found as "$(PYTHON)" or python3.11 or python3;' >&2; \
 		echo 'name one with: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@if test -s $(UNFINISHED) && kill -0 `cat $(UNFINISHED)` 2>/dev/null; then \
+		echo 'Another make is installing into .venv right now; wait until it is done.' >&2; exit 1; fi
 	@if test -e $(UNFINISHED) || ! $(ENV_PYTHON) -m pip --version >/dev/null 2>&1; then \
 		echo 'Making the environment .venv with $(PYTHON); the first install takes a few minutes and 2.5 GB.'; \
-		'$(PYTHON)' -m venv --clear .venv; fi
-	@touch $(UNFINISHED)
+		rm -rf .venv && mkdir .venv && echo $$PPID >$(UNFINISHED) && '$(PYTHON)' -m venv .venv; fi
+	@echo $$PPID >$(UNFINISHED)
 	@if $(ENV_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then \
 		set -x; $(ENV_PYTHON) -m pip install -c constraints.txt -e '.[all]'; \
 	else \

@@ -27,25 +27,55 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "CheckpointError": "errors", "ConfigError": "errors", "DataError": "errors", "NoPersonError": "errors",
-    "PG2Error": "errors",
-    "PG2Config": "config",
-    "Pose": "pose",
-    "render_heatmaps": "raster", "render_pose_masks": "raster",
-    "build_models": "models",
-    "mask_ssim": "metrics.ssim", "ssim": "metrics.ssim",
-    "PersonTable": "data.people", "read_keypoints": "data.people", "write_keypoints": "data.people",
-    "read_market1501": "data.market1501",
-    "PairTable": "data.pairs", "make_pairs": "data.pairs", "read_pairs": "data.pairs", "write_pairs": "data.pairs",
-    "ImageStore": "data.store", "PairBatch": "data.store",
-    "detect_pose": "detect",
-    "PG2Output": "pipeline", "PG2Pipeline": "pipeline",
-    "EvaluationReport": "evaluation", "evaluate": "evaluation",
-}  # fmt: skip
+_NAMES = {
+    "config": ("PG2Config",),
+    "data.market1501": ("read_market1501",),
+    "data.pairs": ("PairTable", "make_pairs", "read_pairs", "write_pairs"),
+    "data.people": ("PersonTable", "read_keypoints", "write_keypoints"),
+    "data.store": ("ImageStore", "PairBatch"),
+    "detect": ("detect_pose",),
+    "errors": ("CheckpointError", "ConfigError", "DataError", "NoPersonError", "PG2Error"),
+    "evaluation": ("EvaluationReport", "evaluate"),
+    "metrics.ssim": ("mask_ssim", "ssim"),
+    "models": ("build_models",),
+    "pipeline": ("PG2Output", "PG2Pipeline"),
+    "pose": ("Pose",),
+    "raster": ("render_heatmaps", "render_pose_masks"),
+}
 """Where each public name lives. A name is imported when it is first used, so that ``import pg2lib`` costs nothing."""
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "EvaluationReport",
+    "ImageStore",
+    "NoPersonError",
+    "PG2Config",
+    "PG2Error",
+    "PG2Output",
+    "PG2Pipeline",
+    "PairBatch",
+    "PairTable",
+    "PersonTable",
+    "Pose",
+    "__version__",
+    "build_models",
+    "detect_pose",
+    "evaluate",
+    "make_pairs",
+    "mask_ssim",
+    "read_keypoints",
+    "read_market1501",
+    "read_pairs",
+    "render_heatmaps",
+    "render_pose_masks",
+    "ssim",
+    "write_keypoints",
+    "write_pairs",
+]
 
 
 def __getattr__(name: str) -> object:

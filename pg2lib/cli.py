@@ -1,4 +1,5 @@
-"""The command line, ``python -m pg2lib prepare | train | evaluate | generate | doctor``: thin over the library's functions.
+"""The command line, ``python -m pg2lib prepare | train | evaluate | generate | doctor``: thin over the library's
+functions.
 
 Exit codes: 0 done, 1 something a user can mend (one line says what), 2 wrong usage, 130 interrupted.
 """
@@ -52,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         "python -m pg2lib prepare photos/ --out keypoints.csv",
     )  # fmt: skip
     prepare.add_argument("images", type=Path, help="folder of images, searched with its subfolders")
-    prepare.add_argument("--out", type=Path, required=True, help="keypoint CSV to write; images without a person go beside it")
+    prepare.add_argument(
+        "--out", type=Path, required=True, help="keypoint CSV to write; images without a person go beside it"
+    )
 
     train = _command(
         commands, "train", _train, "train both stages, or go on where a run stopped",
@@ -60,11 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_data(train, "train")
     train.add_argument("--config", default="market1501", help="preset or JSON file (default: %(default)s)")
-    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage1.steps=100; repeatable")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage1.steps=100; repeatable"
+    )
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--pairs", default="torso", help="rule all or torso, or a pair file (default: %(default)s)")
-    train.add_argument("--precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 on a GPU that has it")
-    train.add_argument("--sample-every", type=int, default=500, metavar="STEPS", help="picture grids (default: %(default)s)")
+    train.add_argument(
+        "--precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 on a GPU that has it"
+    )
+    train.add_argument(
+        "--sample-every", type=int, default=500, metavar="STEPS", help="picture grids (default: %(default)s)"
+    )
     train.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS", help="(default: %(default)s)")
     train.add_argument("--cpu", action="store_true", help="use no GPU")
 
@@ -85,9 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         "python -m pg2lib generate me.jpg --pose somebody.jpg --out result.png",
     )  # fmt: skip
     generate.add_argument("image", type=Path, help="photo of the person")
-    generate.add_argument("--pose", type=Path, required=True, help="image to take the target pose from, or a pose in JSON")
+    generate.add_argument(
+        "--pose", type=Path, required=True, help="image to take the target pose from, or a pose in JSON"
+    )
     generate.add_argument("--out", type=Path, required=True, help="picture to write")
-    generate.add_argument("--grid", action="store_true", help="write all steps side by side, not the refined result alone")
+    generate.add_argument(
+        "--grid", action="store_true", help="write all steps side by side, not the refined result alone"
+    )
     generate.add_argument("--no-crop", action="store_true", help="the image already is a model canvas")
     _add_weights(generate)
 
@@ -116,13 +129,19 @@ def _command(
 def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--data", type=Path, required=True, help="Market-1501 folder, as unpacked")
     parser.add_argument("--split", choices=("train", "test"), default=split, help="(default: %(default)s)")
-    parser.add_argument("--keypoints", type=Path, help="keypoint CSV (default: market-annotation-SPLIT.csv by the data)")
-    parser.add_argument("--cache", type=Path, help="folder for the decoded images (default: in memory, or with the run)")
+    parser.add_argument(
+        "--keypoints", type=Path, help="keypoint CSV (default: market-annotation-SPLIT.csv by the data)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="folder for the decoded images (default: in memory, or with the run)"
+    )
     parser.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be decoded")
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", help="pipeline folder, shipped name or hub id (default: the checkpoint that ships)")
+    parser.add_argument(
+        "--weights", help="pipeline folder, shipped name or hub id (default: the checkpoint that ships)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)")
 
 
@@ -201,7 +220,10 @@ def _generate(options: argparse.Namespace) -> int:
     picture = output.to_grid(scale=2) if options.grid else output.to_pil()
     with atomic_path(options.out) as path:
         picture.save(path, _picture_format(options.out))
-    print(f"{options.out}: {picture.width}x{picture.height} pixels, made in {output.seconds * 1000:.0f} ms by {pipeline.name}")
+    print(
+        f"{options.out}: {picture.width}x{picture.height} pixels, "
+        f"made in {output.seconds * 1000:.0f} ms by {pipeline.name}"
+    )
     return 0
 
 
@@ -246,7 +268,7 @@ def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) ->
 def _pairs(rule_or_file: str, store: ImageStore) -> PairTable:
     from pg2lib.data.pairs import make_pairs, read_pairs
 
-    if rule_or_file in ("all", "torso"):
+    if rule_or_file == "all" or rule_or_file == "torso":
         return make_pairs(store.table, rule_or_file)
     return read_pairs(rule_or_file, store.table)
 

@@ -188,8 +188,9 @@ class PG2Config:
     def preset(cls, name: str) -> PG2Config:
         """A named configuration.
 
-        ``market1501`` and ``deepfashion`` are the paper's (section 4.1); with ``-released`` the authors' code as shipped.
-        ``compact`` is narrow, for the checkpoint that ships and for laptops; ``fast`` is for tests and first looks.
+        ``market1501`` and ``deepfashion`` are the paper's (section 4.1); with ``-released`` the authors' code as
+        shipped. ``compact`` is narrow, for the checkpoint that ships and for laptops; ``fast`` is for tests and first
+        looks.
 
         Raises:
             ConfigError: no such preset; the message lists them.
@@ -283,9 +284,7 @@ def _presets() -> dict[str, PG2Config]:
         "deepfashion-released": PG2Config(
             model=dataclasses.replace(deepfashion_model, discriminator_input="single", heatmap_background=-1),
             stage1=Stage1Config(steps=22_000, batch_size=1),
-            stage2=Stage2Config(
-                steps=58_000, batch_size=1, l1_weight=50.0, adversarial_loss="released-deepfashion"
-            ),
+            stage2=Stage2Config(steps=58_000, batch_size=1, l1_weight=50.0, adversarial_loss="released-deepfashion"),
             evaluation=EvaluationConfig(mask_from="condition"),
         ),
         "compact": PG2Config(

@@ -11,6 +11,7 @@ The module costs nothing to import: ``mediapipe`` is loaded by the first detecto
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -23,11 +24,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from PIL import Image, ImageOps
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from pg2lib.errors import DataError, NoPersonError, PG2Error
+from pg2lib.errors import NoPersonError, PG2Error
 from pg2lib.images import Crop, ImageLike, load_image
 from pg2lib.pose import BLAZEPOSE_TO_JOINTS, JOINTS, Pose
 
@@ -176,54 +178,97 @@ def detect_person(image: Image.Image, find: LandmarkFinder, looks: Sequence[Look
         NoPersonError: no look finds a person.
     """
     picture = _reduced(image)
-    doubtful = 0
+    taken: list[Look] = []
+    rejected = 0
     for attempt, look in enumerate(looks):
         if not look.border and max(image.size) < TIGHT_CROP_PX:
             continue
+        taken.append(look)
         landmarks = look_at(picture, look, find)
         if landmarks is None:
             continue
-        detection = _detection(landmarks, picture, image, attempt)
-        retried = look.border > 0
-        if int(detection.pose.visible.sum()) >= MIN_JOINTS and (
-            not retried or is_plausible(landmarks, (picture.height, picture.width))
-        ):
-            return detection
-        doubtful += 1
-        logger.debug("look %d (%s) found no plausible person", attempt, look)
-    raise NoPersonError(_nobody(image, doubtful))
+        if not look.border or is_plausible(landmarks, (picture.height, picture.width)):
+            detection = _detection(landmarks, picture, image, attempt)
+            if _joint_count(detection.pose) >= MIN_JOINTS:
+                return detection
+        rejected += 1
+    raise NoPersonError(_nobody(image, taken, rejected))
+
+
+def _nobody(image: Image.Image, taken: Sequence[Look], rejected: int) -> str:
+    looked = "; ".join(str(look) for look in taken)
+    return (
+        f"found nobody in the picture of {image.width}x{image.height} pixels. Looked at it {looked}"
+        + (f". What {rejected} of these {len(taken)} looks showed was no plausible person" if rejected else "")
+        + ". Try a picture in which one person is upright, well lit and large"
+    )
 
 
 def search_people(image: Image.Image, find: LandmarkFinder, most: int = MAX_PEOPLE) -> list[Detection]:
     """Several people in one picture, the largest first.
 
-    BlazePose finds one person at a time, so whoever is found is painted over with the mean colour before the next look.
-    A further find counts if it is a third as high as the largest person and is not somebody found before, seen again.
-    In a tight crop only one person is looked for.
+    BlazePose finds one person at a time, so whoever is found is painted over before the next look. A further find counts
+    if it is at least a third as high as the highest and is not somebody found before, seen again. In a tight crop only
+    one person is looked for.
 
     Args:
         image: RGB, of any size.
         find: the landmark finder that is asked.
-        most: stops after so many people.
+        most: looks for so many people.
 
     Returns:
-        People found in the picture as it is; where there are none, the one person that `detect_person` finds by retrying;
-        an empty list where it finds nobody.
+        The people found in the picture as it is; where there are none, the one that `detect_person` finds by retrying.
+
+    Raises:
+        NoPersonError: there is nobody.
     """
+    people = _seen_one_by_one(image, find, most) if max(image.size) >= TIGHT_CROP_PX else []
+    if not people:
+        return [detect_person(image, find)]
+    highest = max(_height(person.pose) for person in people)
+    people = [person for person in people if _height(person.pose) >= highest / 3]
+    return sorted(people, key=lambda person: _area(person.pose.box), reverse=True)
+
+
+def _seen_one_by_one(image: Image.Image, find: LandmarkFinder, most: int) -> list[Detection]:
     people: list[Detection] = []
     picture = _reduced(image)
-    if max(image.size) >= TIGHT_CROP_PX:
-        colour = _mean_colour(picture)
-        hidden = picture.copy()
-        for _ in range(2 * most):
-            landmarks = look_at(hidden, LOOKS[0], find)
-            if landmarks is None:
-                break
-            found = _detection(landmarks, picture, image, attempt=0)
-            if int(found.pose.visible.sum()) >= MIN_JOINTS and not any(_same(found, other) for other in people):
-                people.append(found)
-            ...
+    paint = _mean_colour(picture)
+    for _ in range(most):
+        landmarks = look_at(picture, LOOKS[0], find)
+        if landmarks is None:
+            break
+        person = _detection(landmarks, picture, image, attempt=0)
+        if _joint_count(person.pose) < MIN_JOINTS:
+            break
+        if not any(_overlap(person.pose, other.pose) > 0.5 for other in people):
+            people.append(person)
+        picture = _painted_over(picture, person.pose.resize((picture.height, picture.width)), paint)
     return people
+
+
+def describe_framing(pose: Pose) -> Framing:
+    """How much of the person a pose shows, by the joints it has.
+
+    From the top: without shoulders it is "head only" or "legs only"; with shoulders but without eyes, ears and nose it is
+    "no head". From the bottom: with an ankle it is the "full body", with a knee "down to the knees", with a hip the "upper
+    body", else "head and shoulders". One of left and right is enough. "nobody" has no joint at all.
+    """
+    has = dict(zip(JOINTS, pose.visible.tolist(), strict=True))
+    head = has["nose"] or has["right eye"] or has["left eye"] or has["right ear"] or has["left ear"]
+    shoulders = has["right shoulder"] or has["left shoulder"]
+    hips, knees, ankles = (has[f"right {part}"] or has[f"left {part}"] for part in ("hip", "knee", "ankle"))
+    if not any(has.values()):
+        return "nobody"
+    if not shoulders:
+        return "legs only" if hips or knees or ankles else "head only"
+    if not head:
+        return "no head"
+    if ankles:
+        return "full body"
+    if knees:
+        return "down to the knees"
+    return "upper body" if hips else "head and shoulders"
 
 
 def look_at(image: Image.Image, look: Look, find: LandmarkFinder) -> Landmarks | None:
@@ -270,3 +315,208 @@ def _painted_outside(picture: Image.Image, crop: Crop, image: Image.Image) -> Im
 def _mean_colour(image: Image.Image) -> tuple[int, int, int]:
     red, green, blue = np.asarray(image).mean(axis=(0, 1)).round().astype(int).tolist()
     return red, green, blue
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """The picture with its longer side at most the working size, so that a huge photo costs no more than another."""
+    scale = WORKING_SIDES_PX[1] / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+
+
+def _detection(landmarks: Landmarks, picture: Image.Image, image: Image.Image, attempt: int) -> Detection:
+    """Landmarks in pixels of the reduced picture, as a detection on the canvas of the image."""
+    scale = torch.tensor((image.width / picture.width, image.height / picture.height))
+    xy = (landmarks.xy.float() + 0.5) * scale - 0.5
+    pose = Pose.from_blazepose(xy, landmarks.visibility, (image.height, image.width), VISIBILITY_THRESHOLD)
+    of_joints = torch.stack([landmarks.visibility[list(parts)].mean() for parts in BLAZEPOSE_TO_JOINTS])
+    confidence = float(of_joints[pose.visible].mean()) if pose.visible.any() else 0.0
+    return Detection(pose, attempt, confidence)
+
+
+def _painted_over(picture: Image.Image, pose: Pose, paint: tuple[int, int, int]) -> Image.Image:
+    """The picture without a person: the box of the joints, and around it what joints leave out, painted over."""
+    left, top, right, bottom = pose.box
+    margin = 0.15 * max(right - left, bottom - top)
+    painted = picture.copy()
+    ImageDraw.Draw(painted).rectangle((left - margin, top - margin, right + margin, bottom + margin), fill=paint)
+    return painted
+
+
+def _joint_count(pose: Pose) -> int:
+    return int(pose.visible.sum())
+
+
+def _height(pose: Pose) -> float:
+    _, top, _, bottom = pose.box
+    return bottom - top
+
+
+def _area(box: tuple[float, float, float, float]) -> float:
+    """Of (left, top, right, bottom), in pixels; 0 where a side is negative."""
+    left, top, right, bottom = box
+    return max(0.0, right - left) * max(0.0, bottom - top)
+
+
+def _overlap(a: Pose, b: Pose) -> float:
+    """The share of the smaller of two poses' boxes that lies in the other."""
+    left, top, right, bottom = zip(a.box, b.box, strict=True)
+    smaller = min(_area(a.box), _area(b.box))
+    return _area((max(left), max(top), min(right), min(bottom))) / smaller if smaller else 1.0
+
+
+class MediaPipeDetector:
+    """A `PoseDetector` that asks MediaPipe's BlazePose ("full", the model inside the package; nothing is fetched).
+
+    Not thread safe, and not to be carried over a fork: make one for each thread and process, or use `detect_pose`, which
+    takes turns. Use it as a context manager, or call `close`. A look takes some 40 ms on one core.
+
+    Example:
+        >>> with MediaPipeDetector() as detector:
+        ...     detection = detector.detect(load_image("photo.jpg"))
+
+    Raises:
+        PG2Error: MediaPipe is not installed, or is a version without its own models.
+    """
+
+    def __init__(self) -> None:
+        self._solution = _blazepose()
+        self._graphs: dict[float, Any] = {}
+        self._has_found = False
+
+    def __enter__(self) -> MediaPipeDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees MediaPipe's graphs. The detector can be used again; it opens new ones."""
+        while self._graphs:
+            self._graphs.popitem()[1].close()
+
+    def detect(self, image: Image.Image) -> Detection:
+        """The most prominent person in an RGB picture.
+
+        Raises:
+            NoPersonError: there is none.
+        """
+        return detect_person(image, self._find)
+
+    def find_people(self, image: Image.Image) -> list[Detection]:
+        """Up to four people in an RGB picture, the largest first; see `search_people`.
+
+        Raises:
+            NoPersonError: there is nobody.
+        """
+        return search_people(image, self._find)
+
+    def _find(self, picture: Image.Image, min_confidence: float) -> Landmarks | None:
+        # MediaPipe's chatter comes when a graph starts and when the first person is found.
+        silent = self._has_found and min_confidence in self._graphs
+        with contextlib.nullcontext() if silent else _chatter_held_back():
+            found = self._graph(min_confidence).process(np.asarray(picture)).pose_landmarks
+        if found is None:
+            return None
+        self._has_found = True
+        values = torch.tensor([(mark.x, mark.y, mark.visibility) for mark in found.landmark])
+        return Landmarks(values[:, :2] * torch.tensor(picture.size) - 0.5, values[:, 2])
+
+    def _graph(self, min_confidence: float) -> Any:
+        if min_confidence not in self._graphs:
+            self._graphs[min_confidence] = self._solution.Pose(
+                static_image_mode=True, model_complexity=1, min_detection_confidence=min_confidence
+            )
+        return self._graphs[min_confidence]
+
+
+def _blazepose() -> Any:
+    """The module ``mediapipe.solutions.pose``.
+
+    Raises:
+        PG2Error: it is not there; the message says what to install.
+    """
+    try:
+        return importlib.import_module("mediapipe.python.solutions.pose")
+    except ImportError as error:
+        raise PG2Error(
+            f"finding poses in photos needs a MediaPipe that carries its models (0.10.21): "
+            f'pip install "pg2lib[pose]" ({error})'
+        ) from error
+
+
+_CHATTER = (
+    "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "Feedback manager requires a model with a single signature inference.",
+    "Using NORM_RECT without IMAGE_DIMENSIONS is only supported for the square ROI.",
+)
+"""What MediaPipe writes to stderr on every run, from C++ and whatever log levels the environment asks for. BlazePose's ROI
+is square, so the last line warns of nothing."""
+
+
+@contextlib.contextmanager
+def _chatter_held_back() -> Iterator[None]:
+    """Drops the lines of `_CHATTER` from the process's stderr and lets every other line through, afterwards.
+
+    With this module's logger at DEBUG nothing is held back: the way to see what was written before a crash in C++.
+    """
+    if logger.isEnabledFor(logging.DEBUG):
+        yield
+        return
+    try:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+    except (OSError, AttributeError, ValueError):  # No stderr to protect.
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held.read().splitlines(keepends=True):
+                if not any(known.encode() in line for known in _CHATTER):
+                    os.write(2, line)
+
+
+_shared_lock = threading.Lock()
+_shared_detector: MediaPipeDetector | None = None
+
+
+def find_people(image: ImageLike) -> list[Detection]:
+    """Up to four people in any image, the largest first; see `search_people`.
+
+    Safe to call from several threads, which take turns with one detector.
+
+    Raises:
+        NoPersonError: there is nobody.
+        DataError: the image cannot be read.
+        PG2Error: MediaPipe is not installed.
+    """
+    global _shared_detector
+    picture = load_image(image)
+    with _shared_lock:
+        if _shared_detector is None:
+            _shared_detector = MediaPipeDetector()
+        return _shared_detector.find_people(picture)
+
+
+def detect_pose(image: ImageLike) -> Pose:
+    """The pose of the largest person in any image, on the canvas of the upright image, in pixels.
+
+    Safe to call from several threads, which take turns with one detector.
+
+    Raises:
+        NoPersonError: there is nobody.
+        DataError: the image cannot be read.
+        PG2Error: MediaPipe is not installed.
+    """
+    return find_people(image)[0].pose

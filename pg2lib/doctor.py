@@ -70,7 +70,9 @@ def examine_installation() -> list[Finding]:
 def examine_data(root: str | PathLike[str]) -> list[Finding]:
     """Both splits of Market-1501: counts against the known ones, what was skipped and why, suspicious keypoints."""
     if not Path(root).is_dir():
-        return [Finding(True, f"there is no folder {root}", "pass the unpacked Market-1501-v15.09.15, or a folder above it")]
+        return [
+            Finding(True, f"there is no folder {root}", "pass the unpacked Market-1501-v15.09.15, or a folder above it")
+        ]
     findings: list[Finding] = []
     for split in FOLDERS:
         try:
@@ -97,7 +99,9 @@ def _compare_counts(split: str, table: PersonTable) -> Iterator[Finding]:
     for what, (found, known) in counts.items():
         wrong = known is not None and found != known
         expected = "" if known is None else f" (the original has {known:,})"
-        yield Finding(wrong, f"{split}: {found:,} {what}{expected}", "files are missing or not original" if wrong else "")
+        yield Finding(
+            wrong, f"{split}: {found:,} {what}{expected}", "files are missing or not original" if wrong else ""
+        )
 
 
 def _skipped(split: str, table: PersonTable) -> Iterator[Finding]:
@@ -126,4 +130,3 @@ def _keypoints(split: str, table: PersonTable) -> Iterator[Finding]:
         everything, f"{split}: {empty:,} images have no joint at all",
         "the detector found nobody anywhere; make the CSV again with python -m pg2lib prepare" if everything else "",
     )  # fmt: skip
-

@@ -1,7 +1,7 @@
 """Scoring a pipeline on pairs (section 4.3): SSIM and mask-SSIM, streamed, with a row a pair and a report.
 
-A number never travels alone: the report carries the pair count, the metric dialect, the model, the code's commit and the
-hardware.
+A number never travels alone: the report carries the pair count, the metric dialect, the model, the code's commit and
+the hardware.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ class EvaluationReport:
         code = f"pg2lib {self.provenance['pg2lib']}, commit {self.provenance['commit'] or 'unknown'}"
         lines += [
             "",
-            f"{self.data}, {self.pairs:,} pairs, mean ± standard deviation over pairs; dialect `{self.dialect}`, mask from the "
-            f"{self.mask_from}; model {self.model['name']}; {code}; {self.provenance['hardware']}; {self.seconds:.0f} s.",
+            f"{self.data}, {self.pairs:,} pairs, mean ± standard deviation over pairs; dialect `{self.dialect}`, "
+            f"mask from the {self.mask_from}; model {self.model['name']}; {code}; "
+            f"{self.provenance['hardware']}; {self.seconds:.0f} s.",
         ]
         return "\n".join(lines) + "\n"
 

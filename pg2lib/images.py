@@ -53,8 +53,8 @@ def load_image(image: ImageLike) -> Image.Image:
     Applies the EXIF orientation, lays transparent images on white, and reduces 16-bit ones to 8 bits.
 
     Args:
-        image: a PIL image, a path, or an array: (height, width), (height, width, 1), (height, width, 3 or 4); uint8 [0, 255], uint16
-            [0, 65535], or float [0, 1].
+        image: a PIL image, a path, or an array: (height, width), (height, width, 1), (height, width, 3 or 4); uint8 [0,
+            255], uint16 [0, 65535], or float [0, 1].
 
     Raises:
         DataError: no such file, not an image, truncated, or an array of another shape, type or range.
@@ -100,9 +100,7 @@ def _pil_from_array(array: NDArray[np.generic]) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
-        raise DataError(
-            f"an image array must have shape (height, width), (height, width, 3) or (height, width, 4), got {array.shape}"
-        )
+        raise DataError(f"an image array must have shape (height, width) or (height, width, 3 or 4), got {array.shape}")
     if array.dtype == np.uint8:
         values = np.asarray(array, dtype=np.uint8)
     elif array.dtype == np.uint16:
@@ -223,7 +221,10 @@ def image_grid(
     head = int(font.size) + 2 * padding_px if titles else 0
     grid = Image.new(
         "RGB",
-        (len(pictures[0]) * (width + padding_px) + padding_px, len(pictures) * (height + padding_px) + padding_px + head),
+        (
+            len(pictures[0]) * (width + padding_px) + padding_px,
+            len(pictures) * (height + padding_px) + padding_px + head,
+        ),
         "white",
     )
     draw = ImageDraw.Draw(grid)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from pg2lib.config import AdversarialLoss
 
 
-def bce(logits: Float[Tensor, "batch"], label: float) -> Float[Tensor, ""]:
+def bce(logits: Float[Tensor, "batch"], label: int) -> Float[Tensor, ""]:
     """Binary cross-entropy of D's logits against one label, 1 = real."""
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from pg2lib.config import PG2Config
 from pg2lib.errors import CheckpointError, ConfigError, DataError
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import Crop, ImageLike, from_uint8, image_grid, load_image, pil_from_tensor, tensor_from_pil
-from pg2lib.models import G1, G2
+from pg2lib.models import G1, G2, to_device
 from pg2lib.pose import Pose
 from pg2lib.raster import render_heatmaps
 
@@ -199,20 +199,22 @@ class PG2Pipeline:
             training: what they were trained on and how, as plain JSON values; it travels with the weights.
             detector: finds poses in photos; by default MediaPipe, loaded when first needed.
         """
-        self.g1 = g1.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.g2 = g2.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.g1 = to_device(g1.eval().requires_grad_(False))
+        self.g2 = to_device(g2.eval().requires_grad_(False))
         self.config, self.framing, self.detector = config, framing, detector
         self.training = dict(training or {})
         self.name = "unnamed"
 
     def __repr__(self) -> str:
         model = self.config.model
-        return f"PG2Pipeline({self.name}: {model.height}x{model.width}, base width {model.base_width}, on {self.device})"
+        return (
+            f"PG2Pipeline({self.name}: {model.height}x{model.width}, base width {model.base_width}, on {self.device})"
+        )
 
     @property
     def device(self) -> torch.device:
         """Where the generators are."""
-        return next(self.g1.parameters()).device
+        return self.g1.first.weight.device
 
     def to(self, device: torch.device | str) -> PG2Pipeline:
         """Moves the generators; returns the pipeline itself."""
@@ -239,7 +241,10 @@ class PG2Pipeline:
             DataError: shapes that do not fit the model.
         """
         height, width = self.config.model.canvas
-        for name, tensor, channels in (("condition_image", condition_image, 3), ("target_heatmaps", target_heatmaps, 18)):
+        for name, tensor, channels in (
+            ("condition_image", condition_image, 3),
+            ("target_heatmaps", target_heatmaps, 18),
+        ):
             if tensor.ndim != 4 or tensor.shape[1:] != (channels, height, width):
                 raise DataError(f"{name} must be (batch, {channels}, {height}, {width}), got {tuple(tensor.shape)}")
         if len(condition_image) != len(target_heatmaps):
@@ -260,10 +265,10 @@ class PG2Pipeline:
 
         Args:
             image: a PIL image, an array or a path, of any size, mode and EXIF orientation.
-            target_pose: a Pose, or an image to take the pose from. A Pose on the model's canvas is used as it is; any other
-                is framed like the people in the training images.
-            crop: find the person and crop the photo as the training images are. False: `image` already is a model canvas, so
-                nothing is detected or cropped in it.
+            target_pose: a Pose, or an image to take the pose from. A Pose on the model's canvas is used as it is; any
+                other is framed like the people in the training images.
+            crop: find the person and crop the photo as the training images are. False: `image` already is a model
+                canvas, so nothing is detected or cropped in it.
 
         Raises:
             NoPersonError: nobody is found in the photo, or in the image the pose is taken from.
@@ -306,7 +311,8 @@ class PG2Pipeline:
         return detect_pose(photo)
 
     def save_pretrained(self, folder: str | PathLike[str], dtype: torch.dtype = torch.float16) -> None:
-        """Writes a pipeline folder: ``model.safetensors`` first, ``config.json`` last, so that half a folder never loads.
+        """Writes a pipeline folder: ``model.safetensors`` first, ``config.json`` last, so that half a folder never
+        loads.
 
         Args:
             dtype: of the weights on disk; float16 halves the file and changes pictures by less than a grey level.
@@ -320,7 +326,9 @@ class PG2Pipeline:
         }
         overflowing = [key for key, value in tensors.items() if not bool(value.isfinite().all())]
         if overflowing:
-            raise CheckpointError(f"weights that {dtype} cannot hold: {', '.join(overflowing[:5])}; save as torch.float32")
+            raise CheckpointError(
+                f"weights that {dtype} cannot hold: {', '.join(overflowing[:5])}; save as torch.float32"
+            )
         (path / CONFIG_NAME).unlink(missing_ok=True)
         with atomic_path(path / WEIGHTS_NAME) as temporary:
             save_file(tensors, temporary, {"format": FORMAT})
@@ -343,14 +351,14 @@ class PG2Pipeline:
         """Loads a pipeline folder.
 
         Args:
-            name_or_folder: a folder, the name of a checkpoint that ships with pg2lib, or a Hugging Face hub id ("owner/name"), which is
-                downloaded. None: the checkpoint that ships.
+            name_or_folder: a folder, the name of a checkpoint that ships with pg2lib, or a Hugging Face hub id
+                ("owner/name"), which is downloaded. None: the checkpoint that ships.
             device: by default a GPU when there is one.
             revision: branch, tag or commit of a hub id.
 
         Raises:
-            CheckpointError: no such folder or hub id, files missing or damaged, another format, or weights that do not fit
-                the configuration.
+            CheckpointError: no such folder or hub id, files missing or damaged, another format, or weights that do not
+                fit the configuration.
         """
         folder = _find_folder(name_or_folder, revision)
         values = _read_config(folder)
@@ -385,7 +393,8 @@ def _find_folder(name_or_folder: str | PathLike[str] | None, revision: str | Non
     if not HUB_ID.match(str(name_or_folder)):
         shipped = ", ".join(sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()))
         raise CheckpointError(
-            f"{str(name_or_folder)!r} is no folder, no checkpoint that ships (there is: {shipped}) and no hub id (owner/name)"
+            f"{str(name_or_folder)!r} is no folder, no checkpoint that ships (there is: {shipped or 'none'}) and "
+            f"no hub id (owner/name)"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -406,8 +415,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{folder} is not a pipeline folder: it has no {CONFIG_NAME}. (A training run keeps its pipeline in the folder "
-            f"'pipeline' once both stages are done.)"
+            f"{folder} is not a pipeline folder: it has no {CONFIG_NAME}. (A training run keeps its pipeline in the "
+            f"folder 'pipeline' once both stages are done.)"
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error

@@ -75,8 +75,8 @@ class Pose:
     """18 keypoints of one person on a canvas.
 
     Attributes:
-        xy: float (18, 2), pixels, x first; a missing joint is (NaN, NaN). Anything that torch can turn into such a tensor is
-            accepted. Joints may lie outside the canvas.
+        xy: float (18, 2), pixels, x first; a missing joint is (NaN, NaN). Anything that torch can turn into such a
+            tensor is accepted. Joints may lie outside the canvas.
         canvas: (height, width) in pixels.
 
     Raises:
@@ -96,7 +96,7 @@ class Pose:
         for joint, (x, y) in zip(JOINTS, xy.tolist(), strict=True):
             if math.isinf(x) or math.isinf(y) or math.isnan(x) != math.isnan(y):
                 raise DataError(
-                    f"{joint}: ({x}, {y}) is no keypoint; a joint has two finite coordinates, or two NaN where it is missing"
+                    f"{joint}: ({x}, {y}) is no keypoint; a joint has two finite coordinates, or two NaN when missing"
                 )
         object.__setattr__(self, "xy", xy)
         object.__setattr__(self, "canvas", _checked_canvas(self.canvas))
@@ -180,9 +180,7 @@ class Pose:
         layer = Image.new("RGBA", (width * factor, height * factor))
         draw = ImageDraw.Draw(layer)
         thickness = max(1, round(max(self.canvas) / 90 * factor))
-        points = [
-            None if math.isnan(x) else ((x + 0.5) * factor, (y + 0.5) * factor) for x, y in self.xy.tolist()
-        ]
+        points = [None if math.isnan(x) else ((x + 0.5) * factor, (y + 0.5) * factor) for x, y in self.xy.tolist()]
         for a, b in DRAWN_LIMBS:
             start, end = points[a], points[b]
             if start is not None and end is not None:
@@ -215,7 +213,8 @@ class Pose:
         keypoints = values["keypoints"]
         if not isinstance(keypoints, list) or len(keypoints) != len(JOINTS):
             raise DataError(f"a pose in JSON has {len(JOINTS)} keypoints, in order: {', '.join(JOINTS)}")
-        return cls([(math.nan, math.nan) if point is None else point for point in keypoints], values["canvas"])  # type: ignore[arg-type]
+        rows: Any = [(math.nan, math.nan) if point is None else point for point in keypoints]
+        return cls(rows, values["canvas"])
 
     @classmethod
     def from_blazepose(

@@ -24,8 +24,8 @@ def render_heatmaps(
     """One channel a joint: 1 within `radius_px` of the keypoint, 0 elsewhere (section 3.1).
 
     Args:
-        xy: pixels, x first; NaN rows are missing joints and give an all-zero channel. A joint outside the canvas gives the
-            part of its disc that reaches in.
+        xy: pixels, x first; NaN rows are missing joints and give an all-zero channel. A joint outside the canvas gives
+            the part of its disc that reaches in.
         canvas: (height, width) in pixels.
 
     Returns:
@@ -55,7 +55,8 @@ def render_pose_masks(
     Args:
         xy: pixels, x first; NaN rows are missing joints. Joints may lie outside the canvas.
         canvas: (height, width) in pixels.
-        max_limb_px: an upper bound on the length of any limb in `xy`. Without it the longest is read back from the device.
+        max_limb_px: an upper bound on the length of any limb in `xy`. Without it the longest is read back from the
+            device.
 
     Returns:
         float32 in {0, 1}.
@@ -70,7 +71,9 @@ def render_pose_masks(
     i = torch.arange(1, max(2, int(max_limb_px / radius_px)), device=xy.device).double()[:, None]
     between = start[..., None, :] + (end - start)[..., None, :] * i / parts  # (batch, 23, n - 1, 2)
     between = torch.where(i < parts, between, torch.nan)
-    ends = torch.where(length.isnan()[..., None, None], torch.nan, torch.stack((start, end), dim=2))  # (batch, 23, 2, 2)
+    ends = torch.where(
+        length.isnan()[..., None, None], torch.nan, torch.stack((start, end), dim=2)
+    )  # (batch, 23, 2, 2)
     centres = torch.cat((ends, between), dim=2).flatten(1, 2)
     return _close(_stamp_discs(centres, canvas, radius_px)).float()[:, None]
 
@@ -102,7 +105,8 @@ def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Te
     flat = torch.zeros(batch * height * width + 1, dtype=torch.bool, device=centres.device)
     flat.index_fill_(0, index.flatten(), True)
     points = flat[:-1].view(batch, height, width)
-    # A disc is a stack of centred runs, one a row: spread the points sideways by each run's reach, then shift and unite.
+    # A disc is a stack of centred runs, one a row: spread the points sideways by each run's reach, then shift and
+    # unite.
     runs = [points]
     for _ in range(radius_px):
         runs.append(_spread(runs[-1], dim=-1))

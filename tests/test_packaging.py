@@ -97,7 +97,10 @@ def test_pins_cover_what_the_dependencies_depend_on() -> None:
         assert name in pinned, f"{name} gets installed and has no pin in constraints.txt"
         for line in metadata.requires(name) or ():
             child = Requirement(line)
-            wanted = [child.marker is None, *(child.marker.evaluate({"extra": e}) for e in ("", *requirement.extras) if child.marker)]
+            wanted = [
+                child.marker is None,
+                *(child.marker.evaluate({"extra": e}) for e in ("", *requirement.extras) if child.marker),
+            ]
             if any(wanted):
                 child.marker = None
                 waiting.append(child)
@@ -200,15 +203,21 @@ def test_version_of_the_library_is_that_of_the_package() -> None:
 def test_makefile_has_the_target(target: str) -> None:
     planned = make("--dry-run", target)
     assert planned.returncode == 0, planned.stderr
-    expected = {"demo": "demo/app.py", "test": "-m pytest", "lint": "-m mypy", "bench": "benchmarks/run.py", "clean": "rm -rf"}
+    expected = {
+        "demo": "demo/app.py",
+        "test": "-m pytest",
+        "lint": "-m mypy",
+        "bench": "benchmarks/run.py",
+        "clean": "rm -rf",
+    }
     assert expected[target] in planned.stdout
 
 
 FAKE_PYTHON = """#!/bin/sh
-# Stands in for Python: writes down how it was called, makes a "venv" that holds itself, fails at "pip install" on demand.
+# Stands in for Python: writes down how it was called, makes a "venv" that holds itself, fails to install on demand.
 echo "$*" >>"$LOG"
 case "$*" in
-  "-m venv --clear .venv") rm -rf .venv && mkdir -p .venv/bin && cp "$FAKE" .venv/bin/python ;;
+  "-m venv .venv") mkdir -p .venv/bin && cp "$FAKE" .venv/bin/python ;;
   "-m pip install"*) test ! -e broken-network ;;
 esac
 """
@@ -239,7 +248,7 @@ def calls(checkout: Path) -> list[str]:
 def test_make_installs_once_from_the_pins_in_one_command(checkout: Path) -> None:
     assert make("-j4", "test", "lint", folder=checkout).returncode == 0
     first = calls(checkout)
-    assert first.count("-m venv --clear .venv") == 1
+    assert first.count("-m venv .venv") == 1
     assert [call for call in first if "install" in call] == ["-m pip install -c constraints.txt -e .[all]"]
 
     assert make("test", "PYTEST_ARGS=-k pose", folder=checkout).returncode == 0
@@ -250,7 +259,7 @@ def test_make_installs_once_from_the_pins_in_one_command(checkout: Path) -> None
         assert make("install", folder=checkout).returncode == 0
         again = calls(checkout)
         assert "-m pip install -c constraints.txt -e .[all]" in again, f"a new {name} is not installed"
-        assert "-m venv --clear .venv" not in again
+        assert "-m venv .venv" not in again
         os.utime(checkout / name, (0, 0))
 
 
@@ -265,7 +274,17 @@ def test_install_cut_short_is_begun_again(checkout: Path) -> None:
     assert make("demo", folder=checkout).returncode == 0
     second = calls(checkout)
     assert second[-1] == "demo/app.py"
-    assert "-m venv --clear .venv" in second, "what an interrupted install left behind is not to be built upon"
+    assert "-m venv .venv" in second, "what an interrupted install left behind is not to be built upon"
+
+
+@needs_make
+def test_two_makes_do_not_install_over_each_other(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv/.unfinished").write_text(str(os.getpid()), encoding="utf-8")  # a process that lives
+    made = make("test", folder=checkout)
+    assert made.returncode != 0
+    assert "Another make is installing" in made.stderr
+    assert calls(checkout) == []
 
 
 @needs_make
@@ -276,24 +295,29 @@ def test_make_without_python_says_what_it_needs(checkout: Path) -> None:
     assert "no-such-python" in made.stderr
 
 
+FAKE_MAKE = """#!/bin/sh
+test ! -t 0 && test "$PWD" = "$TREE" || exit 9
+case "$1" in
+  lint) echo linted; exit "$LINT" ;;
+  test) echo "== 7 passed =="; test "$TEST" = 0 || { echo "make: *** [Makefile:9: test] Error 1" >&2; exit 2; } ;;
+esac
+"""
+
+
 @needs_bash
-@pytest.mark.parametrize(("lint", "test"), [(0, 0), (1, 0), (0, 1)])
-def test_ci_lints_then_tests_and_fails_with_either(tmp_path: Path, lint: int, test: int) -> None:
+@pytest.mark.parametrize(("lint", "test"), [("0", "0"), ("1", "0"), ("0", "1")])
+def test_ci_lints_then_tests_and_fails_with_either(tmp_path: Path, lint: str, test: str) -> None:
     tree = tmp_path / "clone of it"
     (tree / ".ci").mkdir(parents=True)
     shutil.copy2(ROOT / ".ci/run", tree / ".ci/run")
-    executable(
-        tmp_path / "bin/make",
-        '#!/bin/sh\ntest ! -t 0 && test "$PWD" = "$TREE" || exit 9\n'
-        f'case "$1" in\n  lint) echo linted; exit {lint} ;;\n'
-        f'  test) echo "== 7 passed =="; test {test} = 0 || {{ echo "make: *** [Makefile:9: test] Error 1" >&2; exit 2; }} ;;\nesac\n',
-    )
+    executable(tmp_path / "bin/make", FAKE_MAKE)
     executable(tmp_path / "bin/apt-get", "#!/bin/sh\nexit 100\n")
-    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "TREE": str(tree)}
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "TREE": str(tree), "LINT": lint, "TEST": test}
     ran = subprocess.run(
         [tree / ".ci/run"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
-    assert (ran.returncode == 0) == (lint == test == 0)
+    assert (ran.returncode == 0) == (lint == test == "0")
     assert ran.stdout.splitlines()[-2:] == ["linted", "== 7 passed =="]
     assert ran.stderr == ""
 
@@ -303,7 +327,10 @@ def test_ci_lints_then_tests_and_fails_with_either(tmp_path: Path, lint: int, te
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=False
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
     )
     if listed.returncode:
         pytest.skip("no git checkout")
@@ -314,7 +341,11 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     found = []
     for name in filter(None, listed.stdout.decode().split("\0")):
         path = ROOT / name
-        if path.suffix in (".safetensors", ".png", ".jpg", ".webp", ".npz") or not path.is_file() or path == Path(__file__):
+        if (
+            path.suffix in (".safetensors", ".png", ".jpg", ".webp", ".npz")
+            or not path.is_file()
+            or path == Path(__file__)
+        ):
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             found += [f"{name}:{number}: {match[0]}" for match in telltale.finditer(line)]

@@ -31,7 +31,8 @@ def read_market1501(
     Args:
         root: the folder with ``bounding_box_train``, or one above it.
         split: "train" (751 people) or "test" (750 people).
-        keypoints: the CSV; by default ``market-annotation-<split>.csv`` in `root`, beside it, or beside the image folder.
+        keypoints: the CSV; by default ``market-annotation-<split>.csv`` in `root`, beside it, or beside the image
+            folder.
 
     Raises:
         DataError: no such folder or CSV (with where it was looked for), a malformed CSV, or no image left.
@@ -81,9 +82,7 @@ def _find_images(root: Path, split: str) -> Path:
     for candidate in (root / folder, *sorted(root.glob(f"*/{folder}")), *sorted(root.glob(f"*/*/{folder}"))):
         if candidate.is_dir():
             return candidate
-    raise DataError(
-        f"{root} has no folder {folder}: pass the unpacked Market-1501-v15.09.15, or a folder above it"
-    )
+    raise DataError(f"{root} has no folder {folder}: pass the unpacked Market-1501-v15.09.15, or a folder above it")
 
 
 def _find_keypoints(root: Path, images: Path, split: str) -> Path:
@@ -93,6 +92,6 @@ def _find_keypoints(root: Path, images: Path, split: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise DataError(
-        f"no keypoints: {name} is not in {', '.join(str(folder) for folder in folders)}. Pass the file, or make it with "
-        f"python -m pg2lib prepare"
+        f"no keypoints: {name} is not in {', '.join(str(folder) for folder in folders)}. "
+        f"Pass the file, or make it with python -m pg2lib prepare"
     )

@@ -98,8 +98,8 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
     """Reads a pair file: CSV with the header ``from,to``, file names as in the table.
 
     Args:
-        skip_unknown: leave out pairs with an image that the table lacks, counted in ``PairTable.skipped``; otherwise such a
-            file is refused.
+        skip_unknown: leave out pairs with an image that the table lacks, counted in ``PairTable.skipped``; otherwise
+            such a file is refused.
 
     Raises:
         DataError: no such file, another header, a malformed row, an unknown image, or no pair left; with file and line.
@@ -128,8 +128,8 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
         unknown = line[0] if first is None else line[1]
         if not skip_unknown:
             raise DataError(
-                f"{path}:{number}: {unknown} is not in {table!r}; read the split the pairs belong to, or leave such pairs "
-                f"out with skip_unknown"
+                f"{path}:{number}: {unknown} is not in {table!r}; read the split the pairs belong to, or leave "
+                f"such pairs out with skip_unknown"
             )
         skipped.append(Skipped(f"{path.name}:{number}", f"no image {unknown}"))
     if not rows:

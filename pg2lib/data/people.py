@@ -111,7 +111,8 @@ def read_keypoints(
     canvas: tuple[int, int],
     person_of: Callable[[str], str | None] = file_names.person_of,
 ) -> PersonTable:
-    """Reads the field's keypoint CSV: ``name:keypoints_y:keypoints_x``, JSON lists of 18 numbers, y first, -1 = missing.
+    """Reads the field's keypoint CSV: ``name:keypoints_y:keypoints_x``, JSON lists of 18 numbers, y first, -1 =
+    missing.
 
     Args:
         csv: the file, UTF-8.
@@ -119,8 +120,8 @@ def read_keypoints(
         person_of: the person a file name speaks of. The default knows Market-1501 and flattened DeepFashion names.
 
     Raises:
-        DataError: no such file, another header, or a malformed, unknown or repeated row, named with file and line. A file
-            with one bad row is refused whole: it is not the file it should be.
+        DataError: no such file, another header, or a malformed, unknown or repeated row, named with file and line. A
+            file with one bad row is refused whole: it is not the file it should be.
     """
     path = Path(csv)
     try:
@@ -180,7 +181,8 @@ def _parse_row(line: str, where: str) -> tuple[str, list[tuple[float, float]]]:
 
 
 def write_keypoints(csv: str | PathLike[str], poses: Iterable[tuple[str, Pose]]) -> None:
-    """Writes the field's keypoint CSV, rounded to whole pixels as the field has them; the file appears whole or not at all.
+    """Writes the field's keypoint CSV, rounded to whole pixels as the field has them; the file appears whole or not at
+    all.
 
     Args:
         poses: (name, pose); joints outside the canvas are written as missing.

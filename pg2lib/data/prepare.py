@@ -52,8 +52,8 @@ def prepare(
 ) -> Preparation:
     """Finds the pose in every image of a folder and its subfolders, and writes the field's keypoint CSV.
 
-    Names in the CSV are paths relative to the folder. Images without a person, and unreadable ones, are not in the CSV but in
-    ``<csv name>.missing.txt`` beside it, one a line with the reason.
+    Names in the CSV are paths relative to the folder. Images without a person, and unreadable ones, are not in the CSV
+    but in ``<csv name>.missing.txt`` beside it, one a line with the reason.
 
     Args:
         detector: anything with `PoseDetector`'s method.

@@ -1,4 +1,4 @@
-"""ImageStore: every image decoded once to uint8, in a memory-mapped file or on the device; batches are drawn from it."""
+"""ImageStore: every image decoded once to uint8, memory-mapped or on the device; batches are drawn from it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class PairOrder:
         epochs, places = places // self.pairs, places % self.pairs
         drawn = [
             (order[places[epochs == epoch]], coins[places[epochs == epoch]])
-            for epoch in epochs.unique().tolist()
+            for epoch in sorted(set(epochs.tolist()))
             for order, coins in [self._epoch(epoch)]
         ]
         indices, coins = (torch.cat(parts) for parts in zip(*drawn, strict=True))
@@ -142,13 +143,13 @@ class ImageStore:
 
         Args:
             table: read with paths.
-            folder: keeps the pixels in a file here, one folder a table, memory-mapped and rebuilt when any image file has
-                changed; None decodes into memory.
+            folder: keeps the pixels in a file here, one folder a table, memory-mapped and rebuilt when any image file
+                has changed; None decodes into memory.
             device: where batches are made.
-            resident: hold all pixels on the device; by default they are when it is a GPU and they take less than a third
-                of its free memory.
-            skip_corrupt: leave out images that cannot be decoded or are not of the table's canvas; they are logged and counted in
-                ``store.table.skipped``. Otherwise they are refused, all named in one error.
+            resident: hold all pixels on the device; by default they are when it is a GPU and they take less than a
+                third of its free memory.
+            skip_corrupt: leave out images that cannot be decoded or are not of the table's canvas; they are logged and
+                counted in ``store.table.skipped``. Otherwise they are refused, all named in one error.
             on_progress: called while decoding.
 
         Raises:
@@ -225,8 +226,8 @@ class ImageStore:
 
     def batches(self, pairs: PairTable, batch_size: int) -> Iterator[PairBatch]:
         """All pairs in order, not flipped; the last batch may be smaller."""
-        for indices in torch.arange(len(pairs)).split(batch_size):
-            yield self.batch(pairs, indices)
+        for start in range(0, len(pairs), batch_size):
+            yield self.batch(pairs, torch.arange(start, min(start + batch_size, len(pairs))))
 
 
 def _decode(table: PersonTable, pixels: NDArray[np.uint8], on_progress: OnProgress | None) -> dict[int, str]:
@@ -280,7 +281,7 @@ def _open_or_build(
     return np.memmap(data, dtype=np.uint8, mode="c", shape=shape), corrupt
 
 
-def _read_index(index: Path) -> dict[str, object] | None:
+def _read_index(index: Path) -> dict[str, Any] | None:
     """What ``images.json`` says; None when it or the pixel file is missing or of another format."""
     try:
         known = json.loads(index.read_text(encoding="utf-8"))

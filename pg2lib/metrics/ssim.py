@@ -1,7 +1,8 @@
-"""SSIM and mask-SSIM as the authors scored them: the ``released`` dialect (section 4.3 and the released scoring script).
+"""SSIM and mask-SSIM as the authors scored them: the ``released`` dialect (section 4.3 and the released scoring
+script).
 
-uint8 RGB, 7x7 uniform window, sample covariance, data range 255, no padding, mean over pixels and channels, one figure an
-image: scikit-image's `structural_similarity` with ``channel_axis`` and its other defaults.
+uint8 RGB, 7x7 uniform window, sample covariance, data range 255, no padding, mean over pixels and channels, one figure
+an image: scikit-image's `structural_similarity` with ``channel_axis`` and its other defaults.
 
 References:
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity",

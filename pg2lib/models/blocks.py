@@ -29,7 +29,7 @@ class DoubleConv(nn.Module):
 
 
 def xavier_init(model: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases in every convolution and linear layer, as the released code starts G1 and G2."""
+    """Glorot-uniform weights and zero biases everywhere, as the released code starts G1 and G2."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -16,7 +16,8 @@ class G1(nn.Module):
     """Stage I: condition image and target heatmaps to the coarse result, a U-Net with a fully connected bottleneck.
 
     N residual blocks down and up, N = ``config.blocks``; with h the base width, encoder block i is h(i + 1) wide. The
-    fully connected layers let far-apart body parts exchange what they know. No normalisation, no dropout, linear output.
+    fully connected layers let far-apart body parts exchange what they know. No normalisation, no dropout, linear
+    output.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -36,6 +37,7 @@ class G1(nn.Module):
         self.decoder = nn.ModuleList(DoubleConv(width, width, residual=True) for width in widths)
         self.up = nn.ModuleList(nn.Conv2d(widths[i], h * (n - i - 1), kernel_size=1) for i in range(n - 1))
         self.last = conv3x3(widths[-1], 3)
+        self.heatmap_background = config.heatmap_background
         xavier_init(self)
 
     def forward(
@@ -43,7 +45,9 @@ class G1(nn.Module):
         condition_image: Float[Tensor, "batch 3 height width"],
         target_heatmaps: Float[Tensor, "batch 18 height width"],
     ) -> Float[Tensor, "batch 3 height width"]:
-        """The coarse result. Images in [-1, 1]; the output is not clamped."""
+        """The coarse result. Images in [-1, 1], heatmaps in {0, 1}; the output is not clamped."""
+        if self.heatmap_background == -1:
+            target_heatmaps = target_heatmaps * 2 - 1  # the released code's range
         x = F.relu(self.first(torch.cat((condition_image, target_heatmaps), dim=1)))
         skips = []
         for i, block in enumerate(self.encoder):

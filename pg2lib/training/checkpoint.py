@@ -86,10 +86,14 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
     """
     tensors, metadata = _read(path)
     theirs = json.loads(metadata["identity"])
-    differing = sorted(key for key in theirs.keys() | state.identity.keys() if theirs.get(key) != state.identity.get(key))
+    differing = sorted(
+        key for key in theirs.keys() | state.identity.keys() if theirs.get(key) != state.identity.get(key)
+    )
     if differing:
         listed = "; ".join(f"{key}: {theirs.get(key)!r} then, {state.identity.get(key)!r} now" for key in differing)
-        raise CheckpointError(f"{path} is of another run ({listed}). Train into another folder, or restore those settings")
+        raise CheckpointError(
+            f"{path} is of another run ({listed}). Train into another folder, or restore those settings"
+        )
     for name, model in state.models.items():
         _load_model(model, _with_prefix(tensors, f"model.{name}."), path)
     for name, optimiser in state.optimisers.items():

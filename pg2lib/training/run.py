@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from tqdm import tqdm
 
 from pg2lib.config import PG2Config
@@ -94,7 +95,7 @@ class Recorder:
             sample_grid(sample).save(path, "PNG")
 
 
-def sample_grid(sample: Sample) -> Any:
+def sample_grid(sample: Sample) -> Image.Image:
     """Condition image, target pose, target image and the results of a sample, a row a pair, as a picture."""
     batch = sample.batch
     canvas = (batch.target_image.shape[2], batch.target_image.shape[3])
@@ -111,7 +112,7 @@ def sample_grid(sample: Sample) -> Any:
 
 
 def _open_log(path: Path, before: int) -> TextIO:
-    """The log opened to go on at step `before`: lines of later steps, from a run that got further than its checkpoint, go."""
+    """The log, opened to go on at step `before`: what a run wrote after its last checkpoint is cut off."""
     kept = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -155,10 +156,10 @@ def train(
     if accelerator.is_main_process:
         with atomic_write(folder / "config.json") as file:
             file.write(config.to_json())
-    options = {"progress": progress, "sample_every": sample_every, "checkpoint_every": checkpoint_every}
-    with Recorder(folder / "stage1", config.stage1.steps, **options) as recorder:
+    every = (sample_every, checkpoint_every)
+    with Recorder(folder / "stage1", config.stage1.steps, progress, *every) as recorder:
         g1 = train_stage1(config, store, pairs, folder / "stage1", accelerator, recorder.watch)
-    with Recorder(folder / "stage2", config.stage2.steps, **options) as recorder:
+    with Recorder(folder / "stage2", config.stage2.steps, progress, *every) as recorder:
         g2, _ = train_stage2(config, store, pairs, folder / "stage2", g1, accelerator, recorder.watch)
     pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, folder)
     if accelerator.is_main_process:

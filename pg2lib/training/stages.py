@@ -27,7 +27,7 @@ from pg2lib.config import PG2Config, Stage2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore, PairBatch, PairOrder
 from pg2lib.errors import ConfigError, TrainingDivergedError
-from pg2lib.models import G1, G2, Discriminator
+from pg2lib.models import G1, G2, Discriminator, to_device
 from pg2lib.training.checkpoint import TrainingState, list_checkpoints, load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,8 @@ class Sample:
         stage: 1 or 2.
         step: steps done.
         batch: the pairs, as in training but never flipped.
-        results: generated images by name, [-1, 1] but for the generator's overshoot: "coarse", in stage II "refined" too.
+        results: generated images by name, [-1, 1] but for the generator's overshoot: "coarse", in stage II "refined"
+            too.
     """
 
     stage: int
@@ -92,7 +93,7 @@ def train_stage1(
     pairs: PairTable,
     folder: str | PathLike[str],
     accelerator: Accelerator | None = None,
-    watch: Watch = Watch(),  # noqa: B008
+    watch: Watch = Watch(),
 ) -> G1:
     """Trains G1 to the coarse result (Eq. 1), going on from the newest checkpoint in `folder`.
 
@@ -111,7 +112,7 @@ def train_stage1(
     """
     stage, accelerator = config.stage1, accelerator or Accelerator()
     set_seed(stage.seed)
-    g1 = G1(config.model).to(accelerator.device, memory_format=torch.channels_last)
+    g1 = to_device(G1(config.model), accelerator.device)
     average = copy.deepcopy(g1).requires_grad_(False)
     optimiser = _adam(g1, stage)
     state = TrainingState({"g1": g1, "g1_average": average}, {"g1": optimiser}, _identity(config, 1, pairs))
@@ -145,7 +146,7 @@ def train_stage2(
     folder: str | PathLike[str],
     g1: G1,
     accelerator: Accelerator | None = None,
-    watch: Watch = Watch(),  # noqa: B008
+    watch: Watch = Watch(),
 ) -> tuple[G2, Discriminator]:
     """Trains G2 against D (Eq. 2 to 4) on what a frozen G1 makes, going on from the newest checkpoint in `folder`.
 
@@ -162,9 +163,9 @@ def train_stage2(
     """
     stage, accelerator = config.stage2, accelerator or Accelerator()
     set_seed(stage.seed)
-    g1 = copy.deepcopy(g1).requires_grad_(False).eval().to(accelerator.device, memory_format=torch.channels_last)
-    g2 = G2(config.model).to(accelerator.device, memory_format=torch.channels_last)
-    d = Discriminator(config.model).to(accelerator.device, memory_format=torch.channels_last)
+    g1 = to_device(copy.deepcopy(g1).requires_grad_(False).eval(), accelerator.device)
+    g2 = to_device(G2(config.model), accelerator.device)
+    d = to_device(Discriminator(config.model), accelerator.device)
     average = copy.deepcopy(g2).requires_grad_(False)
     g2_optimiser, d_optimiser = _adam(g2, stage), _adam(d, stage)
     state = TrainingState(
@@ -199,9 +200,7 @@ def train_stage2(
         with accelerator.autocast():
             logits = judge(d, batch.condition_image, batch.target_image, refined, stage)
         adversarial = losses.adversarial_loss(logits.refined, logits.condition, stage.adversarial_loss)
-        g2_loss = losses.generator_loss(
-            adversarial, refined, batch.target_image, batch.target_mask, stage.l1_weight
-        )
+        g2_loss = losses.generator_loss(adversarial, refined, batch.target_image, batch.target_mask, stage.l1_weight)
         g2_step.zero_grad()
         accelerator.backward(g2_loss)
         g2_step.step()
@@ -225,9 +224,7 @@ class Logits:
     condition: Tensor | None
 
 
-def judge(
-    d: nn.Module, condition_image: Tensor, target_image: Tensor, refined: Tensor, stage: Stage2Config
-) -> Logits:
+def judge(d: nn.Module, condition_image: Tensor, target_image: Tensor, refined: Tensor, stage: Stage2Config) -> Logits:
     """One pass of D over real and generated images together, so that batch norm sees both, as in the released code."""
     if stage.adversarial_loss == "paper":
         real = torch.cat((condition_image, target_image), dim=1)
@@ -255,7 +252,9 @@ class _Run:
     ) -> None:
         processes = accelerator.num_processes
         if stage.batch_size % processes:
-            raise ConfigError(f"batch_size {stage.batch_size} cannot be shared by {processes} processes; use a multiple")
+            raise ConfigError(
+                f"batch_size {stage.batch_size} cannot be shared by {processes} processes; use a multiple"
+            )
         if store.table.canvas != config.model.canvas:
             raise ConfigError(f"the data are {store.table.canvas}, the model wants {config.model.canvas} pixels")
         self.number, self.config, self.stage, self.store, self.pairs = number, config, stage, store, pairs
@@ -343,7 +342,7 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float, step: in
 
 
 def _identity(config: PG2Config, number: int, pairs: PairTable) -> dict[str, Any]:
-    """The settings that a run cannot change half way. The number of steps may grow, unless the rate decays towards it."""
+    """What a run cannot change half way. The number of steps may grow, unless the rate decays towards it."""
     stage = dataclasses.asdict(config.stage1 if number == 1 else config.stage2)
     if not stage["lr_decay_steps"]:
         del stage["steps"]

@@ -1,0 +1,465 @@
+"""The demo: a photo and a target pose in, the same person in that pose out, in a browser.
+
+    python demo/app.py --port 8000 --weights runs/mine/pipeline
+
+It talks to nobody but its own page; only a Hugging Face hub id given as ``--weights`` is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import io
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read when gradio is imported: no telemetry, no look-up of newer versions.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import gradio as gr
+import torch
+from PIL import Image, ImageDraw
+
+from pg2lib.detect import Detection, describe_framing, find_people
+from pg2lib.errors import DataError, NoPersonError, PG2Error
+from pg2lib.images import Crop, load_image, pil_from_tensor
+from pg2lib.pipeline import PG2Output, PG2Pipeline
+from pg2lib.pose import Pose
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).parent
+SHOWN_HEIGHT_PX = 512
+"""Results are enlarged by the whole factor that comes closest, so that an eye sees what 128 pixels hold."""
+SHOWN_WIDTH_PX = 190
+"""Width on the page of each of the six pictures that make a result, where the window is wide enough."""
+
+NO_PHOTO = "Choose a photo first: upload one, paste it, or take it with the webcam."
+NO_TARGET = "Choose a target pose first: one of the presets, or another photo to take it from."
+UNREADABLE = (
+    "The {which} cannot be read: the file is damaged, far too large, or no picture at all. Try a JPEG or PNG file."
+)
+NOBODY = (
+    "Nobody was found in the {which}. Choose one that shows a person clearly, best from head to feet; where the person "
+    "is small, crop the photo around them."
+)
+SEVERAL = (
+    "There are several people in the {which} (at least {people} were found). The most prominent one was taken; to "
+    "choose another, crop the photo around them."
+)
+HALF_A_PERSON = "The photo shows only part of the person ({framing}). Whatever it does not show is invented."
+HALF_A_POSE = "The target pose is incomplete, for its photo shows only part of the person ({framing})."
+UNCERTAIN = "The person in the {which} was hard to find. Check that the skeleton fits."
+BEYOND = "The part used reaches beyond the photo; the photo's edge is repeated there."
+SMALL = "The person is small: the part used was enlarged, so it holds less detail than the model can take."
+
+BROKEN = "Something went wrong here, and not with what you chose. The terminal that runs this page says more."
+
+SCROLL_TO_OUTCOME = "() => document.getElementById('outcome').scrollIntoView({behavior: 'smooth'})"
+
+RESEARCH_DATA = ("market", "deepfashion")
+LIMITS = (
+    "**What to expect.** The pictures have {width} × {height} pixels; the rest is enlargement. Colours, build and "
+    "pose come through; faces, patterns and writing do not. What the photo does not show is invented. Poses and photos "
+    "unlike those in the training data come out worse: most of its people stand or walk and are seen in full."
+)
+
+
+class RefusedError(Exception):
+    """A request that cannot be met; the message tells the user why and what to do, in plain words."""
+
+
+@dataclass(frozen=True)
+class FoundPerson:
+    """A photo and the most prominent person in it."""
+
+    photo: Image.Image
+    detection: Detection
+    people: int
+
+    @property
+    def pose(self) -> Pose:
+        return self.detection.pose
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one press of the button made."""
+
+    person: FoundPerson
+    crop: Crop
+    output: PG2Output
+    target_pose: Pose
+    notes: Sequence[str]
+    seconds: float
+
+
+def load_presets() -> dict[str, Pose]:
+    """The target poses to choose from, by name."""
+    entries = json.loads((HERE / "poses.json").read_text(encoding="utf-8"))
+    return {name: Pose.from_json(json.dumps(entry)) for name, entry in entries.items()}
+
+
+# -- One request -------------------------------------------------------------------------------------------------------
+
+
+def generate(pipeline: PG2Pipeline, photo: str | None, target: Pose | str | None) -> Result:
+    """The person of a photo in a target pose.
+
+    Args:
+        photo: path of the photo.
+        target: a pose, or the path of a photo to take it from.
+
+    Raises:
+        RefusedError: something is missing, cannot be read, or shows nobody.
+    """
+    start = time.perf_counter()
+    if photo is None:
+        raise RefusedError(NO_PHOTO)
+    if target is None:
+        raise RefusedError(NO_TARGET)
+    person = find_person(pipeline, photo, "photo")
+    notes = describe_person(person, "photo", HALF_A_PERSON)
+    if isinstance(target, str):
+        model_person = find_person(pipeline, target, "photo for the target pose")
+        notes += describe_person(model_person, "photo for the target pose", HALF_A_POSE)
+        target = model_person.pose
+    canvas = pipeline.config.model.canvas
+    crop = pipeline.framing.crop(person.pose, canvas)
+    target = pipeline.frame_pose(target)
+    output = pipeline(crop.apply(person.photo), target, crop=False)
+    return Result(person, crop, output, target, notes + describe_crop(crop, person.photo), time.perf_counter() - start)
+
+
+def find_person(pipeline: PG2Pipeline, path: str, which: str) -> FoundPerson:
+    """The most prominent person in a file.
+
+    Raises:
+        RefusedError: no picture, or nobody in it.
+    """
+    try:
+        photo = load_image(path)
+    except DataError as error:
+        raise RefusedError(UNREADABLE.format(which=which)) from error
+    try:
+        people = find_people(photo) if pipeline.detector is None else [pipeline.detector.detect(photo)]
+    except NoPersonError as error:
+        raise RefusedError(NOBODY.format(which=which)) from error
+    except PG2Error as error:  # MediaPipe is missing, and the message says what to install.
+        raise RefusedError(str(error)) from error
+    return FoundPerson(photo, people[0], len(people))
+
+
+def describe_person(person: FoundPerson, which: str, incomplete: str) -> list[str]:
+    """What a user should know about the person that was found."""
+    notes = []
+    if person.people > 1:
+        notes.append(SEVERAL.format(which=which, people=person.people))
+    framing = describe_framing(person.pose)
+    if framing != "full body":
+        notes.append(incomplete.format(framing=framing))
+    if person.detection.attempt > 0:
+        notes.append(UNCERTAIN.format(which=which))
+    return notes
+
+
+def describe_crop(crop: Crop, photo: Image.Image) -> list[str]:
+    """Which part of the photo was used, and what that means for the result."""
+    height, width = crop.canvas
+    size = f"{round(crop.right - crop.left)} × {round(crop.bottom - crop.top)}"
+    notes = [
+        f"The part of the photo used has {size} pixels (width × height; the whole photo {photo.width} × {photo.height}) "
+        f"and was brought to {width} × {height}."
+    ]
+    if crop.left < -1 or crop.top < -1 or crop.right > photo.width or crop.bottom > photo.height:
+        notes.append(BEYOND)
+    if crop.bottom - crop.top < 0.75 * height:
+        notes.append(SMALL)
+    return notes
+
+
+# -- Pictures and words ------------------------------------------------------------------------------------------------
+
+
+def enlarge(picture: Image.Image) -> Image.Image:
+    """A picture of the model's canvas at `SHOWN_HEIGHT_PX` or so."""
+    factor = max(1, SHOWN_HEIGHT_PX // picture.height)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+
+
+def draw_enlarged(pose: Pose, picture: Image.Image | None = None) -> Image.Image:
+    """A pose on the model's canvas, drawn at `SHOWN_HEIGHT_PX` or so, over an enlarged picture or on black."""
+    factor = max(1, SHOWN_HEIGHT_PX // pose.canvas[0])
+    large = pose.resize((pose.canvas[0] * factor, pose.canvas[1] * factor))
+    return large.draw(None if picture is None else enlarge(picture))
+
+
+def mark_part(photo: Image.Image, crop: Crop) -> Image.Image:
+    """The photo, faded outside the part that was used."""
+    scale = min(1.0, SHOWN_HEIGHT_PX / max(photo.size))
+    small = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
+    edges = (crop.left, crop.top, crop.right, crop.bottom)
+    left, top, right, bottom = (round((edge + 0.5) * scale) for edge in edges)
+    left, top, right, bottom = max(0, left), max(0, top), min(small.width, right), min(small.height, bottom)
+    marked = Image.blend(small, Image.new("RGB", small.size, "white"), 0.65)
+    marked.paste(small.crop((left, top, right, bottom)), (left, top))
+    ImageDraw.Draw(marked).rectangle((left, top, right - 1, bottom - 1), outline="#ea580c", width=3)
+    return marked
+
+
+def show(result: Result) -> tuple[Image.Image, ...]:
+    """The pictures of a result, from the photo to the refined result."""
+    output, pose = result.output, result.person.pose.crop(result.crop)
+    return (
+        mark_part(result.person.photo, result.crop),
+        draw_enlarged(pose, pil_from_tensor(output.condition_image)),
+        draw_enlarged(result.target_pose),
+        enlarge(pil_from_tensor(output.coarse)),
+        enlarge(output.difference_to_pil()),
+        enlarge(output.to_pil()),
+    )
+
+
+def done_note(result: Result) -> str:
+    """What was done, and the refined result to download, as HTML."""
+    times = f"Done in {result.seconds:.2f} s, of that {result.output.seconds:.2f} s for G1 and G2."
+    return note(f"<strong>{times}</strong> {download_link(result.output.to_pil())}", "done", result.notes)
+
+
+def note(text: str, kind: str, points: Sequence[str] = ()) -> str:
+    """A message that screen readers announce, as HTML; `kind` is done, refused or plain."""
+    items = "".join(f"<li>{html.escape(point)}</li>" for point in points)
+    role = "alert" if kind == "refused" else "status"
+    return f'<div class="note {kind}" role="{role}">{text}{f"<ul>{items}</ul>" if items else ""}</div>'
+
+
+def download_link(picture: Image.Image) -> str:
+    """A link that holds the picture itself, so that no copy has to be kept for it."""
+    words = f"Download the refined result, {picture.width} × {picture.height} pixels"
+    return f'<a class="download" download="refined-result.png" href="{data_uri(picture)}">{words}</a>'
+
+
+def data_uri(picture: Image.Image) -> str:
+    """The picture as a ``data:`` address."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def describe_weights(pipeline: PG2Pipeline) -> str:
+    """Which weights are loaded, what they were trained on, and what to expect of them, as Markdown."""
+    model = pipeline.config.model
+    parameters = sum(p.numel() for network in (pipeline.g1, pipeline.g2) for p in network.parameters())
+    return "\n\n".join(
+        (
+            f"**Weights loaded:** `{pipeline.name}`, {model.width} × {model.height} pixels (width × height), "
+            f"{parameters / 1e6:.1f} million parameters in G1 and G2, on {pipeline.device.type.upper()}.",
+            describe_training(pipeline),
+            LIMITS.format(height=model.height, width=model.width),
+        )
+    )
+
+
+def describe_training(pipeline: PG2Pipeline) -> str:
+    """What the record that travels with the weights says of their training."""
+    record: Mapping[str, Any] = pipeline.training
+    if "data" not in record:
+        return "**Training:** these weights carry no record of their training."
+    counted = [f"{record[key]:,} {key}" for key in ("images", "pairs") if key in record]
+    stages = [
+        f"{name} {stage.steps:,} steps" + (f" in {duration(record['seconds'][key])}" if "seconds" in record else "")
+        for name, key, stage in (
+            ("stage I", "stage1", pipeline.config.stage1),
+            ("stage II", "stage2", pipeline.config.stage2),
+        )
+    ]
+    hardware = f" on {record['hardware']}" if "hardware" in record else ""
+    text = f"**Trained on** {record['data']}" + (f" ({', '.join(counted)})" if counted else "")
+    text += f": {', '.join(stages)}{hardware}."
+    if any(name in record["data"].lower() for name in RESEARCH_DATA):
+        text += " That data set is for research only, and so are these weights: **no commercial use**."
+    return text
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+# -- The page ----------------------------------------------------------------------------------------------------------
+
+
+def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
+    """The page. It keeps nothing between requests, so that people who use it at the same time cannot mix."""
+    presets = load_presets()
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    canvas = pipeline.config.model.canvas
+    shown_height = 50 + round(SHOWN_WIDTH_PX * canvas[0] / canvas[1])
+
+    nothing = [None] * 6
+
+    def on_generate(photo: str | None, pose_from: str, preset: str | None, pose_photo: str | None) -> tuple[Any, ...]:
+        try:
+            chosen = pose_photo if pose_from == "photo" else presets[preset] if preset else None
+            result = generate(pipeline, photo, chosen)
+        except RefusedError as refused:
+            return note(html.escape(str(refused)), "refused"), *nothing
+        except Exception:
+            log.exception("a request failed")
+            return note(BROKEN, "refused"), *nothing
+        return done_note(result), *show(result)
+
+    with gr.Blocks(title="PG2: a person in another pose", delete_cache=(600, 3600)) as demo:
+        gr.HTML(f"<style>{style}{thumbnails(presets)}</style>", padding=False)
+        gr.Markdown(
+            "# A person in another pose\nPose Guided Person Image Generation (PG2, NIPS 2017): stage I makes a coarse "
+            "result, stage II adds the difference map that refines it. Photos stay on the computer that runs this page."
+        )
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                gr.Markdown("## 1. A photo of a person")
+                photo = photo_input("Photo", "photo", height=430)
+            with gr.Column(scale=7, min_width=320):
+                gr.Markdown("## 2. The target pose")
+                pose_from = gr.Radio(
+                    [("a preset", "preset"), ("another photo", "photo")],
+                    value="preset",
+                    label="Take the target pose from",
+                    elem_id="pose-from",
+                )
+                with gr.Column() as preset_side:
+                    preset = gr.Radio(list(presets), label="Presets", elem_id="presets")
+                with gr.Column(visible=False) as photo_side:
+                    pose_photo = photo_input("Photo for the target pose", "pose-photo", height=300)
+        button = gr.Button("Generate", variant="primary", size="lg")
+        outcome = gr.HTML(note("The result appears below.", "plain"), elem_id="outcome", padding=False)
+        with gr.Row(elem_id="results"):
+            part = result_image("Part of the photo used", "part", shown_height)
+            condition = result_image("Condition image with its skeleton", "condition", shown_height)
+            target = result_image("Target pose", "target", shown_height)
+            coarse = result_image("Coarse result", "coarse", shown_height)
+            difference = result_image("Difference map", "difference", shown_height)
+            refined = result_image("Refined result", "refined", shown_height)
+        gr.Markdown(describe_weights(pipeline), elem_id="weights")
+
+        pictures = [part, condition, target, coarse, difference, refined]
+        button.click(
+            on_generate,
+            [photo, pose_from, preset, pose_photo],
+            [outcome, *pictures],
+            api_name="generate",
+            show_progress_on=[outcome, refined],
+            concurrency_limit=2,
+        ).then(None, js=SCROLL_TO_OUTCOME, api_visibility="private")
+        pose_from.change(
+            lambda chosen: (gr.Column(visible=chosen == "preset"), gr.Column(visible=chosen == "photo")),
+            pose_from,
+            [preset_side, photo_side],
+            queue=False,
+            api_visibility="private",
+        )
+    demo.queue(max_size=16)
+    return demo
+
+
+def photo_input(label: str, elem_id: str, height: int) -> gr.Image:
+    """A place for a photo, which a request receives as the path of the file just as it was given."""
+    image = gr.Image(
+        label=label, elem_id=elem_id, type="filepath", image_mode=None, height=height, buttons=["fullscreen"]
+    )
+    # gradio would open the file first, and show an error of its own for one that is no picture.
+    image.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign]
+    return image
+
+
+def result_image(label: str, elem_id: str, height: int) -> gr.Image:
+    """A place for one of the results, sent without loss."""
+    return gr.Image(
+        label=label,
+        elem_id=elem_id,
+        height=height,
+        format="png",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        alt_text=label,
+    )
+
+
+def thumbnails(presets: Mapping[str, Pose]) -> str:
+    """CSS that shows each preset above its name."""
+    pictures = (data_uri(pose.resize((pose.canvas[0] * 2, pose.canvas[1] * 2)).draw()) for pose in presets.values())
+    return "\n".join(
+        f"#presets label:nth-of-type({i})::before {{ background-image: url({picture}); }}"
+        for i, picture in enumerate(pictures, start=1)
+    )
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's own look with the fonts of the system, and buttons dark enough for white words."""
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return gr.themes.Default(primary_hue="indigo", **fonts).set(
+        button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700"
+    )
+
+
+def warm_up(pipeline: PG2Pipeline) -> None:
+    """Loads what the first request would otherwise wait for."""
+    canvas = pipeline.config.model.canvas
+    pipeline.generate(torch.zeros(1, 3, *canvas), torch.zeros(1, 18, *canvas))
+    try:
+        find_people(Image.new("RGB", (256, 256)))
+    except NoPersonError:
+        pass
+    except PG2Error as error:
+        print(f"warning: {error}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves the page until it is interrupted."""
+    parser = argparse.ArgumentParser(description="PG2 in a browser: a photo and a target pose in, a picture out.")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the network (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="(default: %(default)s)")
+    parser.add_argument("--weights", metavar="NAME_OR_FOLDER", help="weights that ship, a pipeline folder, or a hub id")
+    options = parser.parse_args(arguments)
+    try:
+        pipeline = PG2Pipeline.from_pretrained(options.weights)
+    except PG2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    demo = build_demo(pipeline)
+    try:
+        _, address, _ = demo.launch(
+            server_name=options.host,
+            server_port=options.port,
+            share=False,
+            ssr_mode=False,
+            run_history=False,
+            footer_links=["api"],
+            max_file_size="32mb",
+            theme=theme(),
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        print(f"error: cannot serve on {options.host}:{options.port}; try another --port. ({error})", file=sys.stderr)
+        return 2
+    print(f"The demo runs on {address.rstrip('/')} (Ctrl-C ends it)", flush=True)
+    threading.Thread(target=warm_up, args=(pipeline,), daemon=True).start()
+    demo.block_thread()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pg2lib import DataError, Pose
+from pg2lib.data.locate import find_data
+from pg2lib.data.people import write_keypoints
+
+ROOT = Path(__file__).resolve().parents[1]
+
+STANDING = (
+    (32, 16), (32, 28), (23, 28), (19, 44), (18, 58), (41, 28), (45, 44), (46, 58),
+    (27, 62), (26, 88), (25, 112), (37, 62), (38, 88), (39, 112), (30, 14), (34, 14), (28, 15), (36, 15),
+)  # fmt: skip
+"""(x, y) of somebody who faces the camera: their right is on the left of the picture."""
+
+
+@pytest.fixture(scope="session")
+def market1501_root() -> Path:
+    """The real Market-1501, where PG2_DATA says or in data/ or shared/data/ of this folder or one above it."""
+    try:
+        return find_data(start=ROOT)
+    except DataError as error:
+        pytest.skip(f"needs the real Market-1501: {error}")
+
+
+@pytest.fixture
+def standing() -> Pose:
+    """All 18 joints, on whole pixels of 128x64."""
+    return Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64))
+
+
+@pytest.fixture
+def tiny_market1501(tmp_path: Path, standing: Pose) -> Path:
+    """A train split of three people in four images each, with keypoints: a folder to read, and to break."""
+    root = tmp_path / "Market-1501-v15.09.15"
+    images = root / "bounding_box_train"
+    images.mkdir(parents=True)
+    poses: list[tuple[str, Pose]] = []
+    for person, colour in (("0002", (200, 40, 40)), ("0007", (40, 160, 60)), ("0010", (50, 70, 200))):
+        for number in range(4):
+            name = f"{person}_c{number + 1}s1_000{number}51_01.jpg"
+            pose = Pose(standing.xy + torch.tensor([2.0 * number - 3, 0.0]), standing.canvas)
+            pixels = np.full((128, 64, 3), 90 + 20 * number, dtype=np.uint8)
+            left = 20 + 2 * number
+            pixels[24:66, left : left + 24] = colour
+            Image.fromarray(pixels).save(images / name, quality=95)
+            poses.append((name, pose))
+    write_keypoints(root / "market-annotation-train.csv", poses)
+    return root

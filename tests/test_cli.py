@@ -1,0 +1,172 @@
+"""The command line, run as a user runs it: ``python -m pg2lib``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pg2lib import PG2Pipeline, Pose
+from pg2lib.cli import main
+from pg2lib.doctor import examine_data
+from tests.conftest import REPOSITORY, STANDING, make_market1501
+
+SMALL = ["--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4"]
+SMALL += ["--set", "stage1.batch_size=4", "--set", "stage2.batch_size=4"]
+
+
+def pg2lib(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pg2lib", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    assert done.returncode == check, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A trained run on a tiny data set, made by the train command."""
+    root = tmp_path_factory.mktemp("cli")
+    make_market1501(root / "market1501")
+    steps = ["--set", "stage1.steps=3", "--set", "stage2.steps=2"]
+    done = pg2lib(
+        "train", "--data", root / "market1501", "--config", "fast", *SMALL, *steps, "--out", root / "run", "--cpu"
+    )
+    assert "pipeline" in done.stdout
+    return root
+
+
+def test_train_leaves_a_pipeline_that_loads(run: Path) -> None:
+    pipeline = PG2Pipeline.from_pretrained(run / "run" / "pipeline", device="cpu")
+    assert pipeline.config.stage1.steps == 3
+    assert pipeline.training["data"] == "Market-1501 train, pair rule torso"
+    assert pipeline.training["seconds"]["stage1"] > 0
+
+
+def test_evaluate_writes_a_report_and_a_row_a_pair(run: Path) -> None:
+    done = pg2lib(
+        "evaluate", "--data", run / "market1501", "--split", "train", "--weights", run / "run" / "pipeline",
+        "--count", 5, "--seed", 1, "--out", run / "report",
+    )  # fmt: skip
+    assert "| refined |" in done.stdout
+    report = json.loads((run / "report" / "report.json").read_text())
+    assert (report["pairs"], report["data"]) == (5, "Market-1501 train, pairs all, 5 drawn with seed 1")
+    assert len((run / "report" / "pairs.csv").read_text().splitlines()) == 6
+    assert (run / "report" / "report.md").read_text() == done.stdout
+
+
+def test_generate_takes_a_pose_in_json(run: Path) -> None:
+    image = next((run / "market1501" / "bounding_box_train").iterdir())
+    pose = run / "pose.json"
+    pose.write_text(Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64)).to_json())
+    weights = ["--weights", run / "run" / "pipeline", "--no-crop"]
+    pg2lib("generate", image, "--pose", pose, "--out", run / "out.png", *weights)
+    assert Image.open(run / "out.png").size == (64, 128)
+    pg2lib("generate", image, "--pose", pose, "--out", run / "grid.jpg", "--grid", *weights)
+    assert Image.open(run / "grid.jpg").width > 5 * 2 * 64
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "generate", "doctor"])
+def test_help_has_an_example(command: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"python -m pg2lib {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere", "--out", "{tmp}/o"], "no folder nowhere"),
+        (["train", "--data", "{data}", "--config", "markt1501", "--out", "{tmp}/o"], "did you mean 'market1501'"),
+        (["train", "--data", "{data}", "--set", "stage1.step=1", "--out", "{tmp}/o"], "did you mean 'steps'"),
+        (["train", "--data", "{data}", "--set", "steps", "--out", "{tmp}/o"], "expected KEY=VALUE"),
+        (["evaluate", "--data", "{data}", "--weights", "{tmp}", "--out", "{tmp}/o"], "not a pipeline folder"),
+        (["generate", "{tmp}/no.jpg", "--pose", "{tmp}/no.json", "--out", "{tmp}/o.png"], "no.json cannot be read"),
+        (["prepare", "{tmp}/nowhere", "--out", "{tmp}/k.csv"], "no folder"),
+    ],
+)  # fmt: skip
+def test_a_users_mistake_is_one_line_and_exit_code_1(
+    arguments: list[str], message: str, tmp_path, tiny_market1501, capsys
+) -> None:
+    filled = [argument.format(tmp=tmp_path, data=tiny_market1501) for argument in arguments]
+    assert main(filled) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("pg2lib: ") and error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    for arguments in ([], ["train"], ["fly"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+
+
+def test_ctrl_c_ends_training_without_a_traceback_and_it_goes_on(tmp_path) -> None:
+    make_market1501(tmp_path / "market1501")
+    steps = ["--set", "stage1.steps=100000", "--checkpoint-every", "5", "--sample-every", "0"]
+    command = [
+        sys.executable, "-m", "pg2lib", "train", "--data", str(tmp_path / "market1501"), "--config", "fast", *SMALL, *steps,
+        "--out", str(tmp_path / "run"), "--cpu",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "run" / "stage1").glob("step-*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
+    reached = max(int(path.stem[5:]) for path in (tmp_path / "run" / "stage1").glob("step-*.safetensors"))
+    fewer = ["--set", f"stage1.steps={reached + 1}", "--set", "stage2.steps=1", "--checkpoint-every", "5"]
+    pg2lib(
+        "train",
+        "--data",
+        tmp_path / "market1501",
+        "--config",
+        "fast",
+        *SMALL,
+        *fewer,
+        "--out",
+        tmp_path / "run",
+        "--cpu",
+    )
+    lines = (tmp_path / "run" / "stage1" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, reached + 2))
+
+
+def test_doctor_finds_the_mistakes_people_make(tiny_market1501: Path) -> None:
+    def wrong() -> str:
+        return "\n".join(str(finding) for finding in examine_data(tiny_market1501) if finding.wrong)
+
+    assert "train: 12 images (the original has 12,936)" in wrong()
+    csv = tiny_market1501 / "market-annotation-train.csv"
+    good = csv.read_text()
+    rows = [line.split(": ") for line in good.splitlines()[1:]]
+    header = good.splitlines()[0] + "\n"
+    csv.write_text(header + "".join(f"{name}: {x}: {y}\n" for name, y, x in rows))
+    assert "most people lie on their side" in wrong() and "outside 128x64" in wrong()
+    csv.write_text(header + "".join(f"{name}: {[-1] * 18}: {[-1] * 18}\n" for name, _, _ in rows))
+    assert "12 images have no joint at all" in wrong()
+    csv.write_text(header + "".join(f"{name}: {y}: {x}\n" for name, y, x in rows[:6]))
+    assert "6 skipped, no keypoints in market-annotation-train.csv" in wrong()
+    csv.write_text(header + "0002_c1s1_000451_03.jpg: [1]: [1]\n")
+    assert "market-annotation-train.csv:2: keypoints_y must be a list of 18 numbers" in wrong()
+
+
+def test_doctor_on_the_real_data_finds_nothing_wrong(market1501_root: Path) -> None:
+    findings = examine_data(market1501_root)
+    assert [str(finding) for finding in findings if finding.wrong] == []
+    assert "train: 263,632 pairs (torso) (the original has 263,632)" in "\n".join(map(str, findings))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pg2lib import losses
+
+
+@pytest.fixture
+def images() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    generated, target = (torch.rand(2, 3, 8, 4, generator=generator) * 2 - 1 for _ in range(2))
+    return generated, target, (torch.rand(2, 1, 8, 4, generator=generator) > 0.5).float()
+
+
+def bce(logits: torch.Tensor, label: int) -> float:
+    """From the definition, in NumPy."""
+    p = 1 / (1 + np.exp(-logits.double().numpy()))
+    return float(-np.log(p if label else 1 - p).mean())
+
+
+LOGITS = [torch.tensor(values) for values in ([2.0, -1.0, 0.3], [0.5, -2.0, 1.0], [-0.7, 0.1, 3.0])]
+
+
+def test_eq_1_weights_the_body_twice(images) -> None:
+    generated, target, mask = images
+    difference = np.abs(generated.numpy() - target.numpy())
+    expected = (difference * (1 + mask.numpy())).mean()
+    assert float(losses.pose_mask_l1(generated, target, mask)) == pytest.approx(expected, rel=1e-5)
+    nobody, everything = torch.zeros_like(mask), torch.ones_like(mask)
+    plain = losses.l1(generated, target)
+    assert torch.allclose(losses.pose_mask_l1(generated, target, nobody), plain)
+    assert torch.allclose(losses.pose_mask_l1(generated, target, everything), 2 * plain)
+
+
+def test_eq_2() -> None:
+    real, refined, _ = LOGITS
+    assert float(losses.discriminator_loss(real, refined)) == pytest.approx(bce(real, 1) + bce(refined, 0), rel=1e-5)
+
+
+def test_eq_3() -> None:
+    assert float(losses.adversarial_loss(LOGITS[1])) == pytest.approx(bce(LOGITS[1], 1), rel=1e-5)
+
+
+def test_eq_4(images) -> None:
+    generated, target, mask = images
+    total = losses.generator_loss(torch.tensor(0.7), generated, target, mask, l1_weight=10.0)
+    assert float(total) == pytest.approx(0.7 + 10 * float(losses.pose_mask_l1(generated, target, mask)), rel=1e-5)
+
+
+def test_released_losses_count_the_condition_image_as_a_negative() -> None:
+    real, refined, condition = LOGITS
+    market = losses.discriminator_loss(real, refined, condition, "released-market1501")
+    assert float(market) == pytest.approx(bce(real, 1) / 2 + bce(condition, 0) / 4 + bce(refined, 0) / 4, rel=1e-5)
+    fashion = losses.discriminator_loss(real, refined, condition, "released-deepfashion")
+    assert float(fashion) == pytest.approx(bce(real, 1) / 2 + bce(torch.cat((refined, condition)), 0) / 2, rel=1e-5)
+    assert float(losses.adversarial_loss(refined, condition, "released-market1501")) == pytest.approx(bce(refined, 1))
+    pooled = losses.adversarial_loss(refined, condition, "released-deepfashion")
+    assert float(pooled) == pytest.approx(bce(torch.cat((refined, condition)), 1), rel=1e-5)
+
+
+def test_logits_far_out_stay_finite() -> None:
+    far = torch.tensor([1e4, -1e4])
+    assert math.isfinite(float(losses.discriminator_loss(far, far)))
+    assert float(losses.bce(torch.tensor([-1e4]), 1)) == pytest.approx(1e4)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from pg2lib import PG2Config, build_models
+from pg2lib.config import ModelConfig
+from pg2lib.models.blocks import DoubleConv
+
+SMALL = {
+    size: ModelConfig(*size, base_width=4, bottleneck=8, discriminator_width=4) for size in ((128, 64), (256, 256))
+}
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("preset", "g1", "g2", "d"),
+    [
+        ("market1501", 70_795_075, 6_058_883, 4_324_737),
+        ("deepfashion", 122_103_235, 12_696_067, 10_896_257),
+    ],
+)
+def test_parameter_counts_of_the_released_models(preset: str, g1: int, g2: int, d: int) -> None:
+    """At h = 128; D's count is that of the released D, which sees single images. Times three, at 256x256: 437.09 M."""
+    config = dataclasses.replace(PG2Config.preset(preset).model, discriminator_input="single")
+    with torch.device("meta"):
+        assert [parameters(model) for model in build_models(config)] == [g1, g2, d]
+    if preset == "deepfashion":
+        assert round(3 * (g1 + g2 + d) / 1e6, 2) == 437.09
+
+
+def test_the_papers_discriminator_sees_three_channels_more() -> None:
+    with torch.device("meta"):
+        d = build_models(PG2Config.preset("market1501"))[2]
+    assert parameters(d) == 4_324_737 + 3 * 64 * 5 * 5
+
+
+@pytest.mark.parametrize("preset", ["market1501", "deepfashion"])
+def test_decoder_widths_of_the_released_g1(preset: str) -> None:
+    with torch.device("meta"):
+        g1 = build_models(PG2Config.preset(preset))[0]
+    widths = [block.conv1.in_channels for block in g1.decoder]
+    assert widths == ([768, 1024, 768, 512, 256] if preset == "market1501" else [896, 1280, 1024, 768, 512, 256])
+
+
+@pytest.mark.parametrize("size", SMALL)
+def test_shapes(size: tuple[int, int]) -> None:
+    g1, g2, d = build_models(SMALL[size])
+    image, heatmaps = torch.zeros(2, 3, *size), torch.zeros(2, 18, *size)
+    coarse = g1(image, heatmaps)
+    assert coarse.shape == g2(image, coarse).shape == (2, 3, *size)
+    assert d(torch.cat((image, coarse), dim=1)).shape == (2,)
+
+
+def test_every_parameter_learns() -> None:
+    """No layer is left out of the way from input to loss."""
+    g1, g2, d = build_models(SMALL[128, 64])
+    image, heatmaps = torch.randn(2, 3, 128, 64), torch.rand(2, 18, 128, 64)
+    coarse = g1(image, heatmaps)
+    d(torch.cat((image, coarse + g2(image, coarse)), dim=1)).sum().backward()
+    for model in (g1, g2, d):
+        silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        # A convolution's bias ahead of batch norm is taken out again.
+        assert [name for name in silent if not (model is d and name.endswith("bias"))] == []
+
+
+def test_no_output_activation_and_no_normalisation_in_the_generators() -> None:
+    for model in build_models(SMALL[128, 64])[:2]:
+        kinds = {type(module).__name__ for module in model.modules()}
+        assert not kinds & {"BatchNorm2d", "InstanceNorm2d", "Dropout", "Tanh"}
+        torch.nn.init.constant_(model.last.bias, 7.0)
+        torch.nn.init.zeros_(model.last.weight)
+        out = model(torch.zeros(1, 3, 128, 64), torch.zeros(1, 18 if hasattr(model, "squeeze") else 3, 128, 64))
+        assert torch.equal(out, torch.full_like(out, 7.0))
+
+
+def test_a_residual_block_adds_its_input_after_the_second_relu() -> None:
+    block = DoubleConv(3, 3, residual=True)
+    torch.nn.init.constant_(block.conv2.bias, -1e6)  # the second ReLU gives 0
+    x = torch.randn(1, 3, 8, 8)
+    assert torch.equal(block(x), x)
+    with pytest.raises(ValueError, match="keeps its width"):
+        DoubleConv(3, 4, residual=True)
+
+
+def test_the_outermost_skip_of_g2_is_a_choice() -> None:
+    without = build_models(SMALL[128, 64])[1]
+    with_skip = build_models(dataclasses.replace(SMALL[128, 64], g2_outer_skip=True))[1]
+    assert [b.conv1.in_channels for b in without.decoder] == [24, 12, 4]
+    assert [b.conv1.in_channels for b in with_skip.decoder] == [24, 12, 8]
+
+
+def test_heatmaps_of_minus_one_and_one_are_a_choice() -> None:
+    """The released code shows G1 -1/+1 heatmaps; callers give 0/1 either way."""
+    config = dataclasses.replace(SMALL[128, 64], discriminator_input="single")
+    released = build_models(dataclasses.replace(config, heatmap_background=-1))[0]
+    paper = build_models(config)[0]
+    paper.load_state_dict(released.state_dict())
+    image, heatmaps = torch.randn(1, 3, 128, 64), (torch.rand(1, 18, 128, 64) > 0.9).float()
+    assert torch.allclose(released(image, heatmaps), paper(image, heatmaps * 2 - 1), atol=1e-5)
+    assert not torch.allclose(released(image, heatmaps), paper(image, heatmaps), atol=1e-3)
+
+
+def test_g1_moves_far_apart_parts_through_the_bottleneck() -> None:
+    """With the fully connected layer one pixel at the top reaches the bottom row; without it G2 cannot."""
+    g1, g2, _ = build_models(SMALL[128, 64])
+    image, heatmaps = torch.zeros(1, 3, 128, 64), torch.zeros(1, 18, 128, 64)
+    changed = image.clone()
+    changed[..., 0, 0] = 50.0
+    assert (g1(changed, heatmaps) - g1(image, heatmaps))[..., -1, -1].abs().sum() > 0
+    assert (g2(changed, image) - g2(image, image))[..., -1, -1].abs().sum() == 0

@@ -1,0 +1,204 @@
+"""The notebooks: what they may look like, and that they run from the first cell to the last."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import pg2lib
+from pg2lib.training.checkpoint import list_checkpoints
+from pg2lib.viz import read_log
+
+nbformat = pytest.importorskip("nbformat", reason="reading notebooks needs the extra 'notebooks'")
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+NAMES = ("01_data", "02_stage1_training", "03_stage2_training")
+MACHINE_PATH = re.compile(r"""(?<![\w.>])(?:/(?:home|root|Users|work|tmp|mnt|data|content)\b|[A-Z]:\\|~/)""")
+FAST = pg2lib.PG2Config.preset("fast")
+
+
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+@pytest.fixture(params=NAMES)
+def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
+    return read(request.param)
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_these_are_all() -> None:
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(NAMES)
+
+
+def test_holds_no_output_and_no_picture(notebook: nbformat.NotebookNode) -> None:
+    """The pictures of Market-1501 must not be passed on, and an output or an attachment would do so."""
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        assert not cell.get("attachments")
+        assert "base64" not in cell.source
+    for cell in code_cells(notebook):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+def test_parameters_stand_in_one_cell_after_the_title(notebook: nbformat.NotebookNode) -> None:
+    assert notebook.cells[0].source.startswith("# ")
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == [notebook.cells[1]]
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(tagged[0].source).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    assert values == {"profile": "full", "data": None}
+
+
+def test_cells_are_short_and_only_use_the_library(notebook: nbformat.NotebookNode) -> None:
+    for cell in code_cells(notebook):
+        tree = ast.parse(cell.source)
+        assert len(cell.source.splitlines()) <= 18, cell.source
+        for node in ast.walk(tree):
+            assert not isinstance(node, ast.ClassDef | ast.Lambda | ast.AsyncFunctionDef)
+            assert not isinstance(node, ast.FunctionDef) or node.name.startswith("plot_")
+
+
+def test_names_no_folder_of_a_machine(notebook: nbformat.NotebookNode) -> None:
+    for cell in notebook.cells:
+        assert not MACHINE_PATH.search(cell.source), cell.source
+
+
+def test_the_profile_changes_values_and_never_the_path(notebook: nbformat.NotebookNode) -> None:
+    """It may look a value up, `{"full": ..., "fast": ...}[profile]`, or name a folder; it may decide nothing."""
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.If | ast.IfExp | ast.While | ast.Compare):
+                assert "profile" not in {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def test_ends_with_what_was_written_and_what_comes_next(notebook: nbformat.NotebookNode) -> None:
+    last = notebook.cells[-1]
+    assert last.cell_type == "code"
+    assert "Next:" in last.source
+
+
+# Running them -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workplace") / "notebooks"
+    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("runs", ".ipynb_checkpoints"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kernel_environment(market1501_root: Path) -> dict[str, str]:
+    return {"PG2_DATA": str(market1501_root), "PYTHONPATH": str(NOTEBOOKS.parent), "HF_HUB_OFFLINE": "1"}
+
+
+def execute(name: str, folder: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
+    """The notebook run with the profile "fast", in a kernel whose current folder is `folder`."""
+    nbclient = pytest.importorskip("nbclient", reason="running notebooks needs the extra 'notebooks'")
+    notebook = read(name)
+    notebook.cells.insert(2, nbformat.v4.new_code_cell('profile = "fast"'))
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in environment.items():
+            patch.setenv(key, value)
+        return client.execute()
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs)
+
+
+@pytest.fixture(scope="module")
+def data_run(workplace: Path, kernel_environment: dict[str, str]) -> nbformat.NotebookNode:
+    return execute("01_data", workplace, kernel_environment)
+
+
+@pytest.fixture(scope="module")
+def stage1_run(workplace: Path, kernel_environment: dict[str, str]) -> nbformat.NotebookNode:
+    return execute("02_stage1_training", workplace, kernel_environment)
+
+
+@pytest.fixture(scope="module")
+def stage2_run(
+    workplace: Path, kernel_environment: dict[str, str], stage1_run: nbformat.NotebookNode
+) -> nbformat.NotebookNode:
+    return execute("03_stage2_training", workplace, kernel_environment)
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_01_data_shows_people_and_writes_the_store(workplace: Path, data_run: nbformat.NotebookNode) -> None:
+    assert pictures(data_run) == 7
+    assert (workplace / "runs/notebook/fast/cache/train/images.u8").stat().st_size == 1_000 * 128 * 64 * 3
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_02_stage1_learns_and_leaves_a_checkpoint(workplace: Path, stage1_run: nbformat.NotebookNode) -> None:
+    assert pictures(stage1_run) == 4
+    folder = workplace / "runs/notebook/fast/stage1"
+    newest = list_checkpoints(folder)[-1]
+    assert newest.name == f"step-{FAST.stage1.steps:08d}.safetensors"
+    log = read_log(folder / "log.jsonl")
+    assert log["step"].tolist() == list(range(1, FAST.stage1.steps + 1))
+    assert log["l1"][-10:].mean() < 0.9 * log["l1"][:3].mean()
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_02_run_again_trains_nothing_anew(
+    workplace: Path, kernel_environment: dict[str, str], stage1_run: nbformat.NotebookNode
+) -> None:
+    """A kernel that died costs what came after the newest checkpoint and no more; here that is nothing."""
+    folder = workplace / "runs/notebook/fast"
+    trained = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".safetensors", ".jsonl")}
+    assert len(trained) == 6  # the run and two short ones, each a checkpoint and a log
+    execute("02_stage1_training", workplace, kernel_environment)
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_03_stage2_leaves_a_pipeline_that_generates(
+    workplace: Path, market1501_root: Path, stage2_run: nbformat.NotebookNode
+) -> None:
+    assert pictures(stage2_run) == 5
+    run = workplace / "runs/notebook/fast"
+    assert list_checkpoints(run / "stage2")[-1].name == f"step-{FAST.stage2.steps:08d}.safetensors"
+    assert sorted(read_log(run / "stage2" / "log.jsonl")) == ["adversarial", "d", "g2", "step"]
+
+    pipe = pg2lib.PG2Pipeline.from_pretrained(run / "pipeline", "cpu")
+    assert pipe.config == FAST
+    people = pg2lib.read_market1501(market1501_root, "test")
+    assert people.paths is not None
+    first, second = (pg2lib.make_pairs(people, "torso").select(torch.tensor([0])) for _ in range(2))
+    out = pipe(people.paths[int(first.from_rows[0])], people.pose(int(second.to_rows[0])), crop=False)
+    assert out.to_pil().size == (64, 128)
+    assert torch.allclose(out.refined, (out.coarse + out.difference_map).clamp(-1, 1), atol=1e-6)
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_03_scores_what_it_says_it_scores(workplace: Path, stage2_run: nbformat.NotebookNode) -> None:
+    folder = workplace / "runs/notebook/fast/evaluation"
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    with (folder / "pairs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert report["pairs"] == len(rows) == 64
+    mean = sum(float(row["refined_ssim"]) for row in rows) / len(rows)
+    assert report["figures"]["refined"]["ssim"]["mean"] == pytest.approx(mean, abs=1e-6)

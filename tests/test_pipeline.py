@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from pg2lib import CheckpointError, DataError, NoPersonError, PG2Config, PG2Pipeline, Pose, build_models
+from pg2lib.images import from_uint8, tensor_from_pil, to_uint8
+from pg2lib.pipeline import Framing
+from pg2lib.raster import render_heatmaps
+
+FRAMING = Framing(x=0.5, y={"nose": 0.125, "neck": 0.2, "hips": 0.49, "knees": 0.69, "ankles": 0.89})
+
+
+def tiny_pipeline(detector=None) -> PG2Pipeline:
+    torch.manual_seed(0)
+    config = PG2Config.preset("fast").override({"model.base_width": 4, "model.bottleneck": 8})
+    g1, g2, _ = build_models(config)
+    return PG2Pipeline(g1, g2, config, FRAMING, {"data": "nothing"}, detector)
+
+
+@pytest.fixture
+def pipe() -> PG2Pipeline:
+    return tiny_pipeline()
+
+
+@pytest.fixture
+def canvas_image() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 64, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+class Finds:
+    """A detector that finds one pose, of any image."""
+
+    def __init__(self, pose: Pose) -> None:
+        self.pose = pose
+
+    def detect(self, image: Image.Image) -> SimpleNamespace:
+        return SimpleNamespace(pose=Pose(self.pose.xy, (image.height, image.width)))
+
+
+def test_refined_is_coarse_plus_difference_map_clamped_once(pipe: PG2Pipeline) -> None:
+    image, heatmaps = torch.rand(3, 3, 128, 64) * 2 - 1, torch.zeros(3, 18, 128, 64)
+    torch.nn.init.constant_(pipe.g1.last.bias, 1.5)
+    torch.nn.init.constant_(pipe.g2.last.bias, -0.8)
+    for model in (pipe.g1, pipe.g2):
+        torch.nn.init.zeros_(model.last.weight)
+    out = pipe.generate(image, heatmaps)
+    assert out.coarse.shape == out.difference_map.shape == out.refined.shape == (3, 3, 128, 64)
+    assert torch.allclose(out.coarse, torch.tensor(1.0))
+    assert torch.allclose(out.difference_map, torch.tensor(-0.8))
+    assert torch.allclose(out.refined, torch.tensor(0.7))
+
+
+def test_a_batch_gives_its_pictures_one_by_one(pipe: PG2Pipeline) -> None:
+    out = pipe.generate(torch.rand(2, 3, 128, 64), torch.zeros(2, 18, 128, 64))
+    assert len(out) == 2
+    assert torch.equal(out[1].refined, out.refined[1])
+    assert out[-1].to_pil().size == (64, 128)
+    with pytest.raises(DataError, match="batch of 2"):
+        out.to_pil()
+    with pytest.raises(IndexError):
+        _ = out[2]
+    with pytest.raises(TypeError, match="one picture"):
+        len(out[0])
+    assert out._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("image", "heatmaps", "message"),
+    [
+        ((1, 3, 64, 64), (1, 18, 128, 64), r"condition_image must be \(batch, 3, 128, 64\)"),
+        ((3, 128, 64), (1, 18, 128, 64), "condition_image must be"),
+        ((1, 3, 128, 64), (1, 17, 128, 64), "target_heatmaps must be"),
+        ((2, 3, 128, 64), (1, 18, 128, 64), "2 condition images for 1 target poses"),
+    ],
+)
+def test_tensors_that_do_not_fit(pipe: PG2Pipeline, image, heatmaps, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        pipe.generate(torch.zeros(image), torch.zeros(heatmaps))
+
+
+def test_a_canvas_goes_in_as_it_is(pipe: PG2Pipeline, canvas_image: Image.Image, standing: Pose) -> None:
+    out = pipe(canvas_image, standing, crop=False)
+    tensor = from_uint8(tensor_from_pil(canvas_image))
+    expected = pipe.generate(tensor[None], render_heatmaps(standing.xy[None], (128, 64)))[0]
+    assert torch.equal(out.refined, expected.refined)
+    assert torch.equal(out.condition_image, tensor)
+    assert (out.crop, out.condition_pose, out.target_pose) == (None, None, standing)
+    assert out.refined.shape == (3, 128, 64)
+    assert np.array_equal(np.asarray(out.to_pil()), to_uint8(out.refined).permute(1, 2, 0).numpy())
+    assert out._repr_png_().startswith(b"\x89PNG")
+    assert out.seconds > 0
+
+
+def test_the_same_picture_as_array_path_and_image(pipe, canvas_image, standing, tmp_path) -> None:
+    canvas_image.save(tmp_path / "me.png")
+    results = [
+        pipe(image, standing, crop=False).refined
+        for image in (canvas_image, np.asarray(canvas_image), tmp_path / "me.png", str(tmp_path / "me.png"))
+    ]
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_without_crop_another_size_is_refused(pipe: PG2Pipeline, standing: Pose) -> None:
+    with pytest.raises(DataError, match="model canvas of 64x128 pixels, got 65x128"):
+        pipe(Image.new("RGB", (65, 128)), standing, crop=False)
+    with pytest.raises(DataError, match="no joint at all"):
+        pipe(Image.new("RGB", (64, 128)), Pose(torch.full((18, 2), math.nan), (128, 64)), crop=False)
+
+
+def test_a_photo_is_cropped_around_the_person(standing: Pose) -> None:
+    """The person stands small in a corner of a large photo; what the model sees is framed as in training."""
+    small = Pose(standing.xy * 0.5 + torch.tensor([400.0, 300.0]), (480, 640))
+    pipe = tiny_pipeline(Finds(small))
+    photo = Image.new("RGB", (640, 480), "white")
+    photo.paste("red", tuple(round(edge) for edge in small.box))
+    out = pipe(photo, standing)
+    assert out.condition_pose.canvas == (128, 64)
+    assert torch.allclose(out.condition_pose.xy, small.crop(out.crop).xy)
+    for name, joints in (("neck", [1]), ("hips", [8, 11]), ("ankles", [10, 13])):
+        place = float(out.condition_pose.xy[joints, 1].mean() + 0.5) / 128
+        assert place == pytest.approx(FRAMING.y[name], abs=0.03), name
+    assert out.condition_pose.xy[:, 0].mean() == pytest.approx(31.5, abs=2)
+    red = out.condition_image[0] - out.condition_image[1]
+    assert red[30:100, 25:38].mean() > 1  # the person fills the middle
+    assert out.target_pose == standing
+
+
+def test_a_target_pose_from_an_image_or_another_canvas_is_framed_alike(standing: Pose) -> None:
+    large = Pose(standing.xy * 3 + 50, (600, 500))
+    pipe = tiny_pipeline(Finds(large))
+    photo = Image.new("RGB", (500, 600))
+    from_image, from_pose = pipe(photo, photo).target_pose, pipe(photo, large).target_pose
+    assert from_image == from_pose
+    assert from_image.canvas == (128, 64)
+    assert pipe.frame_pose(standing) == standing
+
+
+@pytest.mark.parametrize(
+    "missing", [[], [9, 10, 12, 13], [8, 9, 10, 11, 12, 13], [0, 14, 15, 16, 17], list(range(2, 18))]
+)
+def test_framing_keeps_every_joint_inside_and_the_aspect(standing: Pose, missing: list[int]) -> None:
+    xy = standing.xy * 2.5 + torch.tensor([100.0, 40.0])
+    xy[missing] = math.nan
+    pose = Pose(xy, (480, 640))
+    crop = FRAMING.crop(pose, (128, 64))
+    assert crop.scale[0] == pytest.approx(crop.scale[1])
+    assert torch.equal(pose.crop(crop).inside().visible, pose.visible)
+
+
+def test_arms_held_wide_still_fit(standing: Pose) -> None:
+    xy = standing.xy.clone()
+    xy[4], xy[7] = torch.tensor([-60.0, 30.0]), torch.tensor([140.0, 30.0])
+    crop = FRAMING.crop(Pose(xy, (128, 64)), (128, 64))
+    assert torch.equal(Pose(xy, (128, 64)).crop(crop).inside().visible, torch.ones(18, dtype=torch.bool))
+
+
+def test_framing_is_measured_on_the_data(standing: Pose) -> None:
+    framing = Framing.of(torch.stack((standing.xy, standing.xy + 2)), (128, 64))
+    assert framing.y["neck"] == pytest.approx((26 + 1 + 0.5) / 128)
+    assert framing.x == pytest.approx((32 + 1 + 0.5) / 64, abs=0.01)
+    with pytest.raises(DataError, match="no row shows ankles"):
+        hidden = standing.xy.clone()
+        hidden[[10, 13]] = math.nan
+        Framing.of(hidden[None], (128, 64))
+
+
+def test_nobody_in_the_photo(standing: Pose) -> None:
+    class Nobody:
+        def detect(self, image: Image.Image) -> SimpleNamespace:
+            raise NoPersonError("nobody there")
+
+    with pytest.raises(NoPersonError, match="nobody there"):
+        tiny_pipeline(Nobody())(Image.new("RGB", (50, 50)), standing)
+
+
+def test_a_pipeline_folder_round_trip(pipe: PG2Pipeline, canvas_image, standing, tmp_path) -> None:
+    pipe.save_pretrained(tmp_path / "p", dtype=torch.float32)
+    again = PG2Pipeline.from_pretrained(tmp_path / "p", device="cpu")
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["config.json", "model.safetensors"]
+    assert (again.config, again.framing, again.training) == (pipe.config, pipe.framing, pipe.training)
+    assert torch.equal(
+        again(canvas_image, standing, crop=False).refined, pipe(canvas_image, standing, crop=False).refined
+    )
+
+
+def test_half_precision_on_disk_changes_less_than_a_grey_level(pipe, canvas_image, standing, tmp_path) -> None:
+    pipe.save_pretrained(tmp_path / "p")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "p" / "model.safetensors").values()} == {torch.float16}
+    again = PG2Pipeline.from_pretrained(tmp_path / "p", device="cpu")
+    difference = again(canvas_image, standing, crop=False).refined - pipe(canvas_image, standing, crop=False).refined
+    assert difference.abs().max() * 127.5 < 1
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_saved(pipe: PG2Pipeline, tmp_path) -> None:
+    torch.nn.init.constant_(pipe.g1.first.weight, 1e6)
+    with pytest.raises(CheckpointError, match=r"g1\.first\.weight; save as torch\.float32"):
+        pipe.save_pretrained(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def edit(path: Path, **changes) -> None:
+    values = json.loads(path.read_text())
+    values.update(changes)
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    "damage", ["no config", "no weights", "no json", "format", "unknown key", "width", "cut", "nan", "no g2"]
+)
+def test_folders_that_are_no_pipeline_say_what_was_expected(pipe: PG2Pipeline, tmp_path, damage: str) -> None:
+    pipe.save_pretrained(tmp_path, dtype=torch.float32)
+    config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+    values = pipe.config.to_dict()
+    match damage:
+        case "no config":
+            config.unlink()
+            expected = "not a pipeline folder: it has no config.json"
+        case "no weights":
+            weights.unlink()
+            expected = "it has no model.safetensors"
+        case "no json":
+            config.write_text("{")
+            expected = r"config\.json cannot be read"
+        case "format":
+            edit(config, format="pg2lib pipeline 0")
+            expected = "expected the format 'pg2lib pipeline 1', got 'pg2lib pipeline 0'"
+        case "unknown key":
+            values["model"]["depth"] = 3
+            edit(config, config=values)
+            expected = "unknown configuration key 'model.depth'"
+        case "width":
+            values["model"]["base_width"] = 8
+            edit(config, config=values)
+            expected = r"does not hold the G1 that config\.json describes"
+        case "cut":
+            weights.write_bytes(weights.read_bytes()[:5000])
+            expected = "damaged or no safetensors file"
+        case "nan":
+            tensors = load_file(weights)
+            tensors["g2.last.bias"][0] = math.nan
+            save_file(tensors, weights)
+            expected = r"NaN or infinite weights in g2\.last\.bias"
+        case "no g2":
+            save_file({key: value for key, value in load_file(weights).items() if key.startswith("g1.")}, weights)
+            expected = "does not hold the G2"
+    with pytest.raises(CheckpointError, match=expected):
+        PG2Pipeline.from_pretrained(tmp_path, device="cpu")
+
+
+def test_a_name_that_is_nothing() -> None:
+    with pytest.raises(CheckpointError, match="is no folder, no checkpoint that ships .there is: .*and no hub id"):
+        PG2Pipeline.from_pretrained("market-1501")
+
+
+def test_a_hub_id_is_downloaded(pipe: PG2Pipeline, tmp_path, monkeypatch) -> None:
+    pipe.save_pretrained(tmp_path)
+    asked = {}
+
+    def snapshot_download(repo_id: str, **options) -> str:
+        asked.update(repo_id=repo_id, **options)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert PG2Pipeline.from_pretrained("somebody/pg2", device="cpu", revision="v1").name == "somebody/pg2"
+    assert (asked["repo_id"], asked["revision"]) == ("somebody/pg2", "v1")
+    assert asked["allow_patterns"] == ["config.json", "model.safetensors"]
+
+
+def test_a_hub_id_that_cannot_be_reached(tmp_path, monkeypatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def snapshot_download(repo_id: str, **options) -> str:
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(CheckpointError, match="no folder 'somebody/pg2', and it cannot be downloaded"):
+        PG2Pipeline.from_pretrained("somebody/pg2")

@@ -1,0 +1,119 @@
+"""Heatmaps and pose masks against a plain re-statement of the released routine: loops, and scikit-image's closing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.morphology import dilation, erosion
+
+from pg2lib import render_heatmaps, render_pose_masks
+from pg2lib.data.people import read_keypoints
+from pg2lib.pose import MASK_LIMBS
+
+RADIUS_PX = 4
+
+
+def stamp(image: np.ndarray, y: float, x: float) -> None:
+    height, width = image.shape
+    for i in range(-RADIUS_PX, RADIUS_PX + 1):
+        for j in range(-RADIUS_PX, RADIUS_PX + 1):
+            row, column = int(y) + i, int(x) + j
+            if math.sqrt(i * i + j * j) <= RADIUS_PX and 0 <= row < height and 0 <= column < width:
+                image[row, column] = 1
+
+
+def reference_heatmaps(xy: list[list[float]], canvas: tuple[int, int]) -> np.ndarray:
+    maps = np.zeros((18, *canvas))
+    for joint, (x, y) in enumerate(xy):
+        if not math.isnan(x):
+            stamp(maps[joint], y, x)
+    return maps
+
+
+def reference_mask(xy: list[list[float]], canvas: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(canvas)
+    for a, b in MASK_LIMBS:
+        (x0, y0), (x1, y1) = xy[a], xy[b]
+        if math.isnan(x0) or math.isnan(x1):
+            continue
+        stamp(mask, y0, x0)
+        stamp(mask, y1, x1)
+        parts = int(math.sqrt((x0 - x1) ** 2 + (y0 - y1) ** 2) / RADIUS_PX)
+        for i in range(1, parts):
+            stamp(mask, y0 + (y1 - y0) * i / parts, x0 + (x1 - x0) * i / parts)
+    square = np.ones((5, 5))
+    return erosion(dilation(mask, square), square)
+
+
+def assert_same_pixels(xy: torch.Tensor, canvas: tuple[int, int]) -> None:
+    heatmaps, masks = render_heatmaps(xy, canvas), render_pose_masks(xy, canvas)
+    for i, pose in enumerate(xy.tolist()):
+        assert np.array_equal(heatmaps[i].numpy(), reference_heatmaps(pose, canvas))
+        assert np.array_equal(masks[i, 0].numpy(), reference_mask(pose, canvas))
+
+
+@pytest.mark.parametrize("canvas", [(128, 64), (256, 256), (40, 50)])
+@pytest.mark.parametrize("whole", [True, False])
+def test_same_pixels_as_the_released_routine_off_canvas_and_missing_joints_included(
+    canvas: tuple[int, int], whole: bool
+) -> None:
+    generator = torch.Generator().manual_seed(canvas[0] + whole)
+    size = torch.tensor([canvas[1], canvas[0]])
+    xy = torch.rand(6, 18, 2, generator=generator) * size * 1.4 - 0.2 * size
+    xy = xy.round() if whole else xy
+    xy[torch.rand(6, 18, generator=generator) < 0.3] = math.nan
+    assert_same_pixels(xy, canvas)
+
+
+def test_same_pixels_on_real_annotations(market1501_root) -> None:
+    table = read_keypoints(market1501_root / "market-annotation-train.csv", (128, 64))
+    assert_same_pixels(table.xy[::650], (128, 64))
+
+
+def test_a_disc_has_49_pixels() -> None:
+    xy = torch.full((1, 18, 2), math.nan)
+    xy[0, 7] = torch.tensor([20.9, 30.2])
+    heatmaps = render_heatmaps(xy, (64, 64))
+    assert heatmaps.sum() == 49
+    assert heatmaps[0, 7, 30, 20] == 1 and heatmaps[0, 7, 30, 24] == 1 and heatmaps[0, 7, 30, 25] == 0
+
+
+def test_a_disc_at_the_corner_is_clipped_and_one_outside_reaches_in() -> None:
+    xy = torch.full((1, 18, 2), math.nan)
+    xy[0, 0] = torch.tensor([0.0, 0.0])
+    xy[0, 1] = torch.tensor([-3.0, 10.0])
+    heatmaps = render_heatmaps(xy, (64, 64))
+    inside = sum(i * i + j * j <= 16 for i in range(5) for j in range(5))
+    assert heatmaps[0, 0].sum() == inside
+    assert heatmaps[0, 1].sum() == sum(i * i + j * j <= 16 for i in range(-4, 5) for j in (3, 4))
+
+
+def test_missing_joints_give_nothing_and_a_lone_joint_no_mask() -> None:
+    xy = torch.full((2, 18, 2), math.nan)
+    xy[1, 4] = torch.tensor([30.0, 30.0])
+    assert render_heatmaps(xy, (64, 64))[0].sum() == 0
+    assert render_pose_masks(xy, (64, 64)).sum() == 0
+
+
+def test_values_are_zero_and_one_and_batch_members_do_not_touch(standing) -> None:
+    empty = torch.full((18, 2), math.nan)
+    batch = torch.stack((standing.xy, empty, standing.xy))
+    heatmaps, masks = render_heatmaps(batch, (128, 64)), render_pose_masks(batch, (128, 64))
+    assert set(heatmaps.unique().tolist()) == set(masks.unique().tolist()) == {0.0, 1.0}
+    assert heatmaps[1].sum() == masks[1].sum() == 0
+    assert torch.equal(masks[0], masks[2])
+
+
+def test_a_bound_on_the_limbs_changes_nothing(standing) -> None:
+    free = render_pose_masks(standing.xy[None], (128, 64))
+    assert torch.equal(render_pose_masks(standing.xy[None], (128, 64), max_limb_px=90.0), free)
+
+
+def test_flipping_whole_keypoints_flips_the_heatmaps(standing) -> None:
+    flipped = render_heatmaps(standing.flip().xy[None], (128, 64))[0]
+    from pg2lib.pose import flip_permutation
+
+    assert torch.equal(flipped, render_heatmaps(standing.xy[None], (128, 64))[0].flip(-1)[flip_permutation()])

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from pg2lib import ImageStore, PG2Config, build_models, make_pairs, read_market1501
+from pg2lib.config import Stage2Config
+from pg2lib.data.pairs import PairTable
+from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
+from pg2lib.training.checkpoint import list_checkpoints
+from pg2lib.training.run import Recorder, load_stage1, train
+from pg2lib.training.stages import Sample, StepRecord, Watch, judge, train_stage1, train_stage2
+
+TINY = {
+    "model.base_width": 4,
+    "model.bottleneck": 8,
+    "model.discriminator_width": 4,
+    "stage1.batch_size": 4,
+    "stage2.batch_size": 4,
+}
+
+
+@dataclass
+class Data:
+    store: ImageStore
+    pairs: PairTable
+
+
+@pytest.fixture
+def data(tiny_market1501: Path) -> Data:
+    store = ImageStore.open(read_market1501(tiny_market1501, "train"))
+    return Data(store, make_pairs(store.table))
+
+
+def config(**overrides: Any) -> PG2Config:
+    dotted = {name.replace("__", "."): value for name, value in overrides.items()}
+    return PG2Config.preset("fast").override({**TINY, **dotted})
+
+
+@dataclass
+class Log:
+    """Everything a run reports."""
+
+    records: list[StepRecord] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    def watch(self, **options: Any) -> Watch:
+        return Watch(on_step=self.records.append, on_sample=self.samples.append, **options)
+
+    @property
+    def losses(self) -> list[dict[str, float]]:
+        return [dict(record.losses) for record in self.records]
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_stage1_overfits_one_pair(data: Data, tmp_path) -> None:
+    """A model that cannot learn two images by heart is broken somewhere."""
+    pair = data.pairs.select(torch.tensor([0]))
+    log = Log()
+    wide = config(model__base_width=8, stage1__steps=150, stage1__lr=2e-3, stage1__flip=False, stage1__batch_size=1)
+    g1 = train_stage1(wide, data.store, pair, tmp_path, watch=log.watch(samples=1))
+    first, last = log.losses[0]["l1"], log.losses[-1]["l1"]
+    assert last < 0.2 * first
+    batch = data.store.batch(pair, torch.tensor([0]))
+    with torch.no_grad():
+        coarse = g1(batch.condition_image, batch.target_heatmaps)
+    assert (coarse - batch.target_image).abs().mean() < 0.15
+
+
+def test_stage2_learns_to_refine_one_pair(data: Data, tmp_path) -> None:
+    pair = data.pairs.select(torch.tensor([0]))
+    settings = config(model__base_width=8, stage2__steps=80, stage2__lr=2e-3, stage2__flip=False, stage2__batch_size=1)
+    g1 = build_models(settings)[0]
+    g2, _ = train_stage2(settings, data.store, pair, tmp_path, g1)
+    batch = data.store.batch(pair, torch.tensor([0]))
+    with torch.no_grad():
+        coarse = g1(batch.condition_image, batch.target_heatmaps)
+        refined = coarse + g2(batch.condition_image, coarse)
+    before, after = ((x - batch.target_image).abs().mean() for x in (coarse, refined))
+    assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_three_steps_a_resume_and_three_more_are_six(data: Data, tmp_path, stage: int) -> None:
+    """Bit for bit: losses and weights, the optimisers' state and the moving average included."""
+    g1 = build_models(config())[0]
+
+    def run(steps: int, folder: Path, log: Log) -> torch.nn.Module:
+        settings = config(**{f"stage{stage}__steps": steps, f"stage{stage}__ema_decay": 0.9})
+        if stage == 1:
+            return train_stage1(settings, data.store, data.pairs, folder, watch=log.watch())
+        return train_stage2(settings, data.store, data.pairs, folder, g1, watch=log.watch())[0]
+
+    straight, pieces = Log(), Log()
+    whole = run(6, tmp_path / "straight", straight)
+    run(3, tmp_path / "pieces", pieces)
+    resumed = run(6, tmp_path / "pieces", pieces)
+    assert pieces.losses == straight.losses
+    assert [record.step for record in pieces.records] == [1, 2, 3, 4, 5, 6]
+    assert same(weights(whole), weights(resumed))
+    files = [list_checkpoints(tmp_path / name)[-1] for name in ("straight", "pieces")]
+    with safe_open(files[0], "pt") as a, safe_open(files[1], "pt") as b:
+        assert set(a.keys()) == set(b.keys())
+        assert all(torch.equal(a.get_tensor(key), b.get_tensor(key)) for key in a.keys())  # noqa: SIM118
+
+
+def test_a_finished_run_is_left_as_it_is(data: Data, tmp_path) -> None:
+    first = train_stage1(config(stage1__steps=2), data.store, data.pairs, tmp_path)
+    log = Log()
+    again = train_stage1(config(stage1__steps=2), data.store, data.pairs, tmp_path, watch=log.watch())
+    assert log.records == []
+    assert same(weights(first), weights(again))
+
+
+def test_stage2_leaves_g1_bit_identical_and_takes_no_gradient_from_it(data: Data, tmp_path) -> None:
+    g1 = build_models(config())[0]
+    before = weights(g1)
+    train_stage2(config(stage2__steps=2), data.store, data.pairs, tmp_path, g1)
+    assert same(before, weights(g1))
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in g1.parameters())
+
+
+def test_stage2_trains_both_d_and_g2(data: Data, tmp_path) -> None:
+    settings = config(stage2__steps=1, stage2__seed=4)
+    g1 = build_models(settings)[0]
+    torch.manual_seed(settings.stage2.seed)
+    _, fresh_g2, fresh_d = build_models(settings)
+    g2, d = train_stage2(settings, data.store, data.pairs, tmp_path, g1)
+    assert not same(weights(g2), weights(fresh_g2))
+    assert not same(weights(d), weights(fresh_d))
+
+
+def test_without_adversary_the_l1_weight_is_all_that_is_left(data: Data, tmp_path) -> None:
+    """Eq. 4 as the log has it: g2 = adversarial + lambda * masked L1."""
+    logs = {}
+    for weight in (0.0, 10.0):
+        log = logs[weight] = Log()
+        settings = config(stage2__steps=1, stage2__l1_weight=weight)
+        torch.manual_seed(0)
+        g1 = build_models(settings)[0]
+        train_stage2(settings, data.store, data.pairs, tmp_path / str(weight), g1, watch=log.watch())
+    assert logs[0.0].losses[0]["g2"] == logs[0.0].losses[0]["adversarial"]
+    assert logs[10.0].losses[0]["g2"] > logs[10.0].losses[0]["adversarial"] + 1
+
+
+@pytest.mark.parametrize("kind", ["released-market1501", "released-deepfashion"])
+def test_the_released_losses_train_too(data: Data, tmp_path, kind: str) -> None:
+    settings = config().to_dict()
+    settings["model"]["discriminator_input"] = "single"
+    settings["stage2"].update(adversarial_loss=kind, steps=2)
+    released = PG2Config.from_dict(settings)
+    log = Log()
+    train_stage2(released, data.store, data.pairs, tmp_path, build_models(released)[0], watch=log.watch())
+    assert len(log.records) == 2
+
+
+def test_d_judges_pairs_in_the_paper_and_single_images_in_the_released_code() -> None:
+    seen: list[torch.Tensor] = []
+
+    def d(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return x.mean(dim=(1, 2, 3))
+
+    condition, target, refined = (torch.full((2, 3, 4, 4), value) for value in (1.0, 2.0, 3.0))
+    logits = judge(d, condition, target, refined, Stage2Config())
+    assert seen[0].shape == (4, 6, 4, 4)
+    assert (logits.real[0], logits.refined[0], logits.condition) == (1.5, 2.0, None)
+    logits = judge(d, condition, target, refined, Stage2Config(adversarial_loss="released-market1501"))
+    assert seen[1].shape == (6, 3, 4, 4)
+    assert (logits.real[0], logits.refined[0], logits.condition[0]) == (2.0, 3.0, 1.0)
+
+
+def test_plain_l1_is_a_choice(data: Data, tmp_path) -> None:
+    logs = []
+    for pose_mask_loss in (True, False):
+        logs.append(Log())
+        settings = config(stage1__steps=1, stage1__pose_mask_loss=pose_mask_loss)
+        train_stage1(settings, data.store, data.pairs, tmp_path / str(pose_mask_loss), watch=logs[-1].watch())
+    masked, plain = (log.losses[0]["l1"] for log in logs)
+    assert plain < masked < 2 * plain
+
+
+def test_a_loss_that_is_nan_stops_with_step_loss_and_checkpoint(data: Data, tmp_path, monkeypatch) -> None:
+    """Also when losses are read back later: the step named is the first bad one, and nothing bad is saved."""
+    real, calls = torch.Tensor.mean, []
+
+    def poisoned(generated, target, mask):
+        calls.append(1)
+        value = real((generated - target).abs() * (1 + mask))
+        return value * float("nan") if len(calls) == 7 else value
+
+    monkeypatch.setattr("pg2lib.losses.pose_mask_l1", poisoned)
+    with pytest.raises(TrainingDivergedError, match=r"stage 1, step 7: the loss 'l1' is nan.*step-00000004") as caught:
+        train_stage1(
+            config(stage1__steps=12), data.store, data.pairs, tmp_path, watch=Watch(read_every=100, checkpoint_every=4)
+        )
+    assert "lower learning rate" in str(caught.value)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000004.safetensors"]
+
+
+def test_lr_falls_to_zero_where_asked(data: Data, tmp_path) -> None:
+    """With the rate at 1/1000 of itself in the last step, the weights all but stand still."""
+    settings = config(stage1__steps=4, stage1__lr_decay_steps=4, stage1__lr=0.1)
+    steps: list[dict[str, torch.Tensor]] = []
+    log = Watch(sample_every=1, samples=1, on_sample=lambda sample: steps.append(dict(sample.results)))
+    train_stage1(settings, data.store, data.pairs, tmp_path, watch=log)
+    assert len(steps) == 4
+    from pg2lib.training.stages import _set_lr
+
+    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    rates = []
+    for step in range(4):
+        _set_lr(optimiser, settings.stage1, step)
+        rates.append(optimiser.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
+def test_the_moving_average_follows_and_decay_zero_is_a_copy(data: Data, tmp_path) -> None:
+    for decay in (0.0, 0.999):
+        folder = tmp_path / str(decay)
+        average = train_stage1(config(stage1__steps=5, stage1__ema_decay=decay), data.store, data.pairs, folder)
+        with safe_open(list_checkpoints(folder)[-1], "pt") as file:
+            live = file.get_tensor("model.g1.last.weight")
+        assert torch.equal(average.last.weight, live) == (decay == 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"stage1__lr": 1e-4}, "stage1.lr"),
+        ({"model__base_width": 8}, "model.base_width"),
+        ({"stage1__seed": 7}, "stage1.seed"),
+    ],
+)
+def test_going_on_with_other_settings_is_refused_by_name(data: Data, tmp_path, change, named: str) -> None:
+    train_stage1(config(stage1__steps=1), data.store, data.pairs, tmp_path)
+    with pytest.raises(CheckpointError, match=f"of another run .{named}"):
+        train_stage1(config(stage1__steps=2, **change), data.store, data.pairs, tmp_path)
+
+
+def test_going_on_with_other_pairs_or_another_g1_is_refused(data: Data, tmp_path) -> None:
+    train_stage1(config(stage1__steps=1), data.store, data.pairs, tmp_path / "1")
+    fewer = data.pairs.select(torch.arange(10))
+    with pytest.raises(CheckpointError, match="pairs: '36 pairs.* then, '10 pairs.* now"):
+        train_stage1(config(stage1__steps=2), data.store, fewer, tmp_path / "1")
+    g1 = build_models(config())[0]
+    train_stage2(config(stage2__steps=1), data.store, data.pairs, tmp_path / "2", g1)
+    other = copy.deepcopy(g1)
+    torch.nn.init.zeros_(other.last.bias.data.add_(1))
+    torch.nn.init.ones_(other.last.bias)
+    with pytest.raises(CheckpointError, match="g1: 'sha256"):
+        train_stage2(config(stage2__steps=2), data.store, data.pairs, tmp_path / "2", other)
+
+
+def test_damaged_checkpoints_are_named(data: Data, tmp_path) -> None:
+    train_stage1(config(stage1__steps=1), data.store, data.pairs, tmp_path)
+    file = list_checkpoints(tmp_path)[-1]
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"step-00000001\.safetensors is damaged"):
+        train_stage1(config(stage1__steps=2), data.store, data.pairs, tmp_path)
+    with pytest.raises(CheckpointError, match="holds no checkpoint of stage I"):
+        load_stage1(tmp_path / "empty")
+
+
+def test_data_that_do_not_fit_the_model_are_refused(data: Data, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"the data are \(128, 64\), the model wants \(256, 256\)"):
+        train_stage1(config(model__height=256, model__width=256), data.store, data.pairs, tmp_path)
+
+
+def test_a_whole_run_leaves_logs_samples_and_a_pipeline(data: Data, tmp_path) -> None:
+    settings = config(stage1__steps=4, stage2__steps=3)
+    every = {"progress": False, "sample_every": 2, "checkpoint_every": 2}
+    pipeline = train(settings, data.store, data.pairs, tmp_path, "tiny people", **every)
+    for stage, steps in (("stage1", 4), ("stage2", 3)):
+        lines = [json.loads(line) for line in (tmp_path / stage / "log.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(1, steps + 1))
+        assert all(line["images_per_second"] > 0 for line in lines)
+    grids = sorted(path.name for path in (tmp_path / "stage2" / "samples").iterdir())
+    assert grids == ["step-00000002.png", "step-00000003.png"]
+    assert PG2Config.from_json((tmp_path / "config.json").read_text()) == settings
+    assert pipeline.training["data"] == "tiny people"
+    assert pipeline.training["pairs"] == 36
+    assert same(weights(load_stage1(tmp_path / "stage1")), weights(pipeline.g1))
+
+
+def test_a_log_is_cut_back_to_the_checkpoint_it_goes_on_from(data: Data, tmp_path) -> None:
+    settings = config(stage1__steps=4)
+    with Recorder(tmp_path, 4, progress=False) as recorder:
+        train_stage1(settings, data.store, data.pairs, tmp_path, watch=recorder.watch)
+    log = tmp_path / "log.jsonl"
+    whole = log.read_text().splitlines()
+    log.write_text("\n".join([*whole, json.dumps({"step": 5}), '{"step": 6, "l1']))
+    with Recorder(tmp_path, 6, progress=False) as recorder:
+        train_stage1(config(stage1__steps=6), data.store, data.pairs, tmp_path, watch=recorder.watch)
+    lines = log.read_text().splitlines()
+    assert lines[:4] == whole
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
