@@ -27,6 +27,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 import torch
+from gradio.data_classes import ImageData
 from PIL import Image, ImageDraw
 
 from pg2lib.detect import Detection, describe_framing, find_people
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 SHOWN_HEIGHT_PX = 512
 """Results are enlarged by the whole factor that comes closest, so that an eye sees what 128 pixels hold."""
-SHOWN_WIDTH_PX = 190
-"""Width on the page of each of the six pictures that make a result, where the window is wide enough."""
 
 NO_PHOTO = "Choose a photo first: upload one, paste it, or take it with the webcam."
 NO_TARGET = "Choose a target pose first: one of the presets, or another photo to take it from."
@@ -177,8 +176,8 @@ def describe_crop(crop: Crop, photo: Image.Image) -> list[str]:
     height, width = crop.canvas
     size = f"{round(crop.right - crop.left)} × {round(crop.bottom - crop.top)}"
     notes = [
-        f"The part of the photo used has {size} pixels (width × height; the whole photo {photo.width} × {photo.height}) "
-        f"and was brought to {width} × {height}."
+        f"The part of the photo used has {size} pixels (width × height; the photo {photo.width} × {photo.height}), "
+        f"brought to {width} × {height}."
     ]
     if crop.left < -1 or crop.top < -1 or crop.right > photo.width or crop.bottom > photo.height:
         notes.append(BEYOND)
@@ -305,8 +304,6 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
     """The page. It keeps nothing between requests, so that people who use it at the same time cannot mix."""
     presets = load_presets()
     style = (HERE / "style.css").read_text(encoding="utf-8")
-    canvas = pipeline.config.model.canvas
-    shown_height = 50 + round(SHOWN_WIDTH_PX * canvas[0] / canvas[1])
 
     nothing = [None] * 6
 
@@ -321,7 +318,8 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
             return note(BROKEN, "refused"), *nothing
         return done_note(result), *show(result)
 
-    with gr.Blocks(title="PG2: a person in another pose", delete_cache=(600, 3600)) as demo:
+    demo = gr.Blocks(title="PG2: a person in another pose", analytics_enabled=False, delete_cache=(600, 3600))
+    with demo:
         gr.HTML(f"<style>{style}{thumbnails(presets)}</style>", padding=False)
         gr.Markdown(
             "# A person in another pose\nPose Guided Person Image Generation (PG2, NIPS 2017): stage I makes a coarse "
@@ -344,14 +342,14 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
                 with gr.Column(visible=False) as photo_side:
                     pose_photo = photo_input("Photo for the target pose", "pose-photo", height=300)
         button = gr.Button("Generate", variant="primary", size="lg")
-        outcome = gr.HTML(note("The result appears below.", "plain"), elem_id="outcome", padding=False)
+        outcome = gr.HTML(note("The result appears here.", "plain"), elem_id="outcome", padding=False)
         with gr.Row(elem_id="results"):
-            part = result_image("Part of the photo used", "part", shown_height)
-            condition = result_image("Condition image with its skeleton", "condition", shown_height)
-            target = result_image("Target pose", "target", shown_height)
-            coarse = result_image("Coarse result", "coarse", shown_height)
-            difference = result_image("Difference map", "difference", shown_height)
-            refined = result_image("Refined result", "refined", shown_height)
+            part = result_image("Part of the photo used", "part")
+            condition = result_image("Condition image with its skeleton", "condition")
+            target = result_image("Target pose", "target")
+            coarse = result_image("Coarse result", "coarse")
+            difference = result_image("Difference map", "difference")
+            refined = result_image("Refined result", "refined")
         gr.Markdown(describe_weights(pipeline), elem_id="weights")
 
         pictures = [part, condition, target, coarse, difference, refined]
@@ -360,7 +358,7 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
             [photo, pose_from, preset, pose_photo],
             [outcome, *pictures],
             api_name="generate",
-            show_progress_on=[outcome, refined],
+            show_progress_on=outcome,
             concurrency_limit=2,
         ).then(None, js=SCROLL_TO_OUTCOME, api_visibility="private")
         pose_from.change(
@@ -379,17 +377,21 @@ def photo_input(label: str, elem_id: str, height: int) -> gr.Image:
     image = gr.Image(
         label=label, elem_id=elem_id, type="filepath", image_mode=None, height=height, buttons=["fullscreen"]
     )
-    # gradio would open the file first, and show an error of its own for one that is no picture.
-    image.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign]
+    # Otherwise gradio opens the file first, and shows an error of its own where it is no picture.
+    image.preprocess = path_of  # type: ignore[method-assign]
     return image
 
 
-def result_image(label: str, elem_id: str, height: int) -> gr.Image:
+def path_of(payload: ImageData | None) -> str | None:
+    """Where an uploaded file lies."""
+    return None if payload is None else payload.path
+
+
+def result_image(label: str, elem_id: str) -> gr.Image:
     """A place for one of the results, sent without loss."""
     return gr.Image(
         label=label,
         elem_id=elem_id,
-        height=height,
         format="png",
         interactive=False,
         buttons=["download", "fullscreen"],
@@ -408,10 +410,10 @@ def thumbnails(presets: Mapping[str, Pose]) -> str:
 
 def theme() -> gr.themes.Base:
     """Gradio's own look with the fonts of the system, and buttons dark enough for white words."""
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    return gr.themes.Default(primary_hue="indigo", **fonts).set(
-        button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700"
+    look = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
+    return look.set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
 
 
 def warm_up(pipeline: PG2Pipeline) -> None:

@@ -268,9 +268,11 @@ def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) ->
 def _pairs(rule_or_file: str, store: ImageStore) -> PairTable:
     from pg2lib.data.pairs import make_pairs, read_pairs
 
-    if rule_or_file == "all" or rule_or_file == "torso":
-        return make_pairs(store.table, rule_or_file)
-    return read_pairs(rule_or_file, store.table)
+    match rule_or_file:
+        case "all" | "torso" as rule:
+            return make_pairs(store.table, rule)
+        case file:
+            return read_pairs(file, store.table)
 
 
 def _picture_format(path: Path) -> str:

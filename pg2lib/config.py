@@ -211,7 +211,8 @@ class PG2Config:
         Raises:
             ConfigError: an unknown key (the nearest valid one is named) or a value of the wrong type.
         """
-        return _from_dict(cls, values, where="")
+        config: PG2Config = _from_dict(cls, values, where="")
+        return config
 
     def to_json(self) -> str:
         """The configuration as indented JSON, stable under a round trip."""

@@ -25,7 +25,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
@@ -97,6 +96,9 @@ class Landmarks:
     visibility: Float[Tensor, "33"]
 
 
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels."""
+
 LandmarkFinder = Callable[[Image.Image, float], Landmarks | None]
 """Picture and least detection confidence -> the landmarks of the most prominent person, or None."""
 
@@ -137,6 +139,8 @@ LOOKS = (
 
 _MIRRORED_LANDMARKS = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9] + [i + 1 if i % 2 else i - 1 for i in range(11, 33)]
 """The BlazePose landmark that takes the place of each when the picture is mirrored."""
+
+_ARMS = [i for i, name in enumerate(JOINTS) if name.endswith(("elbow", "wrist"))]
 
 
 def is_plausible(landmarks: Landmarks, canvas: tuple[int, int]) -> bool:
@@ -207,9 +211,9 @@ def _nobody(image: Image.Image, taken: Sequence[Look], rejected: int) -> str:
 def search_people(image: Image.Image, find: LandmarkFinder, most: int = MAX_PEOPLE) -> list[Detection]:
     """Several people in one picture, the largest first.
 
-    BlazePose finds one person at a time, so whoever is found is painted over before the next look. A further find counts
-    if it is at least a third as high as the highest and is not somebody found before, seen again. In a tight crop only
-    one person is looked for.
+    BlazePose finds one person at a time, so whoever is found is painted over before the next look. A further find
+    counts if it is at least a third as high as the highest and is not somebody found before, seen again. In a tight
+    crop only one person is looked for.
 
     Args:
         image: RGB, of any size.
@@ -241,7 +245,7 @@ def _seen_one_by_one(image: Image.Image, find: LandmarkFinder, most: int) -> lis
         person = _detection(landmarks, picture, image, attempt=0)
         if _joint_count(person.pose) < MIN_JOINTS:
             break
-        if not any(_overlap(person.pose, other.pose) > 0.5 for other in people):
+        if not any(_overlap(_core_box(person.pose), _core_box(other.pose)) > 0.5 for other in people):
             people.append(person)
         picture = _painted_over(picture, person.pose.resize((picture.height, picture.width)), paint)
     return people
@@ -250,9 +254,9 @@ def _seen_one_by_one(image: Image.Image, find: LandmarkFinder, most: int) -> lis
 def describe_framing(pose: Pose) -> Framing:
     """How much of the person a pose shows, by the joints it has.
 
-    From the top: without shoulders it is "head only" or "legs only"; with shoulders but without eyes, ears and nose it is
-    "no head". From the bottom: with an ankle it is the "full body", with a knee "down to the knees", with a hip the "upper
-    body", else "head and shoulders". One of left and right is enough. "nobody" has no joint at all.
+    From the top: without shoulders it is "head only" or "legs only"; with shoulders but without eyes, ears and nose it
+    is "no head". From the bottom: with an ankle it is the "full body", with a knee "down to the knees", with a hip the
+    "upper body", else "head and shoulders". One of left and right is enough. "nobody" has no joint at all.
     """
     has = dict(zip(JOINTS, pose.visible.tolist(), strict=True))
     head = has["nose"] or has["right eye"] or has["left eye"] or has["right ear"] or has["left ear"]
@@ -337,12 +341,19 @@ def _detection(landmarks: Landmarks, picture: Image.Image, image: Image.Image, a
 
 
 def _painted_over(picture: Image.Image, pose: Pose, paint: tuple[int, int, int]) -> Image.Image:
-    """The picture without a person: the box of the joints, and around it what joints leave out, painted over."""
-    left, top, right, bottom = pose.box
+    """The picture without a person: the box of the core, and around it what joints leave out, painted over."""
+    left, top, right, bottom = _core_box(pose)
     margin = 0.15 * max(right - left, bottom - top)
     painted = picture.copy()
     ImageDraw.Draw(painted).rectangle((left - margin, top - margin, right + margin, bottom + margin), fill=paint)
     return painted
+
+
+def _core_box(pose: Pose) -> Box:
+    """The box of head, trunk and legs: arms reach across neighbours."""
+    core = pose.visible.clone()
+    core[_ARMS] = False
+    return Pose(torch.where(core[:, None], pose.xy, torch.nan), pose.canvas).box if core.any() else pose.box
 
 
 def _joint_count(pose: Pose) -> int:
@@ -354,28 +365,27 @@ def _height(pose: Pose) -> float:
     return bottom - top
 
 
-def _area(box: tuple[float, float, float, float]) -> float:
-    """Of (left, top, right, bottom), in pixels; 0 where a side is negative."""
+def _area(box: Box) -> float:
+    """In pixels; 0 where a side is negative."""
     left, top, right, bottom = box
     return max(0.0, right - left) * max(0.0, bottom - top)
 
 
-def _overlap(a: Pose, b: Pose) -> float:
-    """The share of the smaller of two poses' boxes that lies in the other."""
-    left, top, right, bottom = zip(a.box, b.box, strict=True)
-    smaller = min(_area(a.box), _area(b.box))
+def _overlap(a: Box, b: Box) -> float:
+    """The share of the smaller of two boxes that lies in the other."""
+    left, top, right, bottom = zip(a, b, strict=True)
+    smaller = min(_area(a), _area(b))
     return _area((max(left), max(top), min(right), min(bottom))) / smaller if smaller else 1.0
 
 
 class MediaPipeDetector:
     """A `PoseDetector` that asks MediaPipe's BlazePose ("full", the model inside the package; nothing is fetched).
 
-    Not thread safe, and not to be carried over a fork: make one for each thread and process, or use `detect_pose`, which
-    takes turns. Use it as a context manager, or call `close`. A look takes some 40 ms on one core.
+    Not thread safe, and not to be carried over a fork: make one for each thread and process, or use `detect_pose`,
+    which takes turns. Use it as a context manager, or call `close`. A look takes some 40 ms on one core.
 
-    Example:
-        >>> with MediaPipeDetector() as detector:
-        ...     detection = detector.detect(load_image("photo.jpg"))
+    >>> with MediaPipeDetector() as detector:                     # doctest: +SKIP
+    ...     detection = detector.detect(load_image("photo.jpg"))
 
     Raises:
         PG2Error: MediaPipe is not installed, or is a version without its own models.
@@ -455,8 +465,11 @@ _CHATTER = (
     "Feedback manager requires a model with a single signature inference.",
     "Using NORM_RECT without IMAGE_DIMENSIONS is only supported for the square ROI.",
 )
-"""What MediaPipe writes to stderr on every run, from C++ and whatever log levels the environment asks for. BlazePose's ROI
-is square, so the last line warns of nothing."""
+"""What MediaPipe writes to stderr on every run, from C++ and whatever log levels the environment asks for. BlazePose's
+region of interest is square, so the last line warns of nothing."""
+
+
+_stderr_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -468,10 +481,15 @@ def _chatter_held_back() -> Iterator[None]:
     if logger.isEnabledFor(logging.DEBUG):
         yield
         return
+    with _stderr_lock:
+        yield from _filtered_stderr()
+
+
+def _filtered_stderr() -> Iterator[None]:
     try:
         sys.stderr.flush()
         stderr = os.dup(2)
-    except (OSError, AttributeError, ValueError):  # No stderr to protect.
+    except (OSError, AttributeError, ValueError):  # There is no stderr to keep clean.
         yield
         return
     with tempfile.TemporaryFile() as held:

@@ -217,8 +217,9 @@ def image_grid(
             f"{[len(row) for row in pictures]}, {len(titles)} titles, sizes {sorted(sizes)}"
         )
     width, height = (side * scale for side in sizes.pop())
-    font = ImageFont.load_default(size=max(9, min(14, width // 6)))
-    head = int(font.size) + 2 * padding_px if titles else 0
+    font_px = max(9, min(14, width // 6))
+    font = ImageFont.load_default(size=font_px)
+    head = font_px + 2 * padding_px if titles else 0
     grid = Image.new(
         "RGB",
         (

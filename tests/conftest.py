@@ -37,17 +37,16 @@ def standing() -> Pose:
     return Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64))
 
 
-@pytest.fixture
-def tiny_market1501(tmp_path: Path, standing: Pose) -> Path:
-    """A train split of three people in four images each, with keypoints: a folder to read, and to break."""
-    root = tmp_path / "Market-1501-v15.09.15"
+def make_market1501(root: Path) -> Path:
+    """Lays out a train split of three people in four images each, with keypoints: 36 ordered pairs."""
     images = root / "bounding_box_train"
     images.mkdir(parents=True)
     poses: list[tuple[str, Pose]] = []
     for person, colour in (("0002", (200, 40, 40)), ("0007", (40, 160, 60)), ("0010", (50, 70, 200))):
         for number in range(4):
             name = f"{person}_c{number + 1}s1_000{number}51_01.jpg"
-            pose = Pose(standing.xy + torch.tensor([2.0 * number - 3, 0.0]), standing.canvas)
+            shift = torch.tensor([2.0 * number - 3, 0.0])
+            pose = Pose(torch.tensor(STANDING, dtype=torch.float32) + shift, (128, 64))
             pixels = np.full((128, 64, 3), 90 + 20 * number, dtype=np.uint8)
             left = 20 + 2 * number
             pixels[24:66, left : left + 24] = colour
@@ -55,3 +54,9 @@ def tiny_market1501(tmp_path: Path, standing: Pose) -> Path:
             poses.append((name, pose))
     write_keypoints(root / "market-annotation-train.csv", poses)
     return root
+
+
+@pytest.fixture
+def tiny_market1501(tmp_path: Path) -> Path:
+    """A small train split on disk: a folder to read, and to break."""
+    return make_market1501(tmp_path / "Market-1501-v15.09.15")

@@ -17,7 +17,7 @@ from PIL import Image
 from pg2lib import PG2Pipeline, Pose
 from pg2lib.cli import main
 from pg2lib.doctor import examine_data
-from tests.conftest import REPOSITORY, STANDING, make_market1501
+from tests.conftest import ROOT, STANDING, make_market1501
 
 SMALL = ["--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4"]
 SMALL += ["--set", "stage1.batch_size=4", "--set", "stage2.batch_size=4"]
@@ -25,7 +25,7 @@ SMALL += ["--set", "stage1.batch_size=4", "--set", "stage2.batch_size=4"]
 
 def pg2lib(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pg2lib", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
     assert done.returncode == check, done.stderr
     assert "Traceback" not in done.stderr
@@ -117,10 +117,10 @@ def test_ctrl_c_ends_training_without_a_traceback_and_it_goes_on(tmp_path) -> No
     make_market1501(tmp_path / "market1501")
     steps = ["--set", "stage1.steps=100000", "--checkpoint-every", "5", "--sample-every", "0"]
     command = [
-        sys.executable, "-m", "pg2lib", "train", "--data", str(tmp_path / "market1501"), "--config", "fast", *SMALL, *steps,
-        "--out", str(tmp_path / "run"), "--cpu",
+        sys.executable, "-m", "pg2lib", "train", "--data", str(tmp_path / "market1501"), "--config", "fast",
+        *SMALL, *steps, "--out", str(tmp_path / "run"), "--cpu",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 240
     while not list((tmp_path / "run" / "stage1").glob("step-*.safetensors")) and time.monotonic() < deadline:

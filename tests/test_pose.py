@@ -162,7 +162,8 @@ def test_a_pose_shows_itself(standing: Pose) -> None:
 
 BLAZEPOSE = {0: "nose", 11: "left shoulder", 12: "right shoulder", 13: "left elbow", 14: "right elbow",
              15: "left wrist", 16: "right wrist", 23: "left hip", 24: "right hip", 25: "left knee", 26: "right knee",
-             27: "left ankle", 28: "right ankle", 2: "left eye", 5: "right eye", 7: "left ear", 8: "right ear"}  # fmt: skip
+             27: "left ankle", 28: "right ankle", 2: "left eye", 5: "right eye", 7: "left ear",
+             8: "right ear"}  # fmt: skip
 COCO17 = dict(enumerate(["nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder",
                          "left elbow", "right elbow", "left wrist", "right wrist", "left hip", "right hip",
                          "left knee", "right knee", "left ankle", "right ankle"]))  # fmt: skip

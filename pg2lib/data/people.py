@@ -103,7 +103,8 @@ class PersonTable:
         import pandas as pd
 
         joints = (~self.xy.isnan().any(-1)).sum(-1).tolist()
-        return pd.DataFrame({"name": self.names, "person": self.persons, "joints": joints})
+        frame: pd.DataFrame = pd.DataFrame({"name": self.names, "person": self.persons, "joints": joints})
+        return frame
 
 
 def read_keypoints(

@@ -181,7 +181,7 @@ class ImageStore:
 
     def images(self, rows: Int64[Tensor, "batch"]) -> UInt8[Tensor, "batch 3 height width"]:
         """Images of some rows, on the device, in channels_last memory format."""
-        if self._pixels.device == self.device:
+        if self._pixels.device.type == self.device.type:  # "cpu" and "cpu:0" are one device
             return self._pixels[rows.to(self._pixels.device)].permute(0, 3, 1, 2)
         return self._pixels[rows].pin_memory().to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 

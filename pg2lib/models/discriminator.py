@@ -32,11 +32,13 @@ class Discriminator(nn.Module):
         for module in self.modules():  # DCGAN's initialisation
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch"]:
         """One logit an image: high where D takes it for real. Six channels for pairs, three for single images."""
         for i, conv in enumerate(self.convs):
             x = conv(x)  # half the resolution
             x = F.leaky_relu(x if i == 0 else self.norms[i - 1](x), 0.2)
-        return self.last(x.flatten(1)).squeeze(1)
+        logits: Tensor = self.last(x.flatten(1))  # (batch, 1)
+        return logits.squeeze(1)

@@ -63,7 +63,8 @@ class G1(nn.Module):
                 # The 1x1 convolution works on each pixel alone, so it can come before the pixels are doubled: the same
                 # values at a quarter of the cost.
                 x = F.interpolate(F.relu(self.up[i](x)), scale_factor=2, mode="nearest")  # twice the resolution
-        return self.last(x)
+        result: Tensor = self.last(x)
+        return result
 
 
 class G2(nn.Module):
@@ -109,4 +110,5 @@ class G2(nn.Module):
             x = block(x if outermost and not self.outer_skip else torch.cat((x, skip), dim=1))
             if not outermost:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")  # twice the resolution
-        return self.last(x)
+        result: Tensor = self.last(x)
+        return result

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from tests.conftest import REPOSITORY, make_market1501
+from tests.conftest import ROOT, make_market1501
 
 
 @pytest.mark.slow
@@ -19,9 +19,10 @@ def test_two_processes_make_the_g1_of_one(tmp_path: Path) -> None:
     arguments = [
         "-m", "pg2lib", "train", "--data", str(tmp_path / "market1501"), "--config", "fast", "--cpu",
         "--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4",
-        "--set", "stage1.batch_size=4", "--set", "stage1.steps=4", "--set", "stage2.batch_size=4", "--set", "stage2.steps=2",
+        "--set", "stage1.batch_size=4", "--set", "stage1.steps=4",
+        "--set", "stage2.batch_size=4", "--set", "stage2.steps=2",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     launchers = {
         "one": [sys.executable],
         "two": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],

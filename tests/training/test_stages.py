@@ -171,9 +171,12 @@ def test_the_released_losses_train_too(data: Data, tmp_path, kind: str) -> None:
 def test_d_judges_pairs_in_the_paper_and_single_images_in_the_released_code() -> None:
     seen: list[torch.Tensor] = []
 
-    def d(x: torch.Tensor) -> torch.Tensor:
-        seen.append(x)
-        return x.mean(dim=(1, 2, 3))
+    class Mean(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return x.mean(dim=(1, 2, 3))
+
+    d = Mean()
 
     condition, target, refined = (torch.full((2, 3, 4, 4), value) for value in (1.0, 2.0, 3.0))
     logits = judge(d, condition, target, refined, Stage2Config())

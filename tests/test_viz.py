@@ -1,0 +1,183 @@
+"""The figures: what is drawn has the values of the data."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pg2lib import DataError, ImageStore, PersonTable, Pose, make_pairs, read_market1501, viz
+from pg2lib.data.store import PairBatch
+from pg2lib.images import image_grid, to_uint8
+from pg2lib.pose import JOINT_COLOURS, JOINTS
+
+
+def drawn(chart: viz.Chart) -> list[np.ndarray]:
+    """The pictures of a figure, panel by panel."""
+    return [np.asarray(axes.get_images()[0].get_array()) for axes in chart.axes if axes.get_images()]
+
+
+def texts(chart: viz.Chart) -> list[str]:
+    return [text.get_text() for axes in chart.axes for text in (axes.title, *axes.texts) if text.get_text()]
+
+
+@pytest.fixture
+def table(tiny_market1501: Path) -> PersonTable:
+    return read_market1501(tiny_market1501, "train")
+
+
+@pytest.fixture
+def batch(table: PersonTable) -> PairBatch:
+    store = ImageStore.open(table)
+    return store.batch(make_pairs(store.table), torch.tensor([0, 5, 30]))
+
+
+def write_log(path: Path, lines: list[dict[str, float]], end: str = "") -> Path:
+    path.write_text("".join(json.dumps({"stage": 2, **line, "seconds": 1.0}) + "\n" for line in lines) + end)
+    return path
+
+
+def test_a_chart_is_a_png_wherever_it_is_shown(table: PersonTable) -> None:
+    chart = viz.plot_missing_joints(table)
+    assert chart._repr_png_().startswith(b"\x89PNG")
+
+
+def test_people_are_shown_with_or_without_their_skeletons(table: PersonTable) -> None:
+    assert table.paths is not None
+    images = [np.asarray(Image.open(table.paths[row])) for row in (0, 7, 11)]
+    plain = viz.show_people(table, [0, 7, 11], columns=2, skeletons=False)
+    assert all(np.array_equal(*pair) for pair in zip(drawn(plain), images, strict=True))
+    assert texts(plain) == [table.persons[row] for row in (0, 7, 11)]
+    skeletons = drawn(viz.show_people(table, [0, 7, 11]))
+    assert np.array_equal(skeletons[1], np.asarray(table.pose(7).draw(Image.fromarray(images[1]))))
+
+
+def test_people_without_images_are_refused(table: PersonTable) -> None:
+    with pytest.raises(DataError, match="read_market1501"):
+        viz.show_people(PersonTable(table.names, table.persons, table.xy, table.canvas), [0])
+
+
+def test_heatmaps_have_their_joint_in_their_panel(standing: Pose) -> None:
+    xy = standing.xy.clone()
+    xy[4] = math.nan
+    chart = viz.show_heatmaps(Image.new("RGB", (64, 128), "white"), Pose(xy, (128, 64)))
+    panels = drawn(chart)
+    assert len(panels) == 20
+    for joint, (x, y) in enumerate(xy.tolist()):
+        coloured = (panels[joint + 1] == JOINT_COLOURS[joint]).all(axis=-1)
+        assert coloured.sum() == (0 if joint == 4 else 49)
+        assert joint == 4 or coloured[round(y), round(x)]
+    titles = [axes.title for axes in chart.axes]
+    assert [title.get_text().replace("\n", " ") for title in titles] == ["pose", *JOINTS, "sum"]
+    assert [title.get_color() for title in titles].count("0.6") == 1
+    assert titles[5].get_color() == "0.6"  # the right wrist
+
+
+def test_overlapping_heatmaps_add_up() -> None:
+    xy = torch.full((18, 2), math.nan)
+    xy[0] = xy[1] = torch.tensor([20.0, 30.0])
+    xy[2] = torch.tensor([50.0, 30.0])
+    total = drawn(viz.show_heatmaps(Image.new("RGB", (64, 128)), Pose(xy, (128, 64))))[-1]
+    assert (total[30, 20] == 255).all()
+    assert (total[30, 50] == 127).all()
+    assert (total[90, 20] == 0).all()
+
+
+def test_the_mask_keeps_the_body_and_dims_the_rest(batch: PairBatch) -> None:
+    images = to_uint8(batch.target_image)
+    panels = drawn(viz.show_pose_masks(images, batch.target_xy))
+    assert len(panels) == 4 * len(batch)
+    masks, inside = panels[2 * len(batch) : 3 * len(batch)], panels[3 * len(batch) :]
+    for i in range(len(batch)):
+        body = batch.target_mask[i, 0].numpy() == 1
+        pixels = images[i].permute(1, 2, 0).numpy()
+        assert np.array_equal(masks[i][..., 0] == 255, body)
+        assert np.array_equal(inside[i][body], pixels[body])
+        assert inside[i][~body].max() <= 255 * viz.DIMMED
+
+
+def test_a_pair_batch_shows_both_images_the_pose_and_the_mask(batch: PairBatch) -> None:
+    chart = viz.show_pair_batch(batch)
+    panels = drawn(chart)
+    assert texts(chart) == ["condition image", "target image", "target pose", "pose mask"]
+    for i in range(3):
+        assert np.array_equal(panels[i], to_uint8(batch.condition_image)[i].permute(1, 2, 0).numpy())
+        assert np.array_equal(panels[3 + i], to_uint8(batch.target_image)[i].permute(1, 2, 0).numpy())
+        assert np.array_equal(panels[6 + i], np.asarray(Pose(batch.target_xy[i], (128, 64)).draw()))
+
+
+def test_results_stand_below_the_target_clamped_and_named(batch: PairBatch) -> None:
+    ramp = torch.linspace(-2, 2, 64).expand(3, 3, 128, 64)
+    chart = viz.show_results(batch, {"coarse": batch.condition_image, "difference map": ramp})
+    panels = drawn(chart)
+    assert texts(chart) == ["condition image", "target pose", "target image", "coarse", "difference map"]
+    assert np.array_equal(panels[9], panels[0])
+    assert panels[12][0, 0].tolist() == [0, 0, 0]
+    assert panels[12][0, -1].tolist() == [255, 255, 255]
+    assert abs(int(panels[12][0, 31, 0]) - 127) <= 5
+
+
+def test_bars_are_the_shares_of_missing_joints(table: PersonTable) -> None:
+    table.xy[:3, 0] = math.nan
+    table.xy[:, 17] = math.nan
+    chart = viz.plot_missing_joints(table)
+    heights = [bar.get_height() for bar in chart.axes[0].patches]
+    assert heights == pytest.approx([0.25, *[0.0] * 16, 1.0])
+    assert [label.get_text() for label in chart.axes[0].get_xticklabels()] == list(JOINTS)
+
+
+def test_loss_curves_are_the_log_and_its_running_mean(tmp_path: Path) -> None:
+    values = [4.0, 2.0, 3.0, 1.0]
+    log = write_log(tmp_path / "a.jsonl", [{"step": i, "g2": v, "d": 1.0} for i, v in enumerate(values, start=11)])
+    other = write_log(tmp_path / "b.jsonl", [{"step": 1, "g2": 9.0}])
+    chart = viz.plot_losses({"a": log, "b": other}, window=2)
+    assert [axes.get_title() for axes in chart.axes] == ["g2", "d"]
+    raw, mean, *_ = chart.axes[0].get_lines()
+    assert raw.get_xdata().tolist() == mean.get_xdata().tolist() == [11, 12, 13, 14]
+    assert raw.get_ydata().tolist() == values
+    assert mean.get_ydata().tolist() == [4.0, 3.0, 2.5, 2.0]
+    assert [text.get_text() for text in chart.axes[0].get_legend().get_texts()] == ["a", "b"]
+    assert len(chart.axes[1].get_lines()) == 2  # "b" has no loss of D
+
+
+def test_a_log_that_a_kill_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+    lines = [{"step": 1, "l1": 0.5}, {"step": 2, "l1": 0.4}]
+    log = write_log(tmp_path / "log.jsonl", lines, end='{"stage": 1, "step": 3, "l')
+    assert {name: column.tolist() for name, column in viz.read_log(log).items()} == {"step": [1, 2], "l1": [0.5, 0.4]}
+
+
+def test_logs_that_say_nothing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no training log .*gone\.jsonl"):
+        viz.read_log(tmp_path / "gone.jsonl")
+    with pytest.raises(DataError, match=r"empty\.jsonl is empty"):
+        viz.read_log(write_log(tmp_path / "empty.jsonl", []))
+
+
+def test_samples_are_the_first_grid_and_the_last_column_of_later_ones(tmp_path: Path) -> None:
+    result = {step: Image.new("RGB", (64, 128), (step, 0, 0)) for step in range(1, 17)}
+    other = Image.new("RGB", (64, 128), "blue")
+    for step, picture in result.items():
+        grid = image_grid([[other, other, other, picture]] * 2, titles=["condition", "pose", "target", "coarse"])
+        grid.save(tmp_path / f"step-{step:08d}.png")
+    chart = viz.show_samples(tmp_path, columns=4)
+    steps = [1, 2, 4, 8, 16]
+    assert texts(chart) == [f"step {step}" for step in steps]
+    first, *later = drawn(chart)
+    assert np.array_equal(first, np.asarray(Image.open(tmp_path / "step-00000001.png")))
+    for picture, step in zip(later, steps[1:], strict=True):
+        assert (picture == (step, 0, 0)).all(axis=-1).sum() == 2 * 128 * 64  # whole, and nothing of its neighbours
+        assert not (picture == (0, 0, 255)).all(axis=-1).any()
+    with pytest.raises(DataError, match="no samples"):
+        viz.show_samples(tmp_path / "nowhere", columns=4)
+
+
+def test_a_models_own_output_is_shown_as_it_is(batch: PairBatch) -> None:
+    """With a gradient attached and in channels_last memory, as G1 hands it out."""
+    raw = batch.target_image.clone(memory_format=torch.channels_last).requires_grad_() * 1
+    one, two = (drawn(viz.show_results(batch, {"coarse": images})) for images in (batch.target_image, raw))
+    assert all(np.array_equal(*pair) for pair in zip(one, two, strict=True))
