@@ -63,7 +63,8 @@ SMALL = "The person is small: the part used was enlarged, so it holds less detai
 
 BROKEN = "Something went wrong here, and not with what you chose. The terminal that runs this page says more."
 
-SCROLL_TO_OUTCOME = "() => document.getElementById('outcome').scrollIntoView({behavior: 'smooth'})"
+# A moment later, for the results have to take their place first.
+SCROLL = "() => setTimeout(() => document.getElementById('outcome').scrollIntoView({behavior: 'smooth'}), 200)"
 
 RESEARCH_DATA = ("market", "deepfashion")
 LIMITS = (
@@ -303,7 +304,6 @@ def duration(seconds: float) -> str:
 def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
     """The page. It keeps nothing between requests, so that people who use it at the same time cannot mix."""
     presets = load_presets()
-    style = (HERE / "style.css").read_text(encoding="utf-8")
 
     nothing = [None] * 6
 
@@ -320,7 +320,7 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
 
     demo = gr.Blocks(title="PG2: a person in another pose", analytics_enabled=False, delete_cache=(600, 3600))
     with demo:
-        gr.HTML(f"<style>{style}{thumbnails(presets)}</style>", padding=False)
+        gr.HTML(f"<style>{style(pipeline.config.model.canvas, presets)}</style>", padding=False)
         gr.Markdown(
             "# A person in another pose\nPose Guided Person Image Generation (PG2, NIPS 2017): stage I makes a coarse "
             "result, stage II adds the difference map that refines it. Photos stay on the computer that runs this page."
@@ -360,7 +360,7 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
             api_name="generate",
             show_progress_on=outcome,
             concurrency_limit=2,
-        ).then(None, js=SCROLL_TO_OUTCOME, api_visibility="private")
+        ).then(None, js=SCROLL, api_visibility="private")
         pose_from.change(
             lambda chosen: (gr.Column(visible=chosen == "preset"), gr.Column(visible=chosen == "photo")),
             pose_from,
@@ -399,13 +399,15 @@ def result_image(label: str, elem_id: str) -> gr.Image:
     )
 
 
-def thumbnails(presets: Mapping[str, Pose]) -> str:
-    """CSS that shows each preset above its name."""
+def style(canvas: tuple[int, int], presets: Mapping[str, Pose]) -> str:
+    """The page's CSS, with the shape of the results and with each preset drawn above its name."""
     pictures = (data_uri(pose.resize((pose.canvas[0] * 2, pose.canvas[1] * 2)).draw()) for pose in presets.values())
-    return "\n".join(
+    rules = [
         f"#presets label:nth-of-type({i})::before {{ background-image: url({picture}); }}"
         for i, picture in enumerate(pictures, start=1)
-    )
+    ]
+    shape = f"#results {{ --shape: {canvas[1]} / {canvas[0]}; }}"
+    return "\n".join([(HERE / "style.css").read_text(encoding="utf-8"), shape, *rules])
 
 
 def theme() -> gr.themes.Base:

@@ -391,7 +391,7 @@ def _find_folder(name_or_folder: str | PathLike[str] | None, revision: str | Non
     if (SHIPPED / folder.name).is_dir() and len(folder.parts) == 1:
         return SHIPPED / folder.name
     if not HUB_ID.match(str(name_or_folder)):
-        shipped = ", ".join(sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()))
+        shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if path.is_dir()))
         raise CheckpointError(
             f"{str(name_or_folder)!r} is no folder, no checkpoint that ships (there is: {shipped or 'none'}) and "
             f"no hub id (owner/name)"

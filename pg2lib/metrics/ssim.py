@@ -14,12 +14,14 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from pg2lib.errors import DataError
 
 DIALECT = "released"
 WINDOW_PX = 7
+CHUNK_PIXELS = 4 * 128 * 64
+"""Pixels worked on at once on a CPU, so that they stay in its cache."""
+
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -35,6 +37,13 @@ def ssim(
         DataError: another type, or shapes that differ or are not (batch, 3, height, width).
     """
     _check_images(generated, target)
+    on_cpu = generated.device.type == "cpu"
+    size = max(1, CHUNK_PIXELS // (generated.shape[2] * generated.shape[3]) if on_cpu else len(generated))
+    parts = [_ssim(x, y) for x, y in zip(generated.split(size), target.split(size), strict=True)]
+    return torch.cat(parts)
+
+
+def _ssim(generated: Tensor, target: Tensor) -> Tensor:
     x, y = generated.float(), target.float()
     n = WINDOW_PX**2
     # Window sums of whole numbers below 2^24 are exact in float32; the products of sums below 2^31 are exact in int32.
@@ -74,8 +83,16 @@ def mask_ssim(
 
 def _window_sums(values: Tensor) -> Tensor:
     """Sums over every 7x7 window that lies inside, as int32."""
-    rows = F.avg_pool2d(values, (WINDOW_PX, 1), stride=1, divisor_override=1)
-    return F.avg_pool2d(rows, (1, WINDOW_PX), stride=1, divisor_override=1).int()
+    return _sums_of_seven(_sums_of_seven(values, dim=-2), dim=-1).int()
+
+
+def _sums_of_seven(values: Tensor, dim: int) -> Tensor:
+    """Sums over every run of 7 along one dimension: 4 + 2 + 1, in four additions instead of six."""
+    size = values.shape[dim]
+    two = values.narrow(dim, 0, size - 1) + values.narrow(dim, 1, size - 1)
+    four = two.narrow(dim, 0, size - 3) + two.narrow(dim, 2, size - 3)
+    six = four.narrow(dim, 0, size - 5) + two.narrow(dim, 4, size - 5)
+    return six.narrow(dim, 0, size - 6) + values.narrow(dim, 6, size - 6)
 
 
 def _check_images(generated: Tensor, target: Tensor) -> None:
