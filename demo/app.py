@@ -292,10 +292,10 @@ def describe_training(pipeline: PG2Pipeline) -> str:
 
 def duration(seconds: float) -> str:
     """A time in words."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
+    if seconds < 60:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 # -- The page ----------------------------------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ def _grid(
     columns = len(rows[0])
     width = height * first.shape[1] / first.shape[0]
     head = 0.45 if titles else 0.05
-    margin = 0.2 + 0.08 * max(map(len, names)) if names else 0.0
+    margin = 0.2 + 0.07 * max(map(len, names)) if names else 0.0
     chart = Chart(figsize=(columns * (width + 0.05) + margin, len(rows) * (height + head)), dpi=100)
     panels = chart.subplots(len(rows), columns, squeeze=False)
     total = chart.get_size_inches()

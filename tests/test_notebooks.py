@@ -186,8 +186,8 @@ def test_03_stage2_leaves_a_pipeline_that_generates(
     assert pipe.config == FAST
     people = pg2lib.read_market1501(market1501_root, "test")
     assert people.paths is not None
-    first, second = (pg2lib.make_pairs(people, "torso").select(torch.tensor([0])) for _ in range(2))
-    out = pipe(people.paths[int(first.from_rows[0])], people.pose(int(second.to_rows[0])), crop=False)
+    pairs = pg2lib.make_pairs(people, "torso")
+    out = pipe(people.paths[int(pairs.from_rows[0])], people.pose(int(pairs.to_rows[0])), crop=False)
     assert out.to_pil().size == (64, 128)
     assert torch.allclose(out.refined, (out.coarse + out.difference_map).clamp(-1, 1), atol=1e-6)
 
