@@ -296,7 +296,7 @@ def _presets() -> dict[str, PG2Config]:
         "fast": PG2Config(
             model=ModelConfig(base_width=8, bottleneck=16, discriminator_width=8),
             stage1=Stage1Config(steps=60, batch_size=8, lr=1e-3),
-            stage2=Stage2Config(steps=30, batch_size=8, lr=2e-4),
+            stage2=Stage2Config(steps=30, batch_size=8, lr=1e-3),
         ),
     }
 

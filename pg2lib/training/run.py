@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from pg2lib.config import PG2Config
 from pg2lib.data.pairs import PairTable
@@ -42,6 +42,13 @@ class Recorder:
     """Watches one stage: ``log.jsonl``, a progress bar with loss and images a second, and grids of samples.
 
     Use it as a context manager and give its `watch` to a training loop.
+
+    Args:
+        folder: where the log and the grids go.
+        steps: of the whole stage, for the progress bar.
+        progress: show the bar.
+        sample_every, checkpoint_every: steps; no samples with 0.
+        samples: pairs in a grid.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Recorder:
         progress: bool = True,
         sample_every: int = 500,
         checkpoint_every: int = 500,
+        samples: int = 8,
     ) -> None:
         self.folder = folder
         self._started = time.monotonic()
@@ -63,6 +71,7 @@ class Recorder:
             read_every=20 if on_gpu else 1,
             sample_every=sample_every,
             checkpoint_every=checkpoint_every,
+            samples=samples,
         )
 
     def __enter__(self) -> Recorder:
