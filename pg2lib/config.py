@@ -291,7 +291,7 @@ def _presets() -> dict[str, PG2Config]:
         "compact": PG2Config(
             model=ModelConfig(base_width=24, discriminator_width=32),
             stage1=Stage1Config(steps=4_000, lr=4e-4, lr_decay_steps=1_500, ema_decay=0.999),
-            stage2=Stage2Config(steps=700, lr=1e-4, lr_decay_steps=300, ema_decay=0.995, l1_weight=100.0),
+            stage2=Stage2Config(steps=400, lr=1e-4, lr_decay_steps=100, ema_decay=0.995, l1_weight=100.0),
         ),
         "fast": PG2Config(
             model=ModelConfig(base_width=8, bottleneck=16, discriminator_width=8),
