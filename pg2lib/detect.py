@@ -119,12 +119,6 @@ class Look:
     mirrored: bool = False
     min_confidence: float = 0.5
 
-    def __str__(self) -> str:
-        if not self.border:
-            return "as it is"
-        repeated = "edge pixels" if self.fill == "edge" else "its mean colour"
-        return f"with a border of {self.border:.0%} of {repeated}" + (", mirrored" if self.mirrored else "")
-
 
 LOOKS = (
     Look(),
@@ -133,9 +127,12 @@ LOOKS = (
     Look(0.50, "mean", mirrored=True),
     Look(0.35, "edge", mirrored=True),
     Look(0.75, "mean", min_confidence=0.1),
+    Look(0.75, "mean", mirrored=True, min_confidence=0.1),
+    Look(0.50, "edge", mirrored=True),
     Look(1.00, "mean", min_confidence=0.1),
 )
-"""In the order in which they are tried. Chosen on 300 training crops of Market-1501."""
+"""In the order in which they are tried: of 600 training crops of Market-1501, the first retry finds 77 %, all of them
+together 96 %."""
 
 _MIRRORED_LANDMARKS = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9] + [i + 1 if i % 2 else i - 1 for i in range(11, 33)]
 """The BlazePose landmark that takes the place of each when the picture is mirrored."""
@@ -148,7 +145,7 @@ def is_plausible(landmarks: Landmarks, canvas: tuple[int, int]) -> bool:
 
     Measured against the torso, from the middle of the shoulders to that of the hips: it leans less than 37 degrees, the
     nose is above the shoulders, no part of an arm or leg is longer than 1.4 of it (in Market-1501 the longest is 1.1).
-    The visible landmarks span at least 45 % of the picture's height.
+    The visible landmarks span at least half of the picture's height.
 
     Args:
         landmarks: in pixels of the original picture.
@@ -166,7 +163,7 @@ def is_plausible(landmarks: Landmarks, canvas: tuple[int, int]) -> bool:
         float(hips[1] - shoulders[1]) >= 0.8 * torso
         and float(xy[0, 1]) <= float(shoulders[1])
         and longest <= 1.4 * torso
-        and float(visible.max() - visible.min()) >= 0.45 * canvas[0]
+        and float(visible.max() - visible.min()) >= 0.5 * canvas[0]
     )
 
 
@@ -200,10 +197,11 @@ def detect_person(image: Image.Image, find: LandmarkFinder, looks: Sequence[Look
 
 
 def _nobody(image: Image.Image, taken: Sequence[Look], rejected: int) -> str:
-    looked = "; ".join(str(look) for look in taken)
+    padded = sum(look.border > 0 for look in taken)
+    ways = ["as it is"] * (padded < len(taken)) + [f"with {padded} different borders, mirrored and not"] * (padded > 0)
     return (
-        f"found nobody in the picture of {image.width}x{image.height} pixels. Looked at it {looked}"
-        + (f". What {rejected} of these {len(taken)} looks showed was no plausible person" if rejected else "")
+        f"found nobody in the picture of {image.width}x{image.height} pixels, looking at it {', then '.join(ways)}"
+        + (f"; {rejected} times there was something, but no plausible person" if rejected else "")
         + ". Try a picture in which one person is upright, well lit and large"
     )
 
