@@ -39,7 +39,7 @@ def ssim(
     _check_images(generated, target)
     on_cpu = generated.device.type == "cpu"
     size = max(1, CHUNK_PIXELS // (generated.shape[2] * generated.shape[3]) if on_cpu else len(generated))
-    parts = [_ssim(x, y) for x, y in zip(generated.split(size), target.split(size), strict=True)]
+    parts = [_ssim(x, y) for x, y in zip(torch.split(generated, size), torch.split(target, size), strict=True)]
     return torch.cat(parts)
 
 
