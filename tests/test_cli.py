@@ -121,7 +121,11 @@ def test_ctrl_c_ends_training_without_a_traceback_and_it_goes_on(tmp_path) -> No
         *SMALL, *steps, "--out", str(tmp_path / "run"), "--cpu",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment,
+        # Where the tests themselves run in the background, a child would inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 240
     while not list((tmp_path / "run" / "stage1").glob("step-*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.2)
