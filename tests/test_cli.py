@@ -126,11 +126,14 @@ def test_ctrl_c_ends_training_without_a_traceback_and_it_goes_on(tmp_path) -> No
         # Where the tests themselves run in the background, a child would inherit that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    deadline = time.monotonic() + 240
-    while not list((tmp_path / "run" / "stage1").glob("step-*.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 240
+        while not list((tmp_path / "run" / "stage1").glob("step-*.safetensors")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted" in errors and "Traceback" not in errors
     reached = max(int(path.stem[5:]) for path in (tmp_path / "run" / "stage1").glob("step-*.safetensors"))
