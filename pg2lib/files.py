@@ -9,6 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TextIO
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
 
 @contextmanager
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
@@ -20,6 +23,7 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_UMASK)  # safetensors makes its files readable by their owner alone
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

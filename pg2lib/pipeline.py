@@ -367,12 +367,13 @@ class PG2Pipeline:
             framing = Framing(**values["framing"])
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error!r}") from error
-        g1, g2 = G1(config.model), G2(config.model)
+        with torch.device("meta"):  # no time is spent on weights that the file replaces
+            g1, g2 = G1(config.model), G2(config.model)
         tensors = _read_weights(folder / WEIGHTS_NAME)
         for name, model in (("g1", g1), ("g2", g2)):
             own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
             try:
-                model.load_state_dict(own)
+                model.load_state_dict(own, assign=True)
             except RuntimeError as error:
                 raise CheckpointError(
                     f"{folder / WEIGHTS_NAME} does not hold the {name.upper()} that {CONFIG_NAME} describes: {error}"

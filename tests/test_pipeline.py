@@ -187,6 +187,7 @@ def test_a_pipeline_folder_round_trip(pipe: PG2Pipeline, canvas_image, standing,
     pipe.save_pretrained(tmp_path / "p", dtype=torch.float32)
     again = PG2Pipeline.from_pretrained(tmp_path / "p", device="cpu")
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["config.json", "model.safetensors"]
+    assert (tmp_path / "p" / "model.safetensors").stat().st_mode == (tmp_path / "p" / "config.json").stat().st_mode
     assert (again.config, again.framing, again.training) == (pipe.config, pipe.framing, pipe.training)
     assert torch.equal(
         again(canvas_image, standing, crop=False).refined, pipe(canvas_image, standing, crop=False).refined
