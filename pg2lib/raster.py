@@ -104,15 +104,15 @@ def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Te
     index = torch.where(inside, (image * height + y) * width + x, batch * height * width)
     flat = torch.zeros(batch * height * width + 1, dtype=torch.bool, device=centres.device)
     flat.index_fill_(0, index.flatten(), True)
-    points = flat[:-1].view(batch, height, width)
     # A disc is a stack of centred runs, one a row: spread the points sideways by each run's reach, then shift and
     # unite.
-    runs = [points]
+    # In one flat piece of memory that is quick; what runs over the end of a row lands in the margin, which is cut off.
+    runs = [flat[:-1]]
     for _ in range(radius_px):
-        runs.append(_spread(runs[-1], dim=-1))
+        runs.append(_spread(runs[-1], dim=0))
     body = torch.zeros(batch, *canvas, dtype=torch.bool, device=centres.device)
     for dy in range(-radius_px, radius_px + 1):
-        run = runs[math.isqrt(radius_px**2 - dy**2)]
+        run = runs[math.isqrt(radius_px**2 - dy**2)].view(batch, height, width)
         body |= run[:, radius_px + dy : radius_px + dy + canvas[0], radius_px : radius_px + canvas[1]]
     return body
 
