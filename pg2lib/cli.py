@@ -108,7 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         commands, "doctor", _doctor, "say what is installed, and what is right or wrong with the data",
         "python -m pg2lib doctor --data Market-1501-v15.09.15",
     )  # fmt: skip
-    doctor.add_argument("--data", type=Path, help="Market-1501 folder to examine")
+    doctor.add_argument("--data", help="data to examine: a folder of any layout, or market1501, deepfashion")
+    doctor.add_argument(
+        "--keypoints", type=Path, metavar="CSV", help="a detector's keypoints, to compare with the annotations"
+    )
+    doctor.add_argument("--picture", type=Path, metavar="PNG", help="draw 16 people with their skeletons")
+    doctor.add_argument("--thorough", action="store_true", help="decode every image, not a sample")
     return parser
 
 
@@ -127,11 +132,12 @@ def _command(
 
 
 def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="Market-1501 folder, as unpacked")
-    parser.add_argument("--split", choices=("train", "test"), default=split, help="(default: %(default)s)")
     parser.add_argument(
-        "--keypoints", type=Path, help="keypoint CSV (default: market-annotation-SPLIT.csv by the data)"
-    )
+        "--data", required=True, help="folder of Market-1501, DeepFashion or own photos, as unpacked; or market1501, "
+        "deepfashion: looked for in PG2_DATA and data/",
+    )  # fmt: skip
+    parser.add_argument("--split", choices=("train", "test"), default=split, help="(default: %(default)s)")
+    parser.add_argument("--keypoints", type=Path, help="keypoint CSV (default: those that lie by the data)")
     parser.add_argument(
         "--cache", type=Path, help="folder for the decoded images (default: in memory, or with the run)"
     )
@@ -159,24 +165,17 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    import torch
-    from accelerate import Accelerator
-
     from pg2lib.config import PG2Config
-    from pg2lib.training.run import train
+    from pg2lib.training.run import Reports, make_accelerator, train
 
     config = PG2Config.load(options.config).override(_assignments(options.set))
-    bf16 = torch.cuda.is_available() and not options.cpu and torch.cuda.is_bf16_supported()
-    precision = ("bf16" if bf16 else "no") if options.precision == "auto" else options.precision
-    accelerator = Accelerator(mixed_precision=precision, cpu=options.cpu)
+    accelerator = make_accelerator(options.precision, options.cpu)
     with accelerator.main_process_first():
         store = _open_store(options, options.cache or options.out / "cache", accelerator.device)
     pairs = _pairs(options.pairs, store)
-    pipeline = train(
-        config, store, pairs, options.out,
-        data_name=f"Market-1501 {options.split}, pair rule {options.pairs}", accelerator=accelerator,
-        sample_every=options.sample_every, checkpoint_every=options.checkpoint_every,
-    )  # fmt: skip
+    name = f"{_title(options)} {options.split}, pair rule {options.pairs}"
+    reports = Reports(sample_every=options.sample_every, checkpoint_every=options.checkpoint_every)
+    pipeline = train(config, store, pairs, options.out, name, reports, accelerator)
     if accelerator.is_main_process:
         print(f"{pipeline!r} is in {options.out / 'pipeline'}")
     return 0
@@ -189,7 +188,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
     store = _open_store(options, options.cache, pipeline.device)
     pairs = _pairs(options.pairs, store)
-    name = f"Market-1501 {options.split}, pairs {Path(options.pairs).name}"
+    name = f"{_title(options)} {options.split}, pairs {Path(options.pairs).name}"
     if options.count is not None:
         pairs = pairs.sample(options.count, options.seed)
         name += f", {options.count:,} drawn with seed {options.seed}"
@@ -230,9 +229,11 @@ def _generate(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from pg2lib.doctor import examine_data, examine_installation
 
+    if options.data is None and (options.keypoints or options.picture or options.thorough):
+        raise ConfigError("--keypoints, --picture and --thorough are about data: add --data FOLDER")
     findings = examine_installation()
     if options.data is not None:
-        findings += examine_data(options.data)
+        findings += examine_data(options.data, options.keypoints, options.thorough, options.picture)
     for finding in findings:
         print(finding)
     return 1 if any(finding.wrong for finding in findings) else 0
@@ -252,10 +253,11 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) -> ImageStore:
-    from pg2lib.data.market1501 import read_market1501
+    from pg2lib.data.locate import find_data
+    from pg2lib.data.read import read_people
     from pg2lib.data.store import ImageStore
 
-    table = read_market1501(options.data, options.split, options.keypoints)
+    table = read_people(find_data(options.data), options.split, options.keypoints)
     return ImageStore.open(
         table,
         cache / options.split if cache is not None else None,
@@ -263,6 +265,13 @@ def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) ->
         skip_corrupt=options.skip_corrupt,
         on_progress=_progress_bar("decoding", "image"),
     )
+
+
+def _title(options: argparse.Namespace) -> str:
+    from pg2lib.data.locate import find_data
+    from pg2lib.data.read import title_of
+
+    return title_of(find_data(options.data))
 
 
 def _pairs(rule_or_file: str, store: ImageStore) -> PairTable:

@@ -118,6 +118,28 @@ def _pil_from_array(array: NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(values))
 
 
+def fit(image: Image.Image, canvas: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:
+    """The whole picture, as large as the canvas allows and centred on it, on a ground of one colour.
+
+    A picture of the canvas's size is returned as it is; one of its height alone is only padded, at whole pixels.
+
+    Args:
+        image: RGB.
+        canvas: (height, width).
+        fill: RGB of the ground.
+    """
+    height, width = canvas
+    if image.size == (width, height):
+        return image
+    scale = min(height / image.height, width / image.width)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    fitted = Image.new("RGB", (width, height), fill)
+    fitted.paste(image, ((width - size[0]) // 2, (height - size[1]) // 2))
+    return fitted
+
+
 @dataclass(frozen=True)
 class Crop:
     """A rectangle of a photo, resampled to a canvas; it may reach beyond the photo, whose border is then replicated.

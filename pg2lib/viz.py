@@ -57,11 +57,9 @@ def show_people(table: PersonTable, rows: Sequence[int], columns: int = 8, skele
         rows: which to show.
         skeletons: draw the poses over the images.
     """
-    if table.paths is None:
-        raise DataError("the table was read without images; read it with read_market1501, which knows their paths")
     pictures: list[Picture] = []
     for row in rows:
-        image = load_image(table.paths[row])
+        image = table.load(row)
         pictures.append(table.pose(row).draw(image) if skeletons else image)
     titles = [table.persons[row] for row in rows]
     return _grid(_in_rows(pictures, columns), titles=_in_rows(titles, columns))

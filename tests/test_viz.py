@@ -58,7 +58,7 @@ def test_people_are_shown_with_or_without_their_skeletons(table: PersonTable) ->
 
 
 def test_people_without_images_are_refused(table: PersonTable) -> None:
-    with pytest.raises(DataError, match="read_market1501"):
+    with pytest.raises(DataError, match="read_people"):
         viz.show_people(PersonTable(table.names, table.persons, table.xy, table.canvas), [0])
 
 

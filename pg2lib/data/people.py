@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from pg2lib.data import names as file_names
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
+from pg2lib.images import fit, load_image
 from pg2lib.pose import JOINTS, Pose
 
 if TYPE_CHECKING:
@@ -43,9 +46,11 @@ class PersonTable:
         names: file names as the CSV has them, unique.
         persons: whose image each is.
         xy: float (rows, 18, 2), pixels, x first, NaN = missing.
-        canvas: (height, width) of every image.
+        canvas: (height, width) of every image, in whose pixels the keypoints are.
         paths: where the images are; None when only keypoints were read.
         skipped: what the reader left out.
+        fill: RGB. Files of another size than the canvas are letterboxed onto this colour when they are loaded; None:
+            every file must have the canvas's size.
     """
 
     names: tuple[str, ...]
@@ -54,15 +59,18 @@ class PersonTable:
     canvas: tuple[int, int]
     paths: tuple[Path, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
+    fill: tuple[int, int, int] | None = None
     _row_of: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         columns = [len(self.persons), len(self.xy)] + ([len(self.paths)] if self.paths is not None else [])
         if any(length != len(self.names) for length in columns):
             raise DataError(f"the columns of a PersonTable differ in length: {[len(self.names), *columns]}")
-        row_of = {name: row for row, name in enumerate(self.names)}
+        keys = [file_names.image_key(name) for name in self.names]
+        row_of = {key: row for row, key in enumerate(keys)}
         if len(row_of) != len(self.names):
-            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            count = Counter(keys)
+            twice = sorted({name for name, key in zip(self.names, keys, strict=True) if count[key] > 1})
             raise DataError(f"names stand twice in the table: {', '.join(twice[:5])}")
         object.__setattr__(self, "_row_of", row_of)
 
@@ -76,8 +84,8 @@ class PersonTable:
         )
 
     def row(self, name: str) -> int | None:
-        """The row of a name, None when it is not in the table."""
-        return self._row_of.get(name)
+        """The row of a name, None when it is not in the table. DeepFashion's spellings and paths are all found."""
+        return self._row_of.get(file_names.image_key(name))
 
     def pose(self, row: int) -> Pose:
         """The pose of one row."""
@@ -86,6 +94,23 @@ class PersonTable:
     def poses(self) -> Iterator[Pose]:
         """The poses of all rows, in order."""
         return (self.pose(row) for row in range(len(self)))
+
+    def load(self, row: int) -> Image.Image:
+        """The image of one row, read from disk: RGB, exactly as large as the canvas.
+
+        Raises:
+            DataError: the table was read without images, or the file is missing, damaged, or of another size than the
+                canvas where the table has no `fill`.
+        """
+        if self.paths is None:
+            raise DataError("the table was read without images; read it with read_people, which knows their paths")
+        path, (height, width) = self.paths[row], self.canvas
+        image = load_image(path)
+        if self.fill is not None:
+            return fit(image, self.canvas, self.fill)
+        if image.size != (width, height):
+            raise DataError(f"{path} has {image.width}x{image.height} pixels, the data set {width}x{height}")
+        return image
 
     def select(self, rows: Sequence[int], skipped: Iterable[Skipped] = ()) -> PersonTable:
         """The table of some rows; `skipped` is added to what was left out already."""

@@ -25,7 +25,7 @@ from pg2lib.data.pairs import PairTable
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write
-from pg2lib.images import from_uint8, load_image
+from pg2lib.images import from_uint8
 from pg2lib.pose import MASK_LIMBS, flip_xy
 from pg2lib.raster import render_heatmaps, render_pose_masks
 
@@ -156,28 +156,38 @@ class ImageStore:
             DataError: a table without paths, a missing image, or corrupt ones (see `skip_corrupt`).
         """
         if table.paths is None:
-            raise DataError("the table was read without images; read it with read_market1501, which knows their paths")
+            raise DataError("the table was read without images; read it with read_people, which knows their paths")
         if folder is None:
             pixels = np.empty((len(table), *table.canvas, 3), dtype=np.uint8)
             corrupt = _decode(table, pixels, on_progress)
         else:
             pixels, corrupt = _open_or_build(table, Path(folder), on_progress)
         if corrupt and not skip_corrupt:
-            listed = "; ".join(f"{table.paths[row]}: {reason}" for row, reason in list(corrupt.items())[:10])
+            listed = "; ".join(list(corrupt.values())[:10])  # each names its file
             raise DataError(
                 f"{len(corrupt)} of {len(table)} images cannot be used: {listed}. Mend them, or leave them out with "
                 f"skip_corrupt=True (--skip-corrupt)"
             )
-        device = torch.device(device)
         if corrupt:
             log.warning("%d images cannot be used and are left out: %s", len(corrupt), list(corrupt.values())[:10])
             good = [row for row in range(len(table)) if row not in corrupt]
             table = table.select(good, [Skipped(table.names[row], reason) for row, reason in corrupt.items()])
             pixels = pixels[good]
-        tensor = torch.from_numpy(pixels)
+        return cls(table, torch.from_numpy(pixels)).to(device, resident)
+
+    def to(self, device: torch.device | str, resident: bool | None = None) -> ImageStore:
+        """The same images, with batches made on another device.
+
+        Args:
+            resident: as in `open`.
+        """
+        device = torch.device(device)
         if resident is None:
-            resident = device.type == "cuda" and tensor.numel() < torch.cuda.mem_get_info(device)[0] / 3
-        return cls(table, tensor.to(device) if resident else tensor, device)
+            if device == self.device:
+                return self
+            resident = device.type == "cuda" and self._pixels.numel() < torch.cuda.mem_get_info(device)[0] / 3
+        move = resident or self._pixels.is_cuda
+        return ImageStore(self.table, self._pixels.to(device) if move else self._pixels, device)
 
     def images(self, rows: Int64[Tensor, "batch"]) -> UInt8[Tensor, "batch 3 height width"]:
         """Images of some rows, on the device, in channels_last memory format."""
@@ -232,17 +242,12 @@ class ImageStore:
 
 def _decode(table: PersonTable, pixels: NDArray[np.uint8], on_progress: OnProgress | None) -> dict[int, str]:
     """Fills `pixels`; returns what is wrong with the rows that cannot be used."""
-    assert table.paths is not None
-    paths, (height, width) = table.paths, table.canvas
 
     def decode(row: int) -> str | None:
         try:
-            image = load_image(paths[row])
+            pixels[row] = np.asarray(table.load(row))
         except DataError as error:
             return str(error)
-        if image.size != (width, height):
-            return f"{paths[row]} has {image.width}x{image.height} pixels, the data set {width}x{height}"
-        pixels[row] = np.asarray(image)
         return None
 
     corrupt: dict[int, str] = {}
@@ -295,7 +300,7 @@ def _read_index(index: Path) -> dict[str, Any] | None:
 def _fingerprint(table: PersonTable) -> str:
     """Changes when any image file does."""
     assert table.paths is not None
-    digest = hashlib.sha256(repr(table.canvas).encode())
+    digest = hashlib.sha256(repr((table.canvas, table.fill)).encode())
     for path in table.paths:
         try:
             state = path.stat()

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import torch
 from accelerate import Accelerator
@@ -136,23 +138,98 @@ def _open_log(path: Path, before: int) -> TextIO:
     return path.open("a", encoding="utf-8")
 
 
+def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto", cpu: bool = False) -> Accelerator:
+    """Device, processes and precision of a run.
+
+    Args:
+        precision: "auto" is bf16 on a GPU that has it.
+        cpu: use no GPU.
+    """
+    bf16 = torch.cuda.is_available() and not cpu and torch.cuda.is_bf16_supported()
+    return Accelerator(mixed_precision=("bf16" if bf16 else "no") if precision == "auto" else precision, cpu=cpu)
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What a run shows and saves on its way.
+
+    Attributes:
+        progress: show a bar.
+        sample_every, checkpoint_every: steps; no samples with 0.
+        samples: pairs in a grid of samples.
+    """
+
+    progress: bool = True
+    sample_every: int = 500
+    checkpoint_every: int = 500
+    samples: int = 8
+
+
+def run_stage1(
+    config: PG2Config,
+    store: ImageStore,
+    pairs: PairTable,
+    folder: str | PathLike[str],
+    reports: Reports = Reports(),
+    accelerator: Accelerator | None = None,
+) -> None:
+    """Stage I, recorded in a folder, from which `load_stage1` takes G1.
+
+    Can be given to ``accelerate.notebook_launcher``, which starts it once a GPU: it returns nothing, and the store may
+    be on the CPU.
+
+    Args:
+        accelerator: by default that of `make_accelerator`.
+
+    Raises:
+        TrainingDivergedError, CheckpointError: see `train_stage1`.
+    """
+    accelerator = _join(accelerator)
+    with _recorder(Path(folder), config.stage1.steps, reports, accelerator) as recorder:
+        train_stage1(config, store.to(accelerator.device), pairs, folder, accelerator, recorder.watch)
+
+
+def run_stage2(
+    config: PG2Config,
+    store: ImageStore,
+    pairs: PairTable,
+    folder: str | PathLike[str],
+    g1: G1,
+    reports: Reports = Reports(),
+    accelerator: Accelerator | None = None,
+) -> None:
+    """Stage II, recorded in a folder, from which `load_stage2` takes G2; otherwise as `run_stage1`."""
+    accelerator = _join(accelerator)
+    with _recorder(Path(folder), config.stage2.steps, reports, accelerator) as recorder:
+        train_stage2(config, store.to(accelerator.device), pairs, folder, g1, accelerator, recorder.watch)
+
+
+def _join(accelerator: Accelerator | None) -> Accelerator:
+    accelerator = accelerator or make_accelerator()
+    if accelerator.num_processes > 1 and multiprocessing.parent_process() is not None:
+        # OpenMP's threads do not survive the fork by which a notebook starts its processes.
+        torch.set_num_threads(1)
+    return accelerator
+
+
+def _recorder(folder: Path, steps: int, reports: Reports, accelerator: Accelerator) -> Recorder:
+    progress = reports.progress and accelerator.is_main_process
+    return Recorder(folder, steps, progress, reports.sample_every, reports.checkpoint_every, reports.samples)
+
+
 def train(
     config: PG2Config,
     store: ImageStore,
     pairs: PairTable,
     folder: str | PathLike[str],
     data_name: str,
+    reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
-    progress: bool = True,
-    sample_every: int = 500,
-    checkpoint_every: int = 500,
 ) -> PG2Pipeline:
     """Both stages one after the other, going on from whatever the folder holds, and the pipeline folder at the end.
 
     Args:
         data_name: what the data set is called in the pipeline's record of its training.
-        progress: show progress bars.
-        sample_every, checkpoint_every: steps; see `Watch`.
 
     Returns:
         The finished pipeline, also saved in ``folder/pipeline``.
@@ -160,22 +237,19 @@ def train(
     Raises:
         TrainingDivergedError, CheckpointError: see `train_stage1`.
     """
-    folder, accelerator = Path(folder), accelerator or Accelerator()
-    progress = progress and accelerator.is_main_process
+    folder, accelerator = Path(folder), accelerator or make_accelerator()
     if accelerator.is_main_process:
         with atomic_write(folder / "config.json") as file:
             file.write(config.to_json())
-    every = (sample_every, checkpoint_every)
-    with Recorder(folder / "stage1", config.stage1.steps, progress, *every) as recorder:
-        g1 = train_stage1(config, store, pairs, folder / "stage1", accelerator, recorder.watch)
-    with Recorder(folder / "stage2", config.stage2.steps, progress, *every) as recorder:
-        g2, _ = train_stage2(config, store, pairs, folder / "stage2", g1, accelerator, recorder.watch)
-    pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, folder)
+    run_stage1(config, store, pairs, folder / "stage1", reports, accelerator)
+    g1 = load_stage1(folder / "stage1")
+    run_stage2(config, store, pairs, folder / "stage2", g1, reports, accelerator)
+    pipeline = make_pipeline(config, g1, load_stage2(folder / "stage2"), store, pairs, data_name, folder)
     if accelerator.is_main_process:
         pipeline.save_pretrained(folder / "pipeline")
         log.info("the pipeline folder is %s", folder / "pipeline")
     accelerator.wait_for_everyone()
-    return pipeline
+    return pipeline.to(accelerator.device)
 
 
 def make_pipeline(
@@ -198,12 +272,29 @@ def load_stage1(folder: str | PathLike[str]) -> G1:
     Raises:
         CheckpointError: no checkpoint there.
     """
+    checkpoint = _newest(folder, "I")
+    g1 = G1(read_config(checkpoint).model)
+    load_model(checkpoint, "g1_average", g1)
+    return g1
+
+
+def load_stage2(folder: str | PathLike[str]) -> G2:
+    """The G2 that stage II left in a folder: the moving average of its newest checkpoint.
+
+    Raises:
+        CheckpointError: no checkpoint there.
+    """
+    checkpoint = _newest(folder, "II")
+    g2 = G2(read_config(checkpoint).model)
+    load_model(checkpoint, "g2_average", g2)
+    return g2
+
+
+def _newest(folder: str | PathLike[str], stage: str) -> Path:
     checkpoints = list_checkpoints(Path(folder))
     if not checkpoints:
-        raise CheckpointError(f"{folder} holds no checkpoint of stage I; train it first")
-    g1 = G1(read_config(checkpoints[-1]).model)
-    load_model(checkpoints[-1], "g1_average", g1)
-    return g1
+        raise CheckpointError(f"{folder} holds no checkpoint of stage {stage}; train it first")
+    return checkpoints[-1]
 
 
 def _logged_seconds(path: Path) -> float:

@@ -15,7 +15,7 @@ from pg2lib.config import Stage2Config
 from pg2lib.data.pairs import PairTable
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.training.checkpoint import list_checkpoints
-from pg2lib.training.run import Recorder, load_stage1, train
+from pg2lib.training.run import Recorder, Reports, load_stage1, train
 from pg2lib.training.stages import Sample, StepRecord, Watch, judge, train_stage1, train_stage2
 
 TINY = {
@@ -286,8 +286,8 @@ def test_data_that_do_not_fit_the_model_are_refused(data: Data, tmp_path) -> Non
 
 def test_a_whole_run_leaves_logs_samples_and_a_pipeline(data: Data, tmp_path) -> None:
     settings = config(stage1__steps=4, stage2__steps=3)
-    every = {"progress": False, "sample_every": 2, "checkpoint_every": 2}
-    pipeline = train(settings, data.store, data.pairs, tmp_path, "tiny people", **every)
+    reports = Reports(progress=False, sample_every=2, checkpoint_every=2)
+    pipeline = train(settings, data.store, data.pairs, tmp_path, "tiny people", reports)
     for stage, steps in (("stage1", 4), ("stage2", 3)):
         lines = [json.loads(line) for line in (tmp_path / stage / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == list(range(1, steps + 1))

@@ -1,0 +1,123 @@
+"""From a folder of photos, a folder a person, to a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pg2lib import DataError, ImageStore, Pose, make_pairs
+from pg2lib.data.people import write_keypoints
+from pg2lib.data.photos import KEYPOINTS, crop_photos, read_photos
+from pg2lib.data.read import layout_of, read_people
+from tests.conftest import STANDING
+
+CANVAS = (128, 64)
+SIZES = {
+    "anna/beach.jpg": (480, 640),
+    "anna/trips/2019/hill.png": (900, 300),
+    "ben/a.jpg": (256, 256),
+    "ben/b.jpg": (300, 200),
+}
+
+
+def standing_in(size: tuple[int, int]) -> Pose:
+    """Somebody two thirds as high as a photo of `size` (height, width), near its left edge."""
+    scale = size[0] * 0.66 / 128
+    return Pose(torch.tensor(STANDING, dtype=torch.float32) * scale + 3, size)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Every photo is grey, with a red square around the person's neck."""
+    folder = tmp_path / "photos"
+    poses = []
+    for name, size in SIZES.items():
+        pose = standing_in(size)
+        pixels = np.full((*size, 3), 128, dtype=np.uint8)
+        x, y = (round(value) for value in pose.xy[1].tolist())
+        pixels[y - 6 : y + 7, x - 6 : x + 7] = (255, 0, 0)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+        poses.append((name, pose))
+    write_keypoints(tmp_path / "photos.csv", poses)
+    return folder
+
+
+def test_photos_become_crops_whose_keypoints_lie_where_the_person_is(photos: Path, tmp_path: Path) -> None:
+    assert crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS) == len(SIZES)
+    table = read_photos(tmp_path / "people")
+    assert (table.canvas, sorted(set(table.persons))) == (CANVAS, ["anna", "ben"])
+    assert set(table.names) == {str(Path(name).with_suffix(".png")) for name in SIZES}
+    for row in range(len(table)):
+        x, y = (round(value) for value in table.xy[row, 1].tolist())
+        red, green, _ = table.load(row).getpixel((x, y))
+        assert red > 200 and green < 60
+        heights = table.xy[row, :, 1]
+        assert 0.5 * CANVAS[0] < heights.max() - heights.min() < CANVAS[0]
+    assert len(make_pairs(table)) == 4
+
+
+def test_the_data_set_serves_batches_and_is_read_by_its_layout(photos: Path, tmp_path: Path) -> None:
+    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    assert layout_of(tmp_path / "people") == "photos"
+    train, test = (read_people(tmp_path / "people", split) for split in ("train", "test"))
+    assert len(train) == len(test) == 2
+    assert set(train.persons).isdisjoint(test.persons)
+    store = ImageStore.open(train)
+    assert store.batch(make_pairs(store.table), torch.tensor([0, 1])).condition_image.shape == (2, 3, *CANVAS)
+
+
+def test_crops_that_are_there_are_left_as_they_are(photos: Path, tmp_path: Path) -> None:
+    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    crop = tmp_path / "people" / "ben" / "a.png"
+    before = crop.stat().st_mtime_ns
+    (tmp_path / "people" / KEYPOINTS).unlink()  # as a run leaves it that was stopped
+    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    assert crop.stat().st_mtime_ns == before
+    assert len(read_photos(tmp_path / "people")) == len(SIZES)
+
+
+def test_a_photo_in_nobodys_folder_is_refused(photos: Path, tmp_path: Path) -> None:
+    (photos / "ben" / "a.jpg").rename(photos / "a.jpg")
+    write_keypoints(tmp_path / "photos.csv", [("a.jpg", standing_in(SIZES["ben/a.jpg"]))])
+    with pytest.raises(DataError, match=r"a\.jpg lies in no person's folder"):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+
+
+def test_two_photos_of_one_name_are_refused(photos: Path, tmp_path: Path) -> None:
+    Image.open(photos / "ben" / "a.jpg").save(photos / "ben" / "a.png")
+    pose = standing_in(SIZES["ben/a.jpg"])
+    write_keypoints(tmp_path / "photos.csv", [("ben/a.jpg", pose), ("ben/a.png", pose)])
+    with pytest.raises(DataError, match=r"ben/a\.png and .*ben/a\.jpg would both become ben/a\.png"):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+
+
+def test_photos_without_anybody_are_refused(photos: Path, tmp_path: Path) -> None:
+    write_keypoints(tmp_path / "photos.csv", [("ben/a.jpg", Pose(torch.full((18, 2), torch.nan), (256, 256)))])
+    with pytest.raises(DataError, match="no joint in any photo"):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+
+
+def test_a_lone_person_cannot_be_split(photos: Path, tmp_path: Path) -> None:
+    write_keypoints(tmp_path / "photos.csv", [("ben/a.jpg", standing_in(SIZES["ben/a.jpg"]))])
+    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    assert len(read_photos(tmp_path / "people")) == 1
+    with pytest.raises(DataError, match="one person only"):
+        read_photos(tmp_path / "people", "train")
+
+
+def test_keypoints_without_their_image_are_counted(photos: Path, tmp_path: Path) -> None:
+    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    (tmp_path / "people" / "ben" / "a.png").unlink()
+    table = read_photos(tmp_path / "people")
+    assert len(table) == len(SIZES) - 1
+    assert [(skip.name, skip.reason) for skip in table.skipped] == [("ben/a.png", "keypoints without an image")]
+
+
+def test_a_folder_without_keypoints_says_how_to_make_them(photos: Path) -> None:
+    with pytest.raises(DataError, match="python -m pg2lib prepare"):
+        read_photos(photos)
