@@ -52,9 +52,28 @@ def _parser() -> argparse.ArgumentParser:
         commands, "prepare", _prepare, "find the pose of every image in a folder and write the keypoint CSV",
         "python -m pg2lib prepare photos/ --out keypoints.csv",
     )  # fmt: skip
-    prepare.add_argument("images", type=Path, help="folder of images, searched with its subfolders")
+    prepare.add_argument(
+        "images", type=Path, help="folder of images, searched with its subfolders; or what --format reads"
+    )
     prepare.add_argument(
         "--out", type=Path, required=True, help="keypoint CSV to write; images without a person go beside it"
+    )
+    prepare.add_argument("--workers", type=int, help="processes that detect (default: one a CPU)")
+    prepare.add_argument(
+        "--shard", metavar="NUMBER/COUNT", help="do one part, such as 3/16, into OUT.shard-03-of-16.csv; all alike"
+    )
+    prepare.add_argument("--merge", action="store_true", help="put the parts of all shards together and remove them")
+    prepare.add_argument(
+        "--crop", metavar="HEIGHTxWIDTH", help="IMAGES are own photos, a folder a person: make --out a folder of "
+        "crops to train on, such as 128x64",
+    )  # fmt: skip
+    prepare.add_argument(
+        "--format", choices=("images", "openpose", "coco"), default="images",
+        help="openpose: IMAGES is a folder of its JSON files; coco: a JSON file of 17 keypoints a person (default: "
+        "%(default)s)",
+    )  # fmt: skip
+    prepare.add_argument(
+        "--suffix", default=".jpg", help="with openpose, how the images' names end (default: %(default)s)"
     )
 
     train = _command(
@@ -137,7 +156,18 @@ def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
         "deepfashion: looked for in PG2_DATA and data/",
     )  # fmt: skip
     parser.add_argument("--split", choices=("train", "test"), default=split, help="(default: %(default)s)")
-    parser.add_argument("--keypoints", type=Path, help="keypoint CSV (default: those that lie by the data)")
+    parser.add_argument(
+        "--keypoints", type=Path, action="append", help="keypoint CSV (default: those that lie by the data); repeatable"
+    )
+    parser.add_argument(
+        "--person", choices=("outfit", "item"), default="outfit", help="DeepFashion: who is one person (default: outfit)"
+    )
+    parser.add_argument(
+        "--leak-free", action="store_true", help="DeepFashion: no item of the test split in the train split"
+    )
+    parser.add_argument(
+        "--flat", action="store_true", help="DeepFashion: keep images of garments alone, which test pair files list"
+    )
     parser.add_argument(
         "--cache", type=Path, help="folder for the decoded images (default: in memory, or with the run)"
     )
@@ -152,16 +182,49 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from pg2lib.data.prepare import prepare
+    from pg2lib.data.imports import import_keypoints, read_coco, read_openpose
+    from pg2lib.data.photos import crop_photos
+    from pg2lib.data.prepare import Shard, merge_shards, prepare
     from pg2lib.detect import MediaPipeDetector
 
-    with MediaPipeDetector() as detector:
-        summary = prepare(options.images, options.out, detector, on_progress=_progress_bar("detecting", "image"))
+    ways = {"--shard": options.shard, "--merge": options.merge, "--crop": options.crop}
+    given = [name for name, value in ways.items() if value] + ["--format"] * (options.format != "images")
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} do not go together")
+    csv: Path = options.out
+    if options.format == "openpose":
+        summary = import_keypoints(read_openpose(options.images, options.suffix), csv)
+    elif options.format == "coco":
+        summary = import_keypoints(read_coco(options.images), csv)
+    elif options.merge:
+        summary = merge_shards(options.images, csv)
+    else:
+        canvas = _canvas(options.crop) if options.crop else None
+        summary = prepare(
+            options.images,
+            csv / "photos.csv" if canvas else csv,
+            MediaPipeDetector,
+            options.workers,
+            Shard.parse(options.shard) if options.shard else None,
+            _progress_bar("detecting", "image"),
+        )
+        if canvas:
+            count = crop_photos(options.images, summary.csv, csv, canvas, on_progress=_progress_bar("cropping", "photo"))
+            print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {csv}")
     print(
-        f"{summary.found:,} poses in {options.out}; {len(summary.without_person):,} images without a person, "
-        f"{len(summary.unreadable):,} unreadable" + (f": see {summary.missing_file}" if summary.missing_file else "")
+        f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
+        f"{len(summary.unreadable):,} unreadable"
+        + (f", {summary.flat:,} garments without a person left out" if summary.flat else "")
+        + (f": see {summary.missing_file}" if summary.missing_file else "")
     )
     return 0
+
+
+def _canvas(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise ConfigError(f"--crop {text!r}: expected HEIGHTxWIDTH in pixels, such as 128x64")
+    return int(height), int(width)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -257,7 +320,9 @@ def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) ->
     from pg2lib.data.read import read_people
     from pg2lib.data.store import ImageStore
 
-    table = read_people(find_data(options.data), options.split, options.keypoints)
+    keypoints = options.keypoints[0] if options.keypoints and len(options.keypoints) == 1 else options.keypoints
+    root = find_data(options.data)
+    table = read_people(root, options.split, keypoints, options.person, options.leak_free, options.flat)
     return ImageStore.open(
         table,
         cache / options.split if cache is not None else None,

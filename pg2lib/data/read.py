@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pg2lib.data import market1501
+from pg2lib.data.deepfashion import read_deepfashion
 from pg2lib.data.market1501 import read_market1501
 from pg2lib.data.names import parse_deepfashion
 from pg2lib.data.people import PersonTable
@@ -66,6 +67,9 @@ def read_people(
     root: str | PathLike[str],
     split: Literal["train", "test"] = "train",
     keypoints: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    person: Literal["outfit", "item"] = "outfit",
+    leak_free: bool = False,
+    flat: bool = False,
 ) -> PersonTable:
     """The images of one split of any data set with their keypoints, by the reader of its layout.
 
@@ -73,23 +77,23 @@ def read_people(
         root: Market-1501 or DeepFashion In-shop as unpacked, what `pg2lib.data.photos` made, or a folder above.
         split: "train" or "test".
         keypoints: CSV to read instead of the one beside the data; several for DeepFashion only.
+        person, leak_free, flat: of DeepFashion, see `read_deepfashion`.
 
     Raises:
-        DataError: no data set there, or what the reader finds wrong with it.
+        DataError: no data set there, an argument that its layout does not have, or what the reader finds wrong.
     """
-    match layout_of(root):
-        case "market1501":
-            if keypoints is not None and not isinstance(keypoints, str | PathLike):
-                raise DataError(f"Market-1501 takes one keypoint CSV a split, got {len(keypoints)}")
-            return read_market1501(root, split, keypoints)
-        case "deepfashion":
-            from pg2lib.data.deepfashion import read_deepfashion
-
-            return read_deepfashion(root, split, keypoints)
-        case "photos":
-            if keypoints is not None:
-                raise DataError(f"a folder of photos has its keypoints in {KEYPOINTS}; put them there")
-            return read_photos(root, split)
+    layout = layout_of(root)
+    if layout == "deepfashion":
+        return read_deepfashion(root, split, keypoints, person, leak_free, flat)
+    if person != "outfit" or leak_free or flat:
+        raise DataError(f"person, leak_free and flat are of DeepFashion; {root} holds {TITLES[layout]}")
+    if layout == "market1501":
+        if keypoints is not None and not isinstance(keypoints, str | PathLike):
+            raise DataError(f"Market-1501 takes one keypoint CSV a split, got {len(keypoints)}")
+        return read_market1501(root, split, keypoints)
+    if keypoints is not None:
+        raise DataError(f"a folder of photos has its keypoints in {KEYPOINTS}; put them there")
+    return read_photos(root, split)
 
 
 def _folders(root: Path, depth: int) -> Iterator[Path]:
