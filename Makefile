@@ -9,7 +9,7 @@ UNFINISHED := .venv/.unfinished
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make test    every test'
 	@echo 'make lint    ruff, ruff format and mypy'
 	@echo 'make bench   speed and memory, as ratios'
+	@echo 'make notebooks   run them on synthetic people, an hour or so on two cores, and keep what they show'
 	@echo 'make clean   remove the environment, caches and build products (data/ and runs/ stay)'
 
 install: $(INSTALLED)
@@ -34,6 +35,13 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(ENV_PYTHON) benchmarks/run.py $(BENCH_ARGS)
+
+# Progress bars are not kept: they are nothing to look at afterwards.
+notebooks: $(INSTALLED)
+	$(ENV_PYTHON) -m nbconvert --to notebook --inplace --execute --ExecutePreprocessor.timeout=-1 \
+		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/0*.ipynb
+	$(ENV_PYTHON) -m nbconvert --to notebook --inplace --TagRemovePreprocessor.enabled=True \
+		--TagRemovePreprocessor.remove_all_outputs_tags=progress notebooks/0*.ipynb
 
 clean:
 	rm -rf .venv build dist pg2lib.egg-info .mypy_cache .pytest_cache .ruff_cache

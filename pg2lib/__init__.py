@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pg2lib.data.market1501 import read_market1501
     from pg2lib.data.pairs import PairTable, make_pairs, read_pairs, write_pairs
     from pg2lib.data.people import PersonTable, read_keypoints, write_keypoints
+    from pg2lib.data.read import read_people
     from pg2lib.data.store import ImageStore, PairBatch
     from pg2lib.detect import detect_pose
     from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
@@ -32,6 +33,7 @@ _NAMES = {
     "data.market1501": ("read_market1501",),
     "data.pairs": ("PairTable", "make_pairs", "read_pairs", "write_pairs"),
     "data.people": ("PersonTable", "read_keypoints", "write_keypoints"),
+    "data.read": ("read_people",),
     "data.store": ("ImageStore", "PairBatch"),
     "detect": ("detect_pose",),
     "errors": ("CheckpointError", "ConfigError", "DataError", "NoPersonError", "PG2Error"),
@@ -70,6 +72,7 @@ __all__ = [
     "read_keypoints",
     "read_market1501",
     "read_pairs",
+    "read_people",
     "render_heatmaps",
     "render_pose_masks",
     "ssim",

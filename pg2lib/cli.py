@@ -1,5 +1,5 @@
-"""The command line, ``python -m pg2lib prepare | train | evaluate | generate | doctor``: thin over the library's
-functions.
+"""The command line, ``python -m pg2lib synthesize | prepare | train | evaluate | generate | doctor``: thin over the
+library's functions.
 
 Exit codes: 0 done, 1 something a user can mend (one line says what), 2 wrong usage, 130 interrupted.
 """
@@ -46,7 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pg2lib", description="Pose Guided Person Image Generation (Ma et al. 2017).")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
-    commands = parser.add_subparsers(required=True, metavar="prepare | train | evaluate | generate | doctor")
+    commands = parser.add_subparsers(
+        required=True, metavar="synthesize | prepare | train | evaluate | generate | doctor"
+    )
+
+    synthesize = _command(
+        commands, "synthesize", _synthesize, "draw synthetic people, kept on disk as a real data set is",
+        "python -m pg2lib synthesize --look market --out data/synthetic",
+    )  # fmt: skip
+    synthesize.add_argument(
+        "--look", choices=("market", "studio"), default="market",
+        help="market: 128x64, as Market-1501; studio: 256x256, as DeepFashion (default: %(default)s)",
+    )  # fmt: skip
+    synthesize.add_argument("--people", type=int, default=400, help="in the train split (default: %(default)s)")
+    synthesize.add_argument("--test-people", type=int, default=60, help="in the test split (default: %(default)s)")
+    synthesize.add_argument("--seed", type=int, default=0, help="another gives other people (default: %(default)s)")
+    synthesize.add_argument("--workers", type=int, help="processes (default: a core each)")
+    synthesize.add_argument("--out", type=Path, required=True, help="folder to make")
 
     prepare = _command(
         commands, "prepare", _prepare, "find the pose of every image in a folder and write the keypoint CSV",
@@ -160,7 +176,7 @@ def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
         "--keypoints", type=Path, action="append", help="keypoint CSV (default: those that lie by the data); repeatable"
     )
     parser.add_argument(
-        "--person", choices=("outfit", "item"), default="outfit", help="DeepFashion: who is one person (default: outfit)"
+        "--person", choices=("outfit", "item"), default="outfit", help="DeepFashion: whose pairs (default: outfit)"
     )
     parser.add_argument(
         "--leak-free", action="store_true", help="DeepFashion: no item of the test split in the train split"
@@ -179,6 +195,18 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         "--weights", help="pipeline folder, shipped name or hub id (default: the checkpoint that ships)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)")
+
+
+def _synthesize(options: argparse.Namespace) -> int:
+    from pg2lib.data.synthetic import write_deepfashion, write_market1501
+
+    write = {"market": write_market1501, "studio": write_deepfashion}[options.look]
+    write(
+        options.out, people=options.people, test_people=options.test_people, seed=options.seed,
+        workers=options.workers, on_progress=_progress_bar("drawing", "image"),
+    )  # fmt: skip
+    print(f"{options.out}: read it with --data {options.out}")
+    return 0
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -209,7 +237,8 @@ def _prepare(options: argparse.Namespace) -> int:
             _progress_bar("detecting", "image"),
         )
         if canvas:
-            count = crop_photos(options.images, summary.csv, csv, canvas, on_progress=_progress_bar("cropping", "photo"))
+            progress = _progress_bar("cropping", "photo")
+            count = crop_photos(options.images, summary.csv, csv, canvas, on_progress=progress)
             print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {csv}")
     print(
         f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "

@@ -77,6 +77,8 @@ def load_image(image: ImageLike) -> Image.Image:
         raise DataError(f"{path} is not an image that Pillow can read") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is too large: {error}") from error
+    except DataError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 

@@ -43,10 +43,20 @@ DIMMED = 0.25
 class Chart(Figure):
     """A matplotlib figure that shows itself in a notebook, whatever the backend."""
 
-    def _repr_png_(self) -> bytes:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, bytes]:
+        return {"image/png": self._as("png")}
+
+    def _as(self, kind: str, pil_kwargs: dict[str, int] | None = None) -> bytes:
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png")
+        self.savefig(buffer, format=kind, pil_kwargs=pil_kwargs)
         return buffer.getvalue()
+
+
+class Gallery(Chart):
+    """A chart of pictures: shown as JPEG, so that a notebook that keeps it stays small."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, bytes]:
+        return {"image/jpeg": self._as("jpeg", pil_kwargs={"quality": 88})}
 
 
 def show_people(table: PersonTable, rows: Sequence[int], columns: int = 8, skeletons: bool = True) -> Chart:
@@ -209,7 +219,7 @@ def show_samples(folder: str | PathLike[str], columns: int, count: int = 5) -> C
     cut = [grids[0], *(grid.crop((grid.width - grid.width // columns, 0, *grid.size)) for grid in grids[1:])]
     height = min(9.0, cut[0].height / 100)
     widths = [picture.width / picture.height for picture in cut]
-    chart = Chart(figsize=(height * sum(widths) + 0.1 * len(cut), height + 0.4), dpi=100, layout="constrained")
+    chart = Gallery(figsize=(height * sum(widths) + 0.1 * len(cut), height + 0.4), dpi=100, layout="constrained")
     panels = chart.subplots(1, len(cut), squeeze=False, width_ratios=widths)[0]
     for axes, picture, index in zip(panels, cut, chosen, strict=True):
         axes.imshow(np.asarray(picture))
@@ -236,7 +246,7 @@ def _grid(
     width = height * first.shape[1] / first.shape[0]
     head = 0.45 if titles else 0.05
     margin = 0.2 + 0.07 * max(map(len, names)) if names else 0.0
-    chart = Chart(figsize=(columns * (width + 0.05) + margin, len(rows) * (height + head)), dpi=100)
+    chart = Gallery(figsize=(columns * (width + 0.05) + margin, len(rows) * (height + head)), dpi=100)
     panels = chart.subplots(len(rows), columns, squeeze=False)
     total = chart.get_size_inches()
     chart.subplots_adjust(

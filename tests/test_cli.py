@@ -16,7 +16,6 @@ from PIL import Image
 
 from pg2lib import PG2Pipeline, Pose
 from pg2lib.cli import main
-from pg2lib.doctor import examine_data
 from tests.conftest import ROOT, STANDING, make_market1501
 
 SMALL = ["--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4"]
@@ -152,28 +151,3 @@ def test_ctrl_c_ends_training_without_a_traceback_and_it_goes_on(tmp_path) -> No
     )
     lines = (tmp_path / "run" / "stage1" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, reached + 2))
-
-
-def test_doctor_finds_the_mistakes_people_make(tiny_market1501: Path) -> None:
-    def wrong() -> str:
-        return "\n".join(str(finding) for finding in examine_data(tiny_market1501) if finding.wrong)
-
-    assert "train: 12 images (the original has 12,936)" in wrong()
-    csv = tiny_market1501 / "market-annotation-train.csv"
-    good = csv.read_text()
-    rows = [line.split(": ") for line in good.splitlines()[1:]]
-    header = good.splitlines()[0] + "\n"
-    csv.write_text(header + "".join(f"{name}: {x}: {y}\n" for name, y, x in rows))
-    assert "most people lie on their side" in wrong() and "outside 128x64" in wrong()
-    csv.write_text(header + "".join(f"{name}: {[-1] * 18}: {[-1] * 18}\n" for name, _, _ in rows))
-    assert "12 images have no joint at all" in wrong()
-    csv.write_text(header + "".join(f"{name}: {y}: {x}\n" for name, y, x in rows[:6]))
-    assert "6 skipped, no keypoints in market-annotation-train.csv" in wrong()
-    csv.write_text(header + "0002_c1s1_000451_03.jpg: [1]: [1]\n")
-    assert "market-annotation-train.csv:2: keypoints_y must be a list of 18 numbers" in wrong()
-
-
-def test_doctor_on_the_real_data_finds_nothing_wrong(market1501_root: Path) -> None:
-    findings = examine_data(market1501_root)
-    assert [str(finding) for finding in findings if finding.wrong] == []
-    assert "train: 263,632 pairs (torso) (the original has 263,632)" in "\n".join(map(str, findings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -42,9 +43,13 @@ def write_log(path: Path, lines: list[dict[str, float]], end: str = "") -> Path:
     return path
 
 
-def test_a_chart_is_a_png_wherever_it_is_shown(table: PersonTable) -> None:
-    chart = viz.plot_missing_joints(table)
-    assert chart._repr_png_().startswith(b"\x89PNG")
+def test_a_chart_shows_itself_curves_as_png_and_pictures_as_jpeg(table: PersonTable) -> None:
+    curves = viz.plot_missing_joints(table)._repr_mimebundle_()
+    assert list(curves) == ["image/png"]
+    assert curves["image/png"].startswith(b"\x89PNG")
+    pictures = viz.show_people(table, [0, 1])._repr_mimebundle_()
+    assert list(pictures) == ["image/jpeg"]
+    assert Image.open(io.BytesIO(pictures["image/jpeg"])).format == "JPEG"
 
 
 def test_people_are_shown_with_or_without_their_skeletons(table: PersonTable) -> None:

@@ -24,7 +24,7 @@ from accelerate import Accelerator
 from PIL import Image
 from tqdm.auto import tqdm
 
-from pg2lib.config import PG2Config
+from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore
 from pg2lib.errors import CheckpointError
@@ -266,13 +266,30 @@ def make_pipeline(
     return PG2Pipeline(g1, g2, config, Framing.of(store.table.xy, store.table.canvas), training)
 
 
+def processes_for(stage: TrainingConfig) -> int:
+    """How many of this machine's GPUs can share a batch evenly; 1 where there is none.
+
+    Does not touch the GPUs, so that ``accelerate.notebook_launcher`` can still start processes on them.
+    """
+    return max(n for n in range(1, max(1, torch.cuda.device_count()) + 1) if stage.batch_size % n == 0)
+
+
+def config_of(folder: str | PathLike[str]) -> PG2Config:
+    """The configuration with which the newest checkpoint of a stage was trained.
+
+    Raises:
+        CheckpointError: no checkpoint there.
+    """
+    return read_config(_newest(folder))
+
+
 def load_stage1(folder: str | PathLike[str]) -> G1:
     """The G1 that stage I left in a folder: the moving average of its newest checkpoint.
 
     Raises:
         CheckpointError: no checkpoint there.
     """
-    checkpoint = _newest(folder, "I")
+    checkpoint = _newest(folder)
     g1 = G1(read_config(checkpoint).model)
     load_model(checkpoint, "g1_average", g1)
     return g1
@@ -284,16 +301,16 @@ def load_stage2(folder: str | PathLike[str]) -> G2:
     Raises:
         CheckpointError: no checkpoint there.
     """
-    checkpoint = _newest(folder, "II")
+    checkpoint = _newest(folder)
     g2 = G2(read_config(checkpoint).model)
     load_model(checkpoint, "g2_average", g2)
     return g2
 
 
-def _newest(folder: str | PathLike[str], stage: str) -> Path:
+def _newest(folder: str | PathLike[str]) -> Path:
     checkpoints = list_checkpoints(Path(folder))
     if not checkpoints:
-        raise CheckpointError(f"{folder} holds no checkpoint of stage {stage}; train it first")
+        raise CheckpointError(f"{folder} holds no training checkpoint; train that stage first")
     return checkpoints[-1]
 
 
