@@ -1,6 +1,7 @@
 """The demo: a photo and a target pose in, the same person in that pose out, in a browser.
 
     python demo/app.py --port 8000 --weights runs/mine/pipeline
+    python demo/app.py --study runs/study      # the user study of Table 2 instead, see demo/study.py
 
 It talks to nobody but its own page; only a Hugging Face hub id given as ``--weights`` is downloaded.
 """
@@ -258,7 +259,7 @@ def data_uri(picture: Image.Image) -> str:
 def describe_weights(pipeline: PG2Pipeline) -> str:
     """Which weights are loaded, what they were trained on, and what to expect of them, as Markdown."""
     model = pipeline.config.model
-    parameters = sum(p.numel() for network in (pipeline.g1, pipeline.g2) for p in network.parameters())
+    parameters = sum(p.numel() for network in pipeline.generators.values() for p in network.parameters())
     return "\n\n".join(
         (
             f"**Weights loaded:** `{pipeline.name}`, {model.width} × {model.height} pixels (width × height), "
@@ -436,7 +437,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the network (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="(default: %(default)s)")
     parser.add_argument("--weights", metavar="NAME_OR_FOLDER", help="weights that ship, a pipeline folder, or a hub id")
+    parser.add_argument("--study", metavar="DIR", type=Path, help="serve the user study in this folder instead")
+    parser.add_argument("--results", action="store_true", help="with --study: print its table and end")
     options = parser.parse_args(arguments)
+    if options.results and options.study is None:
+        parser.error("--results needs --study DIR")
+    if options.study is not None:
+        sys.path.insert(0, str(HERE.parent))  # a script's own path is its folder alone
+        from demo.study import print_results, serve_study
+
+        return (
+            print_results(options.study) if options.results else serve_study(options.study, options.host, options.port)
+        )
     try:
         pipeline = PG2Pipeline.from_pretrained(options.weights)
     except PG2Error as error:

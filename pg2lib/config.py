@@ -21,6 +21,20 @@ from pg2lib.errors import ConfigError
 DiscriminatorInput = Literal["pair", "single"]
 AdversarialLoss = Literal["paper", "released-market1501", "released-deepfashion"]
 MaskSource = Literal["target", "condition"]
+PoseEmbedding = Literal["heatmaps", "coordinates", "heatmap-encoder"]
+Networks = Literal["G1", "G1+D", "G1+G2+D"]
+Turns = Literal["d-first", "g-first"]
+
+
+TABLE1_ROWS: dict[str, dict[str, Any]] = {
+    "G1-CE-L1": {"networks": "G1", "stage1.pose_mask_loss": False, "model.pose_embedding": "coordinates"},
+    "G1-HME-L1": {"networks": "G1", "stage1.pose_mask_loss": False, "model.pose_embedding": "heatmap-encoder"},
+    "G1-L1": {"networks": "G1", "stage1.pose_mask_loss": False},
+    "G1-poseMaskLoss": {"networks": "G1"},
+    "G1+D": {"networks": "G1+D"},
+    "G1+G2+D": {"networks": "G1+G2+D"},
+}
+"""The models of Table 1, as the paper names them: what each has other than the full model."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,9 @@ class ModelConfig:
         g2_outer_skip: whether G2 has its outermost skip connection. The paper draws shortcuts throughout; the released
             128x64 model leaves this one out, the 256x256 model has it.
         heatmap_background: value of a heatmap away from its keypoint: 0 (paper) or -1 (released code).
+        pose_embedding: how the target pose enters G1 (Table 1): ``"heatmaps"``, the paper's own, stacks them on the
+            condition image; ``"coordinates"`` (CE) passes the 18 coordinates through two linear layers, and
+            ``"heatmap-encoder"`` (HME) the heatmaps through an encoder of their own, to join at the bottleneck.
     """
 
     height: int = 128
@@ -47,6 +64,7 @@ class ModelConfig:
     discriminator_input: DiscriminatorInput = "pair"
     g2_outer_skip: bool = False
     heatmap_background: int = 0
+    pose_embedding: PoseEmbedding = "heatmaps"
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -134,11 +152,14 @@ class Stage2Config(TrainingConfig):
         l1_weight: lambda of Eq. 4, on the mean over pixels and channels: 10 at 128x64 and 50 at 256x256 in the released
             code; the paper's body gives no value.
         adversarial_loss: Eq. 2 and 3 as in the paper, or as either released script has them (see pg2lib.losses).
+        turns: who learns first in a step: ``"d-first"``, D and then G2 on one batch (the paper's "in turn"); or
+            ``"g-first"``, G2 and then D, each on a batch of its own (released code).
     """
 
     steps: int = 14_000
     l1_weight: float = 10.0
     adversarial_loss: AdversarialLoss = "paper"
+    turns: Turns = "d-first"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -153,17 +174,26 @@ class EvaluationConfig:
     Attributes:
         mask_from: the pose mask of mask-SSIM: the target's (paper) or, as the released scoring script reads it, the
             condition image's.
+        pairs: test pairs that are scored, where there are so many: 12,800 (section 4.1), 400 of DeepFashion in the
+            released code.
     """
 
     mask_from: MaskSource = "target"
+    pairs: int = 12_800
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        if self.pairs < 1:
+            raise ConfigError(f"evaluation.pairs must be at least 1, got {self.pairs}")
 
 
 @dataclass(frozen=True)
 class PG2Config:
     """Everything that decides what a training run makes.
+
+    Attributes:
+        networks: what is trained (Table 1): ``"G1+G2+D"``, the paper's model in two stages; ``"G1"``, stage I alone,
+            whose coarse result is the result; ``"G1+D"``, one stage, in which G1 learns against D (see `one_stage`).
 
     >>> PG2Config.preset("market1501").model.blocks
     5
@@ -173,6 +203,7 @@ class PG2Config:
     stage1: Stage1Config = field(default_factory=Stage1Config)
     stage2: Stage2Config = field(default_factory=Stage2Config)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    networks: Networks = "G1+G2+D"
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -183,6 +214,14 @@ class PG2Config:
                 f"stage2.adversarial_loss = {self.stage2.adversarial_loss!r}: the paper's loss judges pairs, "
                 f"the released losses judge single images"
             )
+
+    @property
+    def one_stage(self) -> Stage2Config:
+        """How G1+D is trained: as stage II, for as many steps as both stages have, so that no row of Table 1 has more.
+
+        The paper does not say how long its one-stage model was trained.
+        """
+        return dataclasses.replace(self.stage2, steps=self.stage1.steps + self.stage2.steps)
 
     @classmethod
     def preset(cls, name: str) -> PG2Config:
@@ -199,6 +238,18 @@ class PG2Config:
         if name not in presets:
             raise ConfigError(f"no preset {name!r}{_nearest(name, presets)}; presets: {', '.join(presets)}")
         return presets[name]
+
+    def row(self, name: str) -> PG2Config:
+        """This configuration as a row of Table 1 has it, such as ``"G1-L1"`` (see TABLE1_ROWS).
+
+        Raises:
+            ConfigError: no such row; the message lists them.
+        """
+        if name not in TABLE1_ROWS:
+            raise ConfigError(
+                f"no row {name!r}{_nearest(name, TABLE1_ROWS)} in Table 1; rows: {', '.join(TABLE1_ROWS)}"
+            )
+        return self.override(TABLE1_ROWS[name])
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values; the inverse of `from_dict`."""
@@ -258,9 +309,9 @@ class PG2Config:
         values = self.to_dict()
         for dotted, value in assignments.items():
             section, _, key = dotted.rpartition(".")
-            if section not in values:
+            if section and not isinstance(values.get(section), dict):
                 raise ConfigError(f"no configuration section {section!r} in {dotted!r}{_nearest(section, values)}")
-            values[section][key] = value
+            (values[section] if section else values)[key] = value
         return self.from_dict(values)
 
 
@@ -279,14 +330,16 @@ def _presets() -> dict[str, PG2Config]:
         "market1501-released": PG2Config(
             model=ModelConfig(discriminator_input="single", heatmap_background=-1),
             stage1=Stage1Config(steps=22_000),
-            stage2=Stage2Config(steps=38_000, adversarial_loss="released-market1501"),
+            stage2=Stage2Config(steps=38_000, adversarial_loss="released-market1501", turns="g-first"),
             evaluation=EvaluationConfig(mask_from="condition"),
         ),
         "deepfashion-released": PG2Config(
             model=dataclasses.replace(deepfashion_model, discriminator_input="single", heatmap_background=-1),
             stage1=Stage1Config(steps=22_000, batch_size=1),
-            stage2=Stage2Config(steps=58_000, batch_size=1, l1_weight=50.0, adversarial_loss="released-deepfashion"),
-            evaluation=EvaluationConfig(mask_from="condition"),
+            stage2=Stage2Config(
+                steps=58_000, batch_size=1, l1_weight=50.0, adversarial_loss="released-deepfashion", turns="g-first"
+            ),
+            evaluation=EvaluationConfig(mask_from="condition", pairs=400),
         ),
         "compact": PG2Config(
             model=ModelConfig(base_width=24, discriminator_width=32),

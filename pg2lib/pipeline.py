@@ -178,6 +178,9 @@ class PG2Output:
 class PG2Pipeline:
     """G1 and G2 with all that a photo needs before and after them.
 
+    The models of Table 1 that have no G2 are pipelines too: their difference map is zero, and the refined result is the
+    coarse one.
+
     >>> pipe = PG2Pipeline.from_pretrained()                      # doctest: +SKIP
     >>> pipe("me.jpg", "somebody_walking.jpg").to_pil().save("me_walking.png")  # doctest: +SKIP
     """
@@ -185,7 +188,7 @@ class PG2Pipeline:
     def __init__(
         self,
         g1: G1,
-        g2: G2,
+        g2: G2 | None,
         config: PG2Config,
         framing: Framing,
         training: Mapping[str, Any] | None = None,
@@ -194,13 +197,13 @@ class PG2Pipeline:
         """Puts a pipeline together from its parts.
 
         Args:
-            g1, g2: trained generators of that configuration.
+            g1, g2: trained generators of that configuration; no G2 where ``config.networks`` has none.
             framing: how people stand in the images they were trained on.
             training: what they were trained on and how, as plain JSON values; it travels with the weights.
             detector: finds poses in photos; by default MediaPipe, loaded when first needed.
         """
         self.g1 = to_device(g1.eval().requires_grad_(False))
-        self.g2 = to_device(g2.eval().requires_grad_(False))
+        self.g2 = to_device(g2.eval().requires_grad_(False)) if g2 is not None else None
         self.config, self.framing, self.detector = config, framing, detector
         self.training = dict(training or {})
         self.name = "unnamed"
@@ -212,14 +215,19 @@ class PG2Pipeline:
         )
 
     @property
+    def generators(self) -> dict[str, G1 | G2]:
+        """G1, and G2 where there is one, by name."""
+        return {"g1": self.g1} if self.g2 is None else {"g1": self.g1, "g2": self.g2}
+
+    @property
     def device(self) -> torch.device:
         """Where the generators are."""
         return self.g1.first.weight.device
 
     def to(self, device: torch.device | str) -> PG2Pipeline:
         """Moves the generators; returns the pipeline itself."""
-        self.g1.to(device)
-        self.g2.to(device)
+        for generator in self.generators.values():
+            generator.to(device)
         return self
 
     @torch.inference_mode()
@@ -253,7 +261,7 @@ class PG2Pipeline:
         condition = condition_image.to(self.device, torch.float32, memory_format=torch.channels_last)
         heatmaps = target_heatmaps.to(self.device, torch.float32, memory_format=torch.channels_last)
         coarse = self.g1(condition, heatmaps)
-        difference_map = self.g2(condition, coarse)
+        difference_map = self.g2(condition, coarse) if self.g2 is not None else torch.zeros_like(coarse)
         refined = (coarse + difference_map).clamp(-1, 1)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -321,7 +329,7 @@ class PG2Pipeline:
         path.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"{name}.{key}": value.detach().to("cpu", dtype).contiguous()
-            for name, model in (("g1", self.g1), ("g2", self.g2))
+            for name, model in self.generators.items()
             for key, value in model.state_dict().items()
         }
         overflowing = [key for key, value in tensors.items() if not bool(value.isfinite().all())]
@@ -368,9 +376,11 @@ class PG2Pipeline:
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error!r}") from error
         with torch.device("meta"):  # no time is spent on weights that the file replaces
-            g1, g2 = G1(config.model), G2(config.model)
+            g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
         tensors = _read_weights(folder / WEIGHTS_NAME)
         for name, model in (("g1", g1), ("g2", g2)):
+            if model is None:
+                continue
             own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
             try:
                 model.load_state_dict(own, assign=True)

@@ -82,3 +82,34 @@ def test_override_by_dotted_name() -> None:
         config.override({"stge1.steps": 3})
     with pytest.raises(ConfigError, match="unknown configuration key 'stage1.step'"):
         config.override({"stage1.step": 3})
+
+
+def test_the_rows_of_table1_differ_from_the_full_model_as_the_paper_says() -> None:
+    full = PG2Config.preset("market1501")
+    assert full.row("G1+G2+D") == full
+    assert full.row("G1-poseMaskLoss") == full.override({"networks": "G1"})
+    assert full.row("G1-L1") == full.override({"networks": "G1", "stage1.pose_mask_loss": False})
+    embeddings = {name: full.row(name).model.pose_embedding for name in ("G1-CE-L1", "G1-HME-L1", "G1-L1", "G1+D")}
+    assert list(embeddings.values()) == ["coordinates", "heatmap-encoder", "heatmaps", "heatmaps"]
+    assert full.row("G1+D").one_stage.steps == full.stage1.steps + full.stage2.steps == 36_000
+    with pytest.raises(ConfigError, match=r"did you mean 'G1-HME-L1'.*rows: G1-CE-L1"):
+        full.row("G1-HM-L1")
+
+
+def test_each_difference_between_paper_and_released_code_is_a_field() -> None:
+    """Section by section, as README's table has them: the paper's value, then the released code's."""
+    for data, steps, released_steps, batches, pairs in (
+        ("market1501", (22_000, 14_000), (22_000, 38_000), (16, 16), (12_800, 12_800)),
+        ("deepfashion", (30_000, 20_000), (22_000, 58_000), (8, 1), (12_800, 400)),
+    ):
+        paper, released = PG2Config.preset(data), PG2Config.preset(f"{data}-released")
+        both = (paper, released)
+        assert [config.model.discriminator_input for config in both] == ["pair", "single"]
+        assert [config.stage2.adversarial_loss for config in both] == ["paper", f"released-{data}"]
+        assert [config.model.heatmap_background for config in both] == [0, -1]
+        assert [(config.stage1.steps, config.stage2.steps) for config in both] == [steps, released_steps]
+        assert tuple(config.stage1.batch_size for config in both) == batches
+        assert [config.stage2.turns for config in both] == ["d-first", "g-first"]
+        assert [config.evaluation.mask_from for config in both] == ["target", "condition"]
+        assert tuple(config.evaluation.pairs for config in both) == pairs
+        assert {config.stage1.lr_decay_steps + config.stage2.lr_decay_steps for config in both} == {0}

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from pg2lib import PG2Config, build_models
+from pg2lib import PG2Config, build_models, render_heatmaps
 from pg2lib.config import ModelConfig
 from pg2lib.models.blocks import DoubleConv
+from pg2lib.models.generators import coordinates
 
 SMALL = {
     size: ModelConfig(*size, base_width=4, bottleneck=8, discriminator_width=4) for size in ((128, 64), (256, 256))
@@ -108,9 +109,36 @@ def test_heatmaps_of_minus_one_and_one_are_a_choice() -> None:
 
 def test_g1_moves_far_apart_parts_through_the_bottleneck() -> None:
     """With the fully connected layer one pixel at the top reaches the bottom row; without it G2 cannot."""
+    torch.manual_seed(0)
     g1, g2, _ = build_models(SMALL[128, 64])
     image, heatmaps = torch.zeros(1, 3, 128, 64), torch.zeros(1, 18, 128, 64)
     changed = image.clone()
     changed[..., 0, 0] = 50.0
     assert (g1(changed, heatmaps) - g1(image, heatmaps))[..., -1, -1].abs().sum() > 0
     assert (g2(changed, image) - g2(image, image))[..., -1, -1].abs().sum() == 0
+
+
+def test_coordinates_are_where_the_discs_are() -> None:
+    xy = torch.full((1, 18, 2), torch.nan)
+    xy[0, 0], xy[0, 5] = torch.tensor([20.0, 40.0]), torch.tensor([44.0, 100.0])
+    places = coordinates(render_heatmaps(xy, (128, 64)))
+    assert torch.allclose(places[0, 0], torch.tensor([20 / 64, 40 / 128]))
+    assert torch.allclose(places[0, 5], torch.tensor([44 / 64, 100 / 128]))
+    assert (places[0, [joint for joint in range(18) if joint not in (0, 5)]] == -1).all()
+
+
+@pytest.mark.parametrize("size", SMALL, ids=str)
+@pytest.mark.parametrize("embedding", ["coordinates", "heatmap-encoder"])
+def test_other_pose_embeddings_join_at_the_bottleneck(size: tuple[int, int], embedding: str) -> None:
+    """The pose reaches every pixel through it, and no pixel in any other way."""
+    torch.manual_seed(0)
+    g1 = build_models(dataclasses.replace(SMALL[size], pose_embedding=embedding))[0]
+    assert g1.first.in_channels == 3
+    image = torch.rand(1, 3, *size)
+    here, there = (render_heatmaps(torch.full((1, 18, 2), place), size) for place in (16.0, 24.0))
+    with torch.no_grad():
+        first, second = g1(image, here), g1(image, there)
+        assert first.shape == (1, 3, *size)
+        assert (first != second).float().mean() > 0.5
+        g1.expand.weight[:, g1.squeeze.out_features :] = 0
+        assert torch.equal(g1(image, here), g1(image, there))

@@ -189,9 +189,11 @@ def test_a_pipeline_folder_round_trip(pipe: PG2Pipeline, canvas_image, standing,
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["config.json", "model.safetensors"]
     assert (tmp_path / "p" / "model.safetensors").stat().st_mode == (tmp_path / "p" / "config.json").stat().st_mode
     assert (again.config, again.framing, again.training) == (pipe.config, pipe.framing, pipe.training)
-    assert torch.equal(
-        again(canvas_image, standing, crop=False).refined, pipe(canvas_image, standing, crop=False).refined
-    )
+    for name, generator in pipe.generators.items():
+        weights = again.generators[name].state_dict()
+        assert all(torch.equal(weights[key], value) for key, value in generator.state_dict().items())
+    images = [p(canvas_image, standing, crop=False).refined for p in (again, pipe)]
+    assert torch.allclose(*images, atol=1e-5)  # where weights lie in memory may change the last bit
 
 
 def test_half_precision_on_disk_changes_less_than_a_grey_level(pipe, canvas_image, standing, tmp_path) -> None:

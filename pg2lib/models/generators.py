@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,13 +25,13 @@ class G1(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         h, n = config.base_width, config.blocks
-        self.first = conv3x3(3 + len(JOINTS), h)
-        self.encoder = nn.ModuleList(DoubleConv(h * (i + 1), h * (i + 1), residual=True) for i in range(n))
-        self.down = nn.ModuleList(conv3x3(h * (i + 1), h * (i + 2), stride=2) for i in range(n - 1))
+        stacked = config.pose_embedding == "heatmaps"
+        self.first = conv3x3(3 + len(JOINTS) if stacked else 3, h)
+        self.encoder, self.down = _encoder(config)
 
         self.inner = (h, config.height >> (n - 1), config.width >> (n - 1))  # (h, 8, 4 or 8)
-        self.squeeze = nn.Linear(n * self.inner[0] * self.inner[1] * self.inner[2], config.bottleneck)
-        self.expand = nn.Linear(config.bottleneck, self.inner[0] * self.inner[1] * self.inner[2])
+        self.squeeze = nn.Linear(n * math.prod(self.inner), config.bottleneck)
+        self.expand = nn.Linear(config.bottleneck * (1 if stacked else 2), math.prod(self.inner))
 
         # Decoder block i works on what comes up from below, stacked with skip n - 1 - i.
         below = [h] + [h * (n - i) for i in range(1, n)]
@@ -37,6 +39,9 @@ class G1(nn.Module):
         self.decoder = nn.ModuleList(DoubleConv(width, width, residual=True) for width in widths)
         self.up = nn.ModuleList(nn.Conv2d(widths[i], h * (n - i - 1), kernel_size=1) for i in range(n - 1))
         self.last = conv3x3(widths[-1], 3)
+        embeddings = {"heatmaps": None, "coordinates": CoordinateEmbedding, "heatmap-encoder": HeatmapEmbedding}
+        embedding = embeddings[config.pose_embedding]
+        self.embedding = embedding(config) if embedding is not None else None
         self.heatmap_background = config.heatmap_background
         xavier_init(self)
 
@@ -46,16 +51,17 @@ class G1(nn.Module):
         target_heatmaps: Float[Tensor, "batch 18 height width"],
     ) -> Float[Tensor, "batch 3 height width"]:
         """The coarse result. Images in [-1, 1], heatmaps in {0, 1}; the output is not clamped."""
-        if self.heatmap_background == -1:
-            target_heatmaps = target_heatmaps * 2 - 1  # the released code's range
-        x = F.relu(self.first(torch.cat((condition_image, target_heatmaps), dim=1)))
-        skips = []
-        for i, block in enumerate(self.encoder):
-            x = block(x)
-            skips.append(x)
-            if i < len(self.down):
-                x = F.relu(self.down[i](x))  # half the resolution
-        x = self.expand(self.squeeze(x.flatten(1)))  # (batch, z), then (batch, h * 8 * (4 or 8))
+        if self.embedding is None:
+            # Stacked on the image, from 0 and 1 to the released code's -1 and 1 where the configuration says so.
+            heatmaps = target_heatmaps if self.heatmap_background == 0 else target_heatmaps * 2 - 1
+            x = torch.cat((condition_image, heatmaps), dim=1)
+        else:
+            x = condition_image
+        x, skips = _encode(F.relu(self.first(x)), self.encoder, self.down)
+        x = self.squeeze(x.flatten(1))  # (batch, z)
+        if self.embedding is not None:
+            x = torch.cat((x, self.embedding(target_heatmaps)), dim=1)  # (batch, 2 z)
+        x = self.expand(x)  # (batch, h * 8 * (4 or 8))
         x = x.unflatten(1, self.inner)  # (batch, h, 8, 4 or 8)
         for i, block in enumerate(self.decoder):
             x = block(torch.cat((x, skips.pop()), dim=1))
@@ -64,6 +70,74 @@ class G1(nn.Module):
                 # values at a quarter of the cost.
                 x = F.interpolate(F.relu(self.up[i](x)), scale_factor=2, mode="nearest")  # twice the resolution
         result: Tensor = self.last(x)
+        return result
+
+
+def _encoder(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """G1's N residual blocks, block i h(i + 1) wide, and the N - 1 convolutions that halve the resolution."""
+    h, n = config.base_width, config.blocks
+    blocks = nn.ModuleList(DoubleConv(h * (i + 1), h * (i + 1), residual=True) for i in range(n))
+    return blocks, nn.ModuleList(conv3x3(h * (i + 1), h * (i + 2), stride=2) for i in range(n - 1))
+
+
+def _encode(x: Tensor, blocks: nn.ModuleList, down: nn.ModuleList) -> tuple[Tensor, list[Tensor]]:
+    """The last block's output, and every block's for the skip connections."""
+    skips = []
+    for i, block in enumerate(blocks):
+        x = block(x)
+        skips.append(x)
+        if i < len(down):
+            x = F.relu(down[i](x))  # half the resolution
+    return x, skips
+
+
+class CoordinateEmbedding(nn.Module):
+    """CE of Table 1: the 18 coordinates through two linear layers, to z features.
+
+    A coordinate is the mean place of its heatmap's ones, as a fraction of the canvas; a missing joint is (-1, -1), as in
+    the field's files.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.first = nn.Linear(2 * len(JOINTS), config.bottleneck)
+        self.last = nn.Linear(config.bottleneck, config.bottleneck)
+
+    def forward(self, heatmaps: Float[Tensor, "batch 18 height width"]) -> Float[Tensor, "batch z"]:
+        """Heatmaps in {0, 1}."""
+        result: Tensor = self.last(F.relu(self.first(coordinates(heatmaps).flatten(1))))
+        return result
+
+
+def coordinates(heatmaps: Float[Tensor, "batch 18 height width"]) -> Float[Tensor, "batch 18 2"]:
+    """Where each heatmap has its ones: the mean (x, y) as fractions of width and height, -1 where it has none."""
+    rows, columns = heatmaps.sum(dim=3), heatmaps.sum(dim=2)
+    mass = rows.sum(dim=2)
+    places = [
+        (line * torch.arange(line.shape[2], device=line.device)).sum(dim=2) / mass.clamp_min(1) / line.shape[2]
+        for line in (columns, rows)
+    ]
+    return torch.where(mass[..., None] > 0, torch.stack(places, dim=2), -1.0)
+
+
+class HeatmapEmbedding(nn.Module):
+    """HME of Table 1: the 18 heatmaps through an encoder of their own, built as G1's, to z features."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        n = config.blocks
+        self.first = conv3x3(len(JOINTS), config.base_width)
+        self.encoder, self.down = _encoder(config)
+        pixels = (config.height >> (n - 1)) * (config.width >> (n - 1))
+        self.squeeze = nn.Linear(n * config.base_width * pixels, config.bottleneck)
+        self.heatmap_background = config.heatmap_background
+
+    def forward(self, heatmaps: Float[Tensor, "batch 18 height width"]) -> Float[Tensor, "batch z"]:
+        """Heatmaps in {0, 1}."""
+        if self.heatmap_background == -1:
+            heatmaps = heatmaps * 2 - 1
+        x, _ = _encode(F.relu(self.first(heatmaps)), self.encoder, self.down)
+        result: Tensor = self.squeeze(x.flatten(1))
         return result
 
 

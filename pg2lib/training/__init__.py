@@ -1,7 +1,7 @@
-"""Training of stage I and stage II."""
+"""Training of stage I, of stage II, and of the one-stage model."""
 
 from __future__ import annotations
 
-from pg2lib.training.stages import train_stage1, train_stage2
+from pg2lib.training.stages import train_one_stage, train_stage1, train_stage2
 
-__all__ = ["train_stage1", "train_stage2"]
+__all__ = ["train_one_stage", "train_stage1", "train_stage2"]

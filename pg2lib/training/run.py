@@ -4,6 +4,7 @@
 
     RUN/config.json           the configuration
         stage1/, stage2/      training checkpoints, log.jsonl (a line a step), samples/ (picture grids)
+        one-stage/            the same, in place of both, where G1 alone learns against D
         pipeline/             the finished pipeline folder
 """
 
@@ -13,7 +14,7 @@ import json
 import logging
 import multiprocessing
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -35,7 +36,7 @@ from pg2lib.pipeline import Framing, PG2Pipeline
 from pg2lib.pose import Pose
 from pg2lib.provenance import provenance
 from pg2lib.training.checkpoint import list_checkpoints, load_model, read_config
-from pg2lib.training.stages import Sample, StepRecord, Watch, train_stage1, train_stage2
+from pg2lib.training.stages import Sample, StepRecord, Watch, train_one_stage, train_stage1, train_stage2
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +205,20 @@ def run_stage2(
         train_stage2(config, store.to(accelerator.device), pairs, folder, g1, accelerator, recorder.watch)
 
 
+def run_one_stage(
+    config: PG2Config,
+    store: ImageStore,
+    pairs: PairTable,
+    folder: str | PathLike[str],
+    reports: Reports = Reports(),
+    accelerator: Accelerator | None = None,
+) -> None:
+    """The one-stage model G1+D, recorded in a folder, from which `load_stage1` takes G1; otherwise as `run_stage1`."""
+    accelerator = _join(accelerator)
+    with _recorder(Path(folder), config.one_stage.steps, reports, accelerator) as recorder:
+        train_one_stage(config, store.to(accelerator.device), pairs, folder, accelerator, recorder.watch)
+
+
 def _join(accelerator: Accelerator | None) -> Accelerator:
     accelerator = accelerator or make_accelerator()
     if accelerator.num_processes > 1 and multiprocessing.parent_process() is not None:
@@ -225,11 +240,14 @@ def train(
     data_name: str,
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
+    stage1: str | PathLike[str] | None = None,
 ) -> PG2Pipeline:
-    """Both stages one after the other, going on from whatever the folder holds, and the pipeline folder at the end.
+    """Everything that ``config.networks`` names, going on from whatever the folder holds, and the pipeline at the end.
 
     Args:
         data_name: what the data set is called in the pipeline's record of its training.
+        stage1: where stage I is, or shall be; by default ``folder/stage1``. Runs that differ in what comes after it can
+            share one.
 
     Returns:
         The finished pipeline, also saved in ``folder/pipeline``.
@@ -241,10 +259,20 @@ def train(
     if accelerator.is_main_process:
         with atomic_write(folder / "config.json") as file:
             file.write(config.to_json())
-    run_stage1(config, store, pairs, folder / "stage1", reports, accelerator)
-    g1 = load_stage1(folder / "stage1")
-    run_stage2(config, store, pairs, folder / "stage2", g1, reports, accelerator)
-    pipeline = make_pipeline(config, g1, load_stage2(folder / "stage2"), store, pairs, data_name, folder)
+    stage1, g2 = Path(stage1 or folder / "stage1"), None
+    if config.networks == "G1+D":
+        run_one_stage(config, store, pairs, folder / "one-stage", reports, accelerator)
+        g1 = load_stage1(folder / "one-stage")
+        folders = [folder / "one-stage"]
+    else:
+        run_stage1(config, store, pairs, stage1, reports, accelerator)
+        g1 = load_stage1(stage1)
+        folders = [stage1]
+    if config.networks == "G1+G2+D":
+        run_stage2(config, store, pairs, folder / "stage2", g1, reports, accelerator)
+        g2 = load_stage2(folder / "stage2")
+        folders.append(folder / "stage2")
+    pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, folders)
     if accelerator.is_main_process:
         pipeline.save_pretrained(folder / "pipeline")
         log.info("the pipeline folder is %s", folder / "pipeline")
@@ -253,14 +281,24 @@ def train(
 
 
 def make_pipeline(
-    config: PG2Config, g1: G1, g2: G2, store: ImageStore, pairs: PairTable, data_name: str, folder: Path
+    config: PG2Config,
+    g1: G1,
+    g2: G2 | None,
+    store: ImageStore,
+    pairs: PairTable,
+    data_name: str,
+    folders: Sequence[Path],
 ) -> PG2Pipeline:
-    """The pipeline of trained models, with the record of their training and the framing of their data."""
+    """The pipeline of trained models, with the record of their training and the framing of their data.
+
+    Args:
+        folders: of the stages that made them, whose logs say how long they took.
+    """
     training: Mapping[str, Any] = {
         "data": data_name,
         "images": len(store),
         "pairs": len(pairs),
-        "seconds": {name: _logged_seconds(folder / name / "log.jsonl") for name in ("stage1", "stage2")},
+        "seconds": {folder.name: _logged_seconds(folder / "log.jsonl") for folder in folders},
         **provenance(),
     }
     return PG2Pipeline(g1, g2, config, Framing.of(store.table.xy, store.table.canvas), training)

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
@@ -32,13 +33,15 @@ from pg2lib.training.checkpoint import TrainingState, list_checkpoints, load_che
 
 log = logging.getLogger(__name__)
 
+Generator = TypeVar("Generator", G1, G2)
+
 
 @dataclass(frozen=True)
 class StepRecord:
     """What one step reports.
 
     Attributes:
-        stage: 1 or 2.
+        stage: 1 or 2; 0 for the one-stage model.
         step: steps done, counted from 1.
         losses: by name.
         images_per_second: of all processes together, over the steps since the last read-back.
@@ -55,7 +58,7 @@ class Sample:
     """The fixed pairs that a run shows as it goes, and what the models make of them.
 
     Attributes:
-        stage: 1 or 2.
+        stage: 1 or 2; 0 for the one-stage model.
         step: steps done.
         batch: the pairs, as in training but never flipped.
         results: generated images by name, [-1, 1] but for the generator's overshoot: "coarse", in stage II "refined"
@@ -115,7 +118,7 @@ def train_stage1(
     g1 = to_device(G1(config.model), accelerator.device)
     average = copy.deepcopy(g1).requires_grad_(False)
     optimiser = _adam(g1, stage)
-    state = TrainingState({"g1": g1, "g1_average": average}, {"g1": optimiser}, _identity(config, 1, pairs))
+    state = TrainingState({"g1": g1, "g1_average": average}, {"g1": optimiser}, _identity(config, 1, stage, pairs))
     run = _Run(1, config, stage, store, pairs, Path(folder), accelerator, watch, state)
     wrapped, optimiser_step = accelerator.prepare(g1, optimiser)
 
@@ -165,54 +168,149 @@ def train_stage2(
     set_seed(stage.seed)
     g1 = to_device(copy.deepcopy(g1).requires_grad_(False).eval(), accelerator.device)
     g2 = to_device(G2(config.model), accelerator.device)
-    d = to_device(Discriminator(config.model), accelerator.device)
-    average = copy.deepcopy(g2).requires_grad_(False)
-    g2_optimiser, d_optimiser = _adam(g2, stage), _adam(d, stage)
-    state = TrainingState(
-        {"g2": g2, "g2_average": average, "d": d},
-        {"g2": g2_optimiser, "d": d_optimiser},
-        {**_identity(config, 2, pairs), "g1": _digest(g1)},
-    )
-    run = _Run(2, config, stage, store, pairs, Path(folder), accelerator, watch, state)
-    wrapped_g2, wrapped_d, g2_step, d_step = accelerator.prepare(g2, d, g2_optimiser, d_optimiser)
+    rivals = _Rivals.prepare(g2, config, stage, accelerator)
+    identity = {**_identity(config, 2, stage, pairs), "g1": _digest(g1)}
+    run = _Run(2, config, stage, store, pairs, Path(folder), accelerator, watch, rivals.state("g2", identity))
 
-    for step in run.steps():
-        batch = run.batch(step)
-        _set_lr(g2_optimiser, stage, step)
-        _set_lr(d_optimiser, stage, step)
+    def refine(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
+        """G1 is frozen; G2 adds the difference map."""
+        with torch.no_grad():
+            coarse = g1(batch.condition_image, batch.target_heatmaps)
+        return {"coarse": coarse, "refined": coarse + model(batch.condition_image, coarse)}
 
-        # G1 is frozen; G2 adds the difference map.
+    _train_against_d(run, rivals, refine, result="refined", name="g2")
+    return rivals.average, rivals.d
+
+
+def train_one_stage(
+    config: PG2Config,
+    store: ImageStore,
+    pairs: PairTable,
+    folder: str | PathLike[str],
+    accelerator: Accelerator | None = None,
+    watch: Watch = Watch(),
+) -> tuple[G1, Discriminator]:
+    """Trains G1 against D to the final image directly (the row G1+D of Table 1), as ``config.one_stage`` says.
+
+    Its loss is that of stage II (Eq. 2 to 4) with G1's result in the refined result's place.
+
+    Args:
+        store, pairs, folder, accelerator: as in `train_stage1`.
+
+    Returns:
+        G1 after the last step (its moving average where asked for) and D.
+
+    Raises:
+        TrainingDivergedError, CheckpointError: as in `train_stage1`.
+    """
+    stage, accelerator = config.one_stage, accelerator or Accelerator()
+    set_seed(stage.seed)
+    g1 = to_device(G1(config.model), accelerator.device)
+    rivals = _Rivals.prepare(g1, config, stage, accelerator)
+    identity = _identity(config, 0, stage, pairs)
+    run = _Run(0, config, stage, store, pairs, Path(folder), accelerator, watch, rivals.state("g1", identity))
+
+    def generate(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
+        return {"coarse": model(batch.condition_image, batch.target_heatmaps)}
+
+    _train_against_d(run, rivals, generate, result="coarse", name="g1")
+    return rivals.average, rivals.d
+
+
+Generate = Callable[[nn.Module, PairBatch], dict[str, Tensor]]
+"""A model that learns and a batch -> the images that it, and what comes before it, make of the batch, by name."""
+
+
+@dataclass(frozen=True)
+class _Rivals(Generic[Generator]):
+    """A generator and D, their optimisers, and what accelerate made of all four."""
+
+    generator: Generator
+    average: Generator
+    d: Discriminator
+    generator_optimiser: torch.optim.Optimizer
+    d_optimiser: torch.optim.Optimizer
+    wrapped_generator: nn.Module
+    wrapped_d: nn.Module
+    generator_step: AcceleratedOptimizer
+    d_step: AcceleratedOptimizer
+
+    @classmethod
+    def prepare(
+        cls, generator: Generator, config: PG2Config, stage: Stage2Config, accelerator: Accelerator
+    ) -> _Rivals[Generator]:
+        d = to_device(Discriminator(config.model), accelerator.device)
+        average = copy.deepcopy(generator).requires_grad_(False)
+        optimisers = _adam(generator, stage), _adam(d, stage)
+        return cls(generator, average, d, *optimisers, *accelerator.prepare(generator, d, *optimisers))
+
+    def state(self, name: str, identity: dict[str, Any]) -> TrainingState:
+        """What a checkpoint holds; the generator goes by `name`."""
+        return TrainingState(
+            {name: self.generator, f"{name}_average": self.average, "d": self.d},
+            {name: self.generator_optimiser, "d": self.d_optimiser},
+            identity,
+        )
+
+
+def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, result: str, name: str) -> None:
+    """The adversarial loop of stage II and of the one-stage model.
+
+    Args:
+        generate: makes images of a batch.
+        result: which of them D judges.
+        name: of the generator, in the losses.
+    """
+    stage, accelerator, d = run.stage, run.accelerator, rivals.d
+    assert isinstance(stage, Stage2Config)
+
+    def generated(batch: PairBatch) -> Tensor:
         with accelerator.autocast():
-            with torch.no_grad():
-                coarse = g1(batch.condition_image, batch.target_heatmaps)
-            refined = (coarse + wrapped_g2(batch.condition_image, coarse)).float()
+            return generate(rivals.wrapped_generator, batch)[result].float()
 
-        # D learns (Eq. 2), G2 does not.
+    def d_learns(batch: PairBatch, image: Tensor) -> Tensor:
+        """Eq. 2. The generator does not learn."""
         with accelerator.autocast():
-            logits = judge(wrapped_d, batch.condition_image, batch.target_image, refined.detach(), stage)
-        d_loss = losses.discriminator_loss(logits.real, logits.refined, logits.condition, stage.adversarial_loss)
-        d_step.zero_grad()
-        accelerator.backward(d_loss)
-        d_step.step()
+            logits = judge(rivals.wrapped_d, batch.condition_image, batch.target_image, image.detach(), stage)
+        loss = losses.discriminator_loss(logits.real, logits.refined, logits.condition, stage.adversarial_loss)
+        rivals.d_step.zero_grad()
+        accelerator.backward(loss)
+        rivals.d_step.step()
+        return loss
 
-        # G2 learns (Eq. 3 and 4), D does not; its gradients need no exchange, so this is the bare D.
+    def generator_learns(batch: PairBatch, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 3 and 4. D does not learn; its gradients need no exchange between processes, so this is the bare D."""
         d.requires_grad_(False)
         with accelerator.autocast():
-            logits = judge(d, batch.condition_image, batch.target_image, refined, stage)
+            logits = judge(d, batch.condition_image, batch.target_image, image, stage)
         adversarial = losses.adversarial_loss(logits.refined, logits.condition, stage.adversarial_loss)
-        g2_loss = losses.generator_loss(adversarial, refined, batch.target_image, batch.target_mask, stage.l1_weight)
-        g2_step.zero_grad()
-        accelerator.backward(g2_loss)
-        g2_step.step()
+        loss = losses.generator_loss(adversarial, image, batch.target_image, batch.target_mask, stage.l1_weight)
+        rivals.generator_step.zero_grad()
+        accelerator.backward(loss)
+        rivals.generator_step.step()
         d.requires_grad_(True)
-        _update_average(average, g2, stage.ema_decay, step)
+        return loss, adversarial
 
-        def results(b: PairBatch) -> dict[str, Tensor]:
-            coarse = g1(b.condition_image, b.target_heatmaps)
-            return {"coarse": coarse, "refined": coarse + average(b.condition_image, coarse)}
+    for step in run.steps():
+        _set_lr(rivals.generator_optimiser, stage, step)
+        _set_lr(rivals.d_optimiser, stage, step)
 
-        run.after(step, {"d": d_loss, "g2": g2_loss, "adversarial": adversarial}, results)
-    return average, d
+        if stage.turns == "d-first":
+            batch = run.batch(step)
+            image = generated(batch)
+            d_loss = d_learns(batch, image)
+            loss, adversarial = generator_learns(batch, image)
+        else:  # the released code: each on a batch of its own
+            batch = run.batch(2 * step)
+            loss, adversarial = generator_learns(batch, generated(batch))
+            batch = run.batch(2 * step + 1)
+            with torch.no_grad():
+                image = generated(batch)
+            d_loss = d_learns(batch, image)
+        _update_average(rivals.average, rivals.generator, stage.ema_decay, step)
+
+        step_losses = {"d": d_loss, name: loss, "adversarial": adversarial}
+        run.after(step, step_losses, lambda b: generate(rivals.average, b))
 
 
 @dataclass(frozen=True)
@@ -341,16 +439,16 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float, step: in
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
 
 
-def _identity(config: PG2Config, number: int, pairs: PairTable) -> dict[str, Any]:
+def _identity(config: PG2Config, number: int, stage: TrainingConfig, pairs: PairTable) -> dict[str, Any]:
     """What a run cannot change half way. The number of steps may grow, unless the rate decays towards it."""
-    stage = dataclasses.asdict(config.stage1 if number == 1 else config.stage2)
-    if not stage["lr_decay_steps"]:
-        del stage["steps"]
+    settings = dataclasses.asdict(stage)
+    if not settings["lr_decay_steps"]:
+        del settings["steps"]
     digest = hashlib.sha256("\n".join(pairs.table.names).encode())
     digest.update(pairs.from_rows.numpy().tobytes())
     digest.update(pairs.to_rows.numpy().tobytes())
     values = {f"model.{key}": value for key, value in dataclasses.asdict(config.model).items()}
-    values |= {f"stage{number}.{key}": value for key, value in stage.items()}
+    values |= {f"stage{number}.{key}": value for key, value in settings.items()}
     return {**values, "pairs": f"{len(pairs)} pairs, sha256 {digest.hexdigest()[:16]}"}
 
 

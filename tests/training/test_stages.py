@@ -10,13 +10,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pg2lib import ImageStore, PG2Config, build_models, make_pairs, read_market1501
-from pg2lib.config import Stage2Config
+from pg2lib import ImageStore, PersonTable, PG2Config, PG2Pipeline, build_models, make_pairs, read_market1501
+from pg2lib.config import TABLE1_ROWS, Stage2Config
 from pg2lib.data.pairs import PairTable
+from pg2lib.data.store import PairOrder
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import Recorder, Reports, load_stage1, train
-from pg2lib.training.stages import Sample, StepRecord, Watch, judge, train_stage1, train_stage2
+from pg2lib.training.stages import Sample, StepRecord, Watch, judge, train_one_stage, train_stage1, train_stage2
+from tests.conftest import STANDING
 
 TINY = {
     "model.base_width": 4,
@@ -83,7 +85,11 @@ def test_stage1_overfits_one_pair(data: Data, tmp_path) -> None:
 
 def test_stage2_learns_to_refine_one_pair(data: Data, tmp_path) -> None:
     pair = data.pairs.select(torch.tensor([0]))
-    settings = config(model__base_width=8, stage2__steps=80, stage2__lr=2e-3, stage2__flip=False, stage2__batch_size=1)
+    settings = config(
+        model__base_width=8, stage2__steps=80, stage2__lr=1e-3, stage2__flip=False, stage2__batch_size=1,
+        stage2__l1_weight=100.0,
+    )  # fmt: skip
+    torch.manual_seed(1)
     g1 = build_models(settings)[0]
     g2, _ = train_stage2(settings, data.store, pair, tmp_path, g1)
     batch = data.store.batch(pair, torch.tensor([0]))
@@ -312,3 +318,57 @@ def test_a_log_is_cut_back_to_the_checkpoint_it_goes_on_from(data: Data, tmp_pat
     lines = log.read_text().splitlines()
     assert lines[:4] == whole
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("row", TABLE1_ROWS)
+def test_every_row_of_table1_trains_and_makes_a_pipeline(data: Data, tmp_path, row: str) -> None:
+    settings = config(stage1__steps=2, stage2__steps=2).row(row)
+    pipeline = train(settings, data.store, data.pairs, tmp_path, "tiny people", Reports(progress=False))
+    assert (pipeline.g2 is not None) == (row == "G1+G2+D")
+    stages = {"G1+D": ["one-stage"], "G1+G2+D": ["stage1", "stage2"]}.get(row, ["stage1"])
+    assert sorted(path.parent.name for path in tmp_path.glob("*/log.jsonl")) == stages
+    loaded = PG2Pipeline.from_pretrained(tmp_path / "pipeline", "cpu")
+    assert loaded.config == settings
+    batch = data.store.batch(data.pairs, torch.arange(2))
+    output = loaded.generate(batch.condition_image, batch.target_heatmaps)
+    assert torch.equal(output.refined, output.coarse) == (row != "G1+G2+D")
+    assert output.refined.shape == (2, 3, 128, 64)
+
+
+@pytest.mark.parametrize("row", ["G1-CE-L1", "G1-HME-L1", "G1+D", "G1+G2+D"])
+def test_rows_train_at_256x256(tmp_path, row: str) -> None:
+    xy = torch.tensor(STANDING, dtype=torch.float32).expand(2, -1, -1) * 2
+    table = PersonTable(("a", "b"), ("somebody", "somebody"), xy, (256, 256))
+    square = ImageStore(table, torch.randint(256, (2, 256, 256, 3), dtype=torch.uint8))
+    settings = config(model__height=256, model__width=256, stage1__steps=1, stage2__steps=1, stage1__batch_size=2,
+                      stage2__batch_size=2, model__base_width=4).row(row)  # fmt: skip
+    pipeline = train(settings, square, make_pairs(square.table), tmp_path / "run", "squares", Reports(progress=False))
+    assert pipeline.config.model.canvas == (256, 256)
+
+
+def test_the_one_stage_model_trains_g1_against_d_for_the_steps_of_both_stages(data: Data, tmp_path) -> None:
+    settings = config(stage1__steps=3, stage2__steps=2).row("G1+D")
+    log = Log()
+    g1, _ = train_one_stage(settings, data.store, data.pairs, tmp_path, watch=log.watch())
+    assert [sorted(entry) for entry in log.losses] == [["adversarial", "d", "g1"]] * 5
+    assert list_checkpoints(tmp_path)[-1].name == "step-00000005.safetensors"
+    assert not same(weights(g1), weights(build_models(settings)[0]))
+
+
+def test_the_released_turns_draw_a_batch_for_g2_and_another_for_d(data: Data, tmp_path, monkeypatch) -> None:
+    settings = config(stage2__steps=2, stage2__turns="g-first")
+    drawn: list[int] = []
+    batch = ImageStore.batch
+
+    def watched(store: ImageStore, pairs: PairTable, indices: torch.Tensor, flips: torch.Tensor | None = None) -> Any:
+        drawn.append(int(indices[0]))
+        return batch(store, pairs, indices, flips)
+
+    monkeypatch.setattr(ImageStore, "batch", watched)
+    order = PairOrder(len(data.pairs), settings.stage2.batch_size, settings.stage2.seed)
+    g1 = build_models(settings)[0]
+    train_stage2(settings, data.store, data.pairs, tmp_path / "released", g1)
+    assert drawn == [int(order(step)[0][0]) for step in range(4)]
+    drawn.clear()
+    train_stage2(config(stage2__steps=2), data.store, data.pairs, tmp_path / "paper", g1)
+    assert drawn == [int(order(step)[0][0]) for step in range(2)]
