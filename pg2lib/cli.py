@@ -1,5 +1,4 @@
-"""The command line, ``python -m pg2lib synthesize | prepare | train | evaluate | generate | doctor``: thin over the
-library's functions.
+"""The command line, ``python -m pg2lib COMMAND``: thin over the library's functions.
 
 Exit codes: 0 done, 1 something a user can mend (one line says what), 2 wrong usage, 130 interrupted.
 """
@@ -46,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pg2lib", description="Pose Guided Person Image Generation (Ma et al. 2017).")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
-    commands = parser.add_subparsers(
-        required=True, metavar="synthesize | prepare | train | evaluate | generate | doctor"
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     synthesize = _command(
         commands, "synthesize", _synthesize, "draw synthetic people, kept on disk as a real data set is",
@@ -98,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_data(train, "train")
     train.add_argument("--config", default="market1501", help="preset or JSON file (default: %(default)s)")
+    train.add_argument("--row", help="train the model of this row of Table 1, such as G1-L1 or G1+D (default: G1+G2+D)")
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage1.steps=100; repeatable"
     )
@@ -122,7 +120,41 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--count", type=int, help="score this many pairs, drawn at random")
     evaluate.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
     evaluate.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    evaluate.add_argument(
+        "--dialect", choices=("released", "pose-gan", "gfla"), default="released",
+        help="whose SSIM; figures of different dialects cannot be compared (default: %(default)s)",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--inception", metavar="NAME_OR_FILE", help="also Inception Score, mask-IS and FID: inception2015, or a "
+        "TorchScript file",
+    )  # fmt: skip
+    evaluate.add_argument("--lpips", choices=("alex", "vgg", "squeeze"), help="also LPIPS, with this network")
+    evaluate.add_argument(
+        "--pose-pairs", type=int, default=0, metavar="COUNT", help="also detect the pose again, on so many pairs, and "
+        "compare it with the target pose (default: %(default)s)",
+    )  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True, help="folder for report.json, report.md and pairs.csv")
+
+    table1 = _command(
+        commands, "table1", _table1, "train and score every model of the paper's Table 1",
+        "python -m pg2lib table1 --data Market-1501-v15.09.15 --out runs/table1",
+    )  # fmt: skip
+    table1.add_argument(
+        "--data", default="synthetic", help="as in train; synthetic draws people (default: %(default)s)"
+    )
+    table1.add_argument(
+        "--profile", choices=("full", "fast"), default="full",
+        help="full: the paper's schedule; fast: minutes on a laptop (default: %(default)s)",
+    )  # fmt: skip
+    table1.add_argument("--config", help="preset or JSON file (default: what the profile and the image size say)")
+    table1.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage1.steps=100; repeatable"
+    )
+    table1.add_argument("--rows", nargs="+", help="only these, such as G1-L1 G1+D (default: all six)")
+    table1.add_argument("--pairs", default="torso", help="to train on: all or torso (default: %(default)s)")
+    table1.add_argument("--test-pairs", default="all", help="to score on: rule or pair file (default: %(default)s)")
+    table1.add_argument("--out", type=Path, required=True, help="folder of the runs, the table and its pictures")
+    table1.add_argument("--cpu", action="store_true", help="use no GPU")
 
     generate = _command(
         commands, "generate", _generate, "put the person of a photo into another pose",
@@ -260,7 +292,8 @@ def _train(options: argparse.Namespace) -> int:
     from pg2lib.config import PG2Config
     from pg2lib.training.run import Reports, make_accelerator, train
 
-    config = PG2Config.load(options.config).override(_assignments(options.set))
+    config = PG2Config.load(options.config)
+    config = (config.row(options.row) if options.row else config).override(_assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu)
     with accelerator.main_process_first():
         store = _open_store(options, options.cache or options.out / "cache", accelerator.device)
@@ -273,20 +306,70 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _table1(options: argparse.Namespace) -> int:
+    from pg2lib.config import TABLE1_ROWS
+    from pg2lib.data.locate import find_data
+    from pg2lib.data.pairs import make_pairs
+    from pg2lib.data.read import read_people, title_of
+    from pg2lib.data.store import ImageStore
+    from pg2lib.data.synthetic import write_market1501
+    from pg2lib.table1 import choose_config, make_table1, published_name
+    from pg2lib.training.run import Reports, make_accelerator
+
+    if options.data == "synthetic":
+        people, test_people = {"full": (400, 60), "fast": (48, 12)}[options.profile]
+        bar = _progress_bar("drawing", "image")
+        root = write_market1501(options.out / "people", people, test_people, on_progress=bar)
+    else:
+        root = find_data(options.data)
+    train, test = read_people(root, "train"), read_people(root, "test")
+    config = choose_config(options.config, options.profile, train.canvas).override(_assignments(options.set))
+    accelerator = make_accelerator(cpu=options.cpu)
+    with accelerator.main_process_first():
+        store, test_store = (
+            ImageStore.open(table, options.out / "cache" / split, accelerator.device)
+            for split, table in (("train", train), ("test", test))
+        )
+    test_pairs = _pairs(options.test_pairs, test_store)
+    name = f"{title_of(root)} test, pairs {Path(options.test_pairs).name}"
+    if config.evaluation.pairs < len(test_pairs):
+        test_pairs = test_pairs.sample(config.evaluation.pairs, seed=0)
+        name += f", {len(test_pairs):,} drawn with seed 0"
+    table = make_table1(
+        config, store, make_pairs(store.table, options.pairs), test_store, test_pairs, options.out, name,
+        published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
+    )  # fmt: skip
+    if accelerator.is_main_process:
+        print(table.to_markdown(), end="")
+    return 0
+
+
 def _evaluate(options: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
+    from pg2lib.detect import MediaPipeDetector
     from pg2lib.evaluation import evaluate
+    from pg2lib.metrics.inception import load_inception
+    from pg2lib.metrics.perceptual import load_lpips
     from pg2lib.pipeline import PG2Pipeline
 
+    if options.pose_pairs < 0:
+        raise ConfigError(f"--pose-pairs must not be negative, got {options.pose_pairs}")
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
+    inception = load_inception(options.inception, pipeline.device) if options.inception else None
+    lpips = load_lpips(options.lpips, pipeline.device) if options.lpips else None
     store = _open_store(options, options.cache, pipeline.device)
     pairs = _pairs(options.pairs, store)
     name = f"{_title(options)} {options.split}, pairs {Path(options.pairs).name}"
     if options.count is not None:
         pairs = pairs.sample(options.count, options.seed)
         name += f", {options.count:,} drawn with seed {options.seed}"
-    report = evaluate(
-        pipeline, store, pairs, name, options.out / "pairs.csv", options.batch_size, _progress_bar("scoring", "pair")
-    )
+    with MediaPipeDetector() if options.pose_pairs else nullcontext() as detector:
+        report = evaluate(
+            pipeline, store, pairs, name, options.out / "pairs.csv", options.batch_size,
+            _progress_bar("scoring", "pair"), dialect=options.dialect, inception=inception, lpips=lpips,
+            detector=detector, pose_pairs=options.pose_pairs, seed=options.seed,
+        )  # fmt: skip
     report.save(options.out / "report.json")
     (options.out / "report.md").write_text(report.to_markdown(), encoding="utf-8")
     print(report.to_markdown(), end="")

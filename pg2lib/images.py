@@ -217,6 +217,7 @@ class Crop:
 def image_grid(
     rows: Sequence[Sequence[Image.Image | Tensor]],
     titles: Sequence[str] = (),
+    names: Sequence[str] = (),
     padding_px: int = 4,
     scale: int = 1,
 ) -> Image.Image:
@@ -225,6 +226,7 @@ def image_grid(
     Args:
         rows: pictures, or tensors as in `pil_from_tensor`; every row as long as the first.
         titles: one a column, drawn above it.
+        names: one a row, drawn before it.
         padding_px: the gap between pictures.
         scale: enlarges every picture by this whole factor, without smoothing.
 
@@ -235,29 +237,34 @@ def image_grid(
     if not pictures or not pictures[0]:
         raise DataError("a grid needs at least one picture")
     sizes = {picture.size for row in pictures for picture in row}
-    if len(sizes) > 1 or len({len(row) for row in pictures}) > 1 or (titles and len(titles) != len(pictures[0])):
+    labels = (len(titles) in (0, len(pictures[0]))) and (len(names) in (0, len(pictures)))
+    if len(sizes) > 1 or len({len(row) for row in pictures}) > 1 or not labels:
         raise DataError(
-            f"a grid needs rows of one length, a title a column and pictures of one size, got rows of "
-            f"{[len(row) for row in pictures]}, {len(titles)} titles, sizes {sorted(sizes)}"
+            f"a grid needs rows of one length, a title a column, a name a row and pictures of one size, got rows of "
+            f"{[len(row) for row in pictures]}, {len(titles)} titles, {len(names)} names, sizes {sorted(sizes)}"
         )
     width, height = (side * scale for side in sizes.pop())
     font_px = max(9, min(14, width // 6))
     font = ImageFont.load_default(size=font_px)
     head = font_px + 2 * padding_px if titles else 0
+    margin = round(max(map(font.getlength, names))) + 2 * padding_px if names else 0
     grid = Image.new(
         "RGB",
         (
-            len(pictures[0]) * (width + padding_px) + padding_px,
+            len(pictures[0]) * (width + padding_px) + padding_px + margin,
             len(pictures) * (height + padding_px) + padding_px + head,
         ),
         "white",
     )
     draw = ImageDraw.Draw(grid)
     for column, title in enumerate(titles):
-        centre = padding_px + column * (width + padding_px) + width / 2
+        centre = margin + padding_px + column * (width + padding_px) + width / 2
         draw.text((centre, padding_px), title, fill="black", font=font, anchor="ma")
+    for row_number, name in enumerate(names):
+        middle = head + padding_px + row_number * (height + padding_px) + height / 2
+        draw.text((margin, middle), name, fill="black", font=font, anchor="rm")
     for i, row in enumerate(pictures):
         for j, picture in enumerate(row):
-            corner = (padding_px + j * (width + padding_px), head + padding_px + i * (height + padding_px))
+            corner = (margin + padding_px + j * (width + padding_px), head + padding_px + i * (height + padding_px))
             grid.paste(picture.resize((width, height), Image.Resampling.NEAREST), corner)
     return grid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,13 @@ class PairTable:
     def names(self, pair: int) -> tuple[str, str]:
         """File names of the condition and the target image of one pair."""
         return self.table.names[int(self.from_rows[pair])], self.table.names[int(self.to_rows[pair])]
+
+    def digest(self) -> str:
+        """A SHA-256 of the images' names and of which make a pair, in their order."""
+        digest = hashlib.sha256("\n".join(self.table.names).encode())
+        digest.update(self.from_rows.numpy().tobytes())
+        digest.update(self.to_rows.numpy().tobytes())
+        return digest.hexdigest()
 
     def select(self, pairs: Int64[Tensor, "some"]) -> PairTable:
         """Some of the pairs, in the order given."""

@@ -94,8 +94,8 @@ def _encode(x: Tensor, blocks: nn.ModuleList, down: nn.ModuleList) -> tuple[Tens
 class CoordinateEmbedding(nn.Module):
     """CE of Table 1: the 18 coordinates through two linear layers, to z features.
 
-    A coordinate is the mean place of its heatmap's ones, as a fraction of the canvas; a missing joint is (-1, -1), as in
-    the field's files.
+    A coordinate is the mean place of its heatmap's ones, as a fraction of the canvas; a missing joint is (-1, -1), as
+    in the field's files.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -444,12 +444,9 @@ def _identity(config: PG2Config, number: int, stage: TrainingConfig, pairs: Pair
     settings = dataclasses.asdict(stage)
     if not settings["lr_decay_steps"]:
         del settings["steps"]
-    digest = hashlib.sha256("\n".join(pairs.table.names).encode())
-    digest.update(pairs.from_rows.numpy().tobytes())
-    digest.update(pairs.to_rows.numpy().tobytes())
     values = {f"model.{key}": value for key, value in dataclasses.asdict(config.model).items()}
     values |= {f"stage{number}.{key}": value for key, value in settings.items()}
-    return {**values, "pairs": f"{len(pairs)} pairs, sha256 {digest.hexdigest()[:16]}"}
+    return {**values, "pairs": f"{len(pairs)} pairs, sha256 {pairs.digest()[:16]}"}
 
 
 def _digest(model: nn.Module) -> str:
