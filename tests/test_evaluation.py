@@ -1,28 +1,40 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor, nn
 
 from pg2lib import (
     DataError,
     EvaluationReport,
     ImageStore,
+    NoPersonError,
+    PairTable,
     PG2Config,
     PG2Pipeline,
+    Pose,
     build_models,
     evaluate,
     make_pairs,
     read_market1501,
     render_pose_masks,
 )
+from pg2lib.detect import Detection
+from pg2lib.evaluation import METRICS, PSNR_CEILING_DB, PairScores, compare_reports
 from pg2lib.images import to_uint8
-from pg2lib.pipeline import Framing
+from pg2lib.metrics.bootstrap import bootstrap_intervals
+from pg2lib.metrics.inception import InceptionNetwork, frechet_distance, inception_scores
+from pg2lib.metrics.perceptual import PerceptualNetwork
+from pg2lib.pipeline import DEFAULT_CHECKPOINT, SHIPPED, Framing
 
 
 @pytest.fixture
@@ -41,7 +53,7 @@ def test_figures_are_the_mean_of_scikit_image_over_the_pairs(store: ImageStore, 
     pipe, pairs = pipeline(), make_pairs(store.table).sample(7, seed=0)
     report = evaluate(pipe, store, pairs, "tiny", tmp_path / "pairs.csv", batch_size=3)
     expected: dict[str, list[float]] = {
-        f"{r}_{m}": [] for r in ("refined", "coarse", "condition") for m in ("ssim", "mask_ssim")
+        f"{r}_{m}": [] for r in ("refined", "coarse", "condition") for m in METRICS if m != "lpips"
     }
     for i in range(7):
         batch = store.batch(pairs, torch.tensor([i]))
@@ -53,11 +65,21 @@ def test_figures_are_the_mean_of_scikit_image_over_the_pairs(store: ImageStore, 
             expected[f"{name}_ssim"].append(structural_similarity(generated, target, channel_axis=2))
             masked = structural_similarity(generated * mask, target * mask, channel_axis=2)
             expected[f"{name}_mask_ssim"].append(masked)
+            a, b = generated.astype(float), target.astype(float)
+            expected[f"{name}_l1"].append(np.abs(a - b).mean())
+            expected[f"{name}_masked_l1"].append(np.abs(a - b)[mask[:, :, 0] == 1].mean())
+            expected[f"{name}_psnr"].append(peak_signal_noise_ratio(target, generated, data_range=255))
+            energy, real = (sum((np.diff(image, axis=axis) ** 2).sum() for axis in (0, 1)) for image in (a, b))
+            expected[f"{name}_sharpness"].append(energy / real)
     for result, metrics in report.figures.items():
         for metric, figure in metrics.items():
             values = expected[f"{result}_{metric}"]
             assert figure.mean == pytest.approx(np.mean(values), abs=1e-4)
             assert figure.std == pytest.approx(np.std(values), abs=1e-4)
+            assert figure.pairs == 7
+            low, high = bootstrap_intervals(torch.tensor(values)[:, None]).flatten().tolist()
+            assert figure.interval == pytest.approx((low, high), abs=1e-4)
+    assert set(report.figures["refined"]) == set(METRICS) - {"lpips"}
     with (tmp_path / "pairs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["from"], row["to"]) for row in rows] == [pairs.names(i) for i in range(7)]
@@ -115,3 +137,220 @@ def test_images_of_another_size_are_refused(store: ImageStore) -> None:
     g1, g2, _ = build_models(config)
     with pytest.raises(DataError, match=r"the images are \(128, 64\), the model wants \(64, 32\)"):
         evaluate(PG2Pipeline(g1, g2, config, Framing(0.5, {"neck": 0.2})), store, make_pairs(store.table), "tiny")
+
+
+def test_every_dialect_is_named_in_its_report(store: ImageStore) -> None:
+    pairs, pipe = make_pairs(store.table).sample(2, seed=0), pipeline()
+    reports = {name: evaluate(pipe, store, pairs, "tiny", dialect=name) for name in ("released", "pose-gan", "gfla")}
+    scores = {reports[name].figures["condition"]["ssim"].mean for name in reports}
+    assert [report.dialect for report in reports.values()] == list(reports) and len(scores) == 3
+    with pytest.raises(DataError, match="dialect must be one of"):
+        evaluate(pipe, store, pairs, "tiny", dialect="mine")
+
+
+def test_pairs_that_lack_a_metric_count_in_no_figure_of_it(tiny_market1501: Path, tmp_path: Path) -> None:
+    table = read_market1501(tiny_market1501, "train")
+    table.xy[3] = torch.nan
+    store = ImageStore.open(table)
+    pairs = PairTable(store.table, torch.tensor([0, 1, 2, 0]), torch.tensor([3, 0, 3, 2]))
+    report = evaluate(pipeline(), store, pairs, "tiny", tmp_path / "pairs.csv")
+    refined = report.figures["refined"]
+    assert (refined["masked_l1"].pairs, refined["l1"].pairs) == (2, 4)
+    scores = PairScores.read(tmp_path / "pairs.csv")["refined_masked_l1"]
+    assert scores.isnan().tolist() == [True, False, True, False]
+    assert refined["masked_l1"].mean == pytest.approx(float(scores.nanmean()), abs=1e-5)
+    alone = evaluate(pipeline(), store, pairs.select(torch.tensor([0, 2])), "tiny")
+    assert "masked_l1" not in alone.figures["refined"] and "NaN" not in alone.to_json()
+    assert "–" not in report.to_markdown() and "masked L1" not in alone.to_markdown()
+
+
+def test_a_result_equal_to_its_target_leaves_the_mean_psnr_a_number(store: ImageStore) -> None:
+    same = PairTable(store.table, torch.tensor([0]), torch.tensor([0]))
+    figure = evaluate(pipeline(), store, same, "tiny").figures["condition"]["psnr"]
+    assert (figure.mean, figure.std, figure.interval) == (PSNR_CEILING_DB, 0, (PSNR_CEILING_DB, PSNR_CEILING_DB))
+
+
+class Colours(nn.Module):
+    """Logits and features from the mean colour."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        colour = images.float().mean(dim=(2, 3))
+        return colour / 20, colour
+
+
+def test_inception_scores_and_fid_travel_with_their_network(store: ImageStore) -> None:
+    pairs, pipe = make_pairs(store.table).sample(20, seed=0), pipeline()
+    network = InceptionNetwork("colours", Colours(), "as they are")
+    report = evaluate(pipe, store, pairs, "tiny", batch_size=7, inception=network)
+    batch = store.batch(pairs, torch.arange(20))
+    refined = to_uint8(pipe.generate(batch.condition_image, batch.target_heatmaps).refined)
+    target, mask = to_uint8(batch.target_image), batch.target_mask.byte()
+    for name, images in (("refined", refined), ("target", target)):
+        for score, shown in (
+            (report.sets[name].inception_score, images), (report.sets[name].mask_inception_score, images * mask),
+        ):  # fmt: skip
+            expected = inception_scores((shown.float().mean(dim=(2, 3)) / 20).softmax(dim=1))
+            assert (score.mean, score.std) == pytest.approx((float(expected.mean()), float(expected.std(correction=0))))
+            assert (score.images, score.splits, score.network, score.resize) == (20, 10, "colours", "as they are")
+    colours = [images.float().mean(dim=(2, 3)).double() for images in (refined, target)]
+    moments = [part for colour in colours for part in (colour.mean(dim=0), colour.T.cov())]
+    distance = report.sets["refined"].fid
+    assert distance.distance == pytest.approx(frechet_distance(*moments), rel=1e-5)
+    assert (distance.images, distance.real_images, distance.features) == (20, 20, 3)
+    assert report.sets["target"].fid is None
+    assert EvaluationReport.from_json(report.to_json()) == report
+    assert "IS and FID by colours on 20 images over 10 splits, size as they are" in report.to_markdown()
+    with pytest.raises(DataError, match="over 10 splits needs at least as many pairs, got 9"):
+        evaluate(pipe, store, pairs.select(torch.arange(9)), "tiny", inception=network)
+
+
+def test_a_network_without_features_gives_no_fid(store: ImageStore) -> None:
+    network = InceptionNetwork("flat", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), "as they are", floats=True)
+    report = evaluate(pipeline(), store, make_pairs(store.table).sample(10, 0), "tiny", inception=network)
+    assert report.sets["refined"].fid is None and report.sets["refined"].inception_score is not None
+
+
+def test_lpips_is_one_more_metric_a_pair(store: ImageStore, tmp_path: Path) -> None:
+    class Distance(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return (x - y).abs().mean(dim=(1, 2, 3))
+
+    pairs = make_pairs(store.table).sample(5, seed=0)
+    network = PerceptualNetwork("mean difference", Distance())
+    report = evaluate(pipeline(), store, pairs, "tiny", tmp_path / "pairs.csv", lpips=network)
+    scores = PairScores.read(tmp_path / "pairs.csv")
+    for result in report.figures:
+        assert torch.allclose(scores[f"{result}_lpips"] * 127.5, scores[f"{result}_l1"], atol=1e-3)
+    assert report.lpips == "mean difference" and "LPIPS by mean difference" in report.to_markdown()
+
+
+class Eyes:
+    """Finds the standing figure wherever the picture is that of somebody known, shifted by some pixels."""
+
+    def __init__(self, known: dict[bytes, Pose], shift_px: float) -> None:
+        self.known, self.shift_px, self.seen = known, shift_px, 0
+
+    def detect(self, image: Image.Image) -> Detection:
+        self.seen += 1
+        if image.tobytes() not in self.known:
+            raise NoPersonError("nobody")
+        pose = self.known[image.tobytes()]
+        return Detection(Pose(pose.xy + torch.tensor([self.shift_px, 0]), pose.canvas), 0, 1.0)
+
+
+def test_poses_are_detected_again_beside_the_detectors_own_error(store: ImageStore) -> None:
+    pairs = make_pairs(store.table).sample(9, seed=0)
+    pictures = [store.images(torch.tensor([row]))[0] for row in range(len(store))]
+    known = {
+        picture.permute(1, 2, 0).contiguous().numpy().tobytes(): store.table.pose(row)
+        for row, picture in enumerate(pictures)
+    }
+    eyes, calls = Eyes(known, 3), []
+    report = evaluate(
+        pipeline(), store, pairs, "tiny", detector=eyes, pose_pairs=4, judged=("refined", "condition"),
+        on_progress=lambda *progress: calls.append(progress), batch_size=3,
+    )  # fmt: skip
+    assert eyes.seen == 4 * 3 and report.detector == "Eyes"
+    assert calls == [(3, 13), (6, 13), (9, 13), (12, 13), (13, 13)]
+    own = report.poses["target"]
+    assert (own.images, own.joints_missing, own.not_found, own.pckh) == (4, 0, 0, 1)
+    assert own.mean_error == pytest.approx(3 / 128)
+    assert report.poses["refined"].not_found == 1 and report.poses["refined"].mean_error is None
+    # The condition image shows another pose: off by the shift between the two people, and not the detector's 3 px.
+    assert report.poses["condition"].mean_error != pytest.approx(3 / 128)
+    assert EvaluationReport.from_json(report.to_json()) == report
+    for part in ("| target | 100.0% | 2.3% | 0.0% | 0.0% |", "| refined | 0.0% | – | 100.0% | 100.0% |"):
+        assert part in report.to_markdown()
+
+
+def test_what_is_judged_must_be_a_result(store: ImageStore) -> None:
+    with pytest.raises(DataError, match="must be among refined, coarse, condition, got fake"):
+        evaluate(pipeline(), store, make_pairs(store.table), "tiny", judged=("fake",))
+
+
+def test_reports_of_earlier_versions_are_read() -> None:
+    text = (SHIPPED / DEFAULT_CHECKPOINT / "report.json").read_text(encoding="utf-8")
+    values = json.loads(text)
+    for added in ("pairs_digest", "sets", "poses", "lpips", "detector"):
+        values.pop(added, None)
+    values["figures"] = {
+        result: {name: {key: metrics[name][key] for key in ("mean", "std")} for name in ("ssim", "mask_ssim")}
+        for result, metrics in values["figures"].items()
+    }
+    old = EvaluationReport.from_json(json.dumps(values))
+    assert old.figures["refined"]["ssim"].interval is None
+    head, _, first, *_ = old.to_markdown().splitlines()
+    mean, std = (values["figures"]["refined"]["ssim"][key] for key in ("mean", "std"))
+    assert head == "| result | SSIM | mask-SSIM |"
+    assert first.startswith(f"| refined | {mean:.4f} ± {std:.4f} |")
+    assert EvaluationReport.from_json(old.to_json()) == old
+
+
+def test_two_models_are_compared_on_the_same_pairs(store: ImageStore, tmp_path: Path) -> None:
+    pairs = make_pairs(store.table).sample(12, seed=0)
+    torch.manual_seed(1)
+    models = [pipeline(), pipeline(**{"model.bottleneck": 9})]
+    reports = [
+        evaluate(model, store, pairs, "tiny", tmp_path / f"{i}.csv", batch_size=5) for i, model in enumerate(models)
+    ]
+    scores = [PairScores.read(tmp_path / f"{i}.csv") for i in range(2)]
+    comparison = compare_reports(*reports, *scores)
+    first, second = (report.figures["refined"]["ssim"].mean for report in reports)
+    assert comparison.differences["refined"]["ssim"] == first - second != 0
+    for result, metrics in comparison.paired.items():
+        for name, pair in metrics.items():
+            column = f"{result}_{name}"
+            gain = scores[0][column] - scores[1][column]
+            assert pair.mean == pytest.approx(float(gain.mean())) and pair.low <= pair.mean <= pair.high
+            if METRICS[name].better == "higher":
+                assert pair.won == pytest.approx(float((gain > 0).double().mean()))
+    same = comparison.paired["condition"]["ssim"]
+    assert (same.mean, same.won, same.tied) == (0, 0, 1)
+    assert "| refined | SSIM |" in comparison.to_markdown()
+    assert compare_reports(*reports).paired == {}
+
+
+def test_reports_that_were_not_taken_alike_are_not_compared(store: ImageStore, tmp_path: Path) -> None:
+    pairs, pipe = make_pairs(store.table).sample(10, seed=0), pipeline()
+    report = evaluate(pipe, store, pairs, "tiny", tmp_path / "pairs.csv")
+    backwards = pairs.select(torch.arange(9, -1, -1))
+    for other, message in (
+        (evaluate(pipe, store, pairs, "tiny", dialect="gfla"), "dialect: released and gfla"),
+        (dataclasses.replace(report, mask_from="condition"), "the side the mask is from: target and condition"),
+        (evaluate(pipe, store, pairs.select(torch.arange(9)), "tiny"), "pair count: 10 and 9"),
+        (evaluate(pipe, store, backwards, "tiny back"), "pairs: tiny and tiny back, whose names are not the same"),
+        (dataclasses.replace(report, pairs_digest=None, data="others"), "pairs: tiny and others"),
+    ):
+        with pytest.raises(DataError, match=message):
+            compare_reports(report, other)
+    networks = [InceptionNetwork(name, Colours(), "as they are") for name in ("one", "two")]
+    scored = [evaluate(pipe, store, pairs, "tiny", inception=network) for network in networks]
+    with pytest.raises(DataError, match=r"Inception network: one \(as they are\) and two"):
+        compare_reports(*scored)
+    assert compare_reports(report, scored[0]).differences["coarse"]["ssim"] == 0
+
+    scores = PairScores.read(tmp_path / "pairs.csv")
+    reordered = PairScores(scores.names[::-1], scores.columns, scores.values.flip(0))
+    with pytest.raises(DataError, match="of other pairs than the report of unnamed"):
+        compare_reports(report, report, scores, reordered)
+    with pytest.raises(DataError, match="needs the scores of both"):
+        compare_reports(report, report, scores)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b,c\n1,2,3\n", "from,to,refined_ssim\n", "from,to,x\na,b,c\n", "from,to,x\na,b\n"]
+)
+def test_files_that_hold_no_scores_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(DataError, match=r"pairs\.csv holds no scores of pairs"):
+        PairScores.read(tmp_path / "pairs.csv")
+
+
+def test_scores_are_asked_for_by_column(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("from,to,refined_ssim,refined_l1\na,b,0.5,\nb,a,0.25,7\n")
+    scores = PairScores.read(tmp_path / "pairs.csv")
+    assert scores.names == (("a", "b"), ("b", "a"))
+    assert scores["refined_ssim"].tolist() == [0.5, 0.25]
+    assert math.isnan(scores["refined_l1"][0]) and float(scores["refined_l1"][1]) == 7
+    with pytest.raises(DataError, match="no column 'ssim'; there are refined_ssim, refined_l1"):
+        scores["ssim"]

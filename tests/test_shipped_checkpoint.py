@@ -54,7 +54,7 @@ def test_the_published_figures_come_again_on_real_pairs(market1501_root: Path, r
     sample = evaluate(
         PG2Pipeline.from_pretrained(device="cpu"), store, type(pairs)(store.table, *moved), "150 of the test pairs"
     )
-    for result, metrics in sample.figures.items():
-        for metric, figure in metrics.items():
-            whole = report.figures[result][metric]
+    for result, metrics in report.figures.items():
+        for metric, whole in metrics.items():
+            figure = sample.figures[result][metric]
             assert abs(figure.mean - whole.mean) < 5 * whole.std / 150**0.5, (result, metric)

@@ -1,8 +1,14 @@
-"""SSIM and mask-SSIM as the authors scored them: the ``released`` dialect (section 4.3 and the released scoring
-script).
+"""SSIM and mask-SSIM (section 4.3), in the dialects of the papers that are compared with one another.
 
-uint8 RGB, 7x7 uniform window, sample covariance, data range 255, no padding, mean over pixels and channels, one figure
-an image: scikit-image's `structural_similarity` with ``channel_axis`` and its other defaults.
+All score uint8 RGB images over every window that lies inside, take the mean over windows and channels, and give one
+figure an image. They differ in the rest, so figures of different dialects cannot be compared:
+
+- ``released``: as the authors scored, with scikit-image's defaults of 2017: 7x7 uniform window, sample covariance, data
+  range 255.
+- ``pose-gan``: Siarohin et al. 2018, ``test.py``: Gaussian window (sigma 1.5, 11 pixels wide), population covariance,
+  and as data range that of the generated image. A result of little contrast is judged by smaller constants.
+- ``gfla``: Ren et al. 2020, ``metrics.py``: 51x51 uniform window, sample covariance, images in [0, 1] with data range
+  1, which is the same as 255 for [0, 255].
 
 References:
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity",
@@ -11,14 +17,25 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pg2lib.errors import DataError
+from pg2lib.metrics.pixel import check_images, check_mask
 
-DIALECT = "released"
-WINDOW_PX = 7
+Dialect = Literal["released", "pose-gan", "gfla"]
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
+WINDOWS_PX: Mapping[Dialect, int] = {"released": 7, "pose-gan": 11, "gfla": 51}
+"""Side of the window that each dialect slides over the images."""
+
+SIGMA_PX = 1.5
+"""Standard deviation of the Gaussian window of ``pose-gan``."""
+
+WINDOW_PX = WINDOWS_PX["released"]
 CHUNK_PIXELS = 4 * 128 * 64
 """Pixels worked on at once on a CPU, so that they stay in its cache."""
 
@@ -26,20 +43,25 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def ssim(
-    generated: UInt8[Tensor, "batch 3 height width"], target: UInt8[Tensor, "batch 3 height width"]
+    generated: UInt8[Tensor, "batch 3 height width"],
+    target: UInt8[Tensor, "batch 3 height width"],
+    dialect: Dialect = "released",
 ) -> Float[Tensor, "batch"]:
     """Structural similarity of each pair of images, at most 1.
 
     Args:
-        generated, target: uint8 [0, 255], at least 7x7 pixels.
+        generated, target: uint8 [0, 255], with sides of at least the dialect's window (`WINDOWS_PX`).
+        dialect: see the top of this module. In ``pose-gan`` the order of the two images matters.
 
     Raises:
-        DataError: another type, or shapes that differ or are not (batch, 3, height, width).
+        DataError: an unknown dialect, another type, or shapes that differ or are not (batch, 3, height, width).
     """
-    _check_images(generated, target)
+    _check_dialect(dialect)
+    check_images(generated, target, WINDOWS_PX[dialect])
+    score = _SCORES[dialect]
     on_cpu = generated.device.type == "cpu"
     size = max(1, CHUNK_PIXELS // (generated.shape[2] * generated.shape[3]) if on_cpu else len(generated))
-    parts = [_ssim(x, y) for x, y in zip(torch.split(generated, size), torch.split(target, size), strict=True)]
+    parts = [score(x, y) for x, y in zip(torch.split(generated, size), torch.split(target, size), strict=True)]
     return torch.cat(parts)
 
 
@@ -58,27 +80,83 @@ def _ssim(generated: Tensor, target: Tensor) -> Tensor:
     return similarity.mean(dim=(1, 2, 3))
 
 
+def _ssim_pose_gan(generated: Tensor, target: Tensor) -> Tensor:
+    # An image of one colour has range 0, and the quotient would be 0 / 0; one grey level is the least difference.
+    data_range = (generated.amax(dim=(1, 2, 3)) - generated.amin(dim=(1, 2, 3))).clamp_min(1).double().view(-1, 1, 1, 1)
+    offsets = torch.arange(WINDOWS_PX["pose-gan"], device=generated.device) - WINDOWS_PX["pose-gan"] // 2
+    heights = torch.exp(-0.5 * (offsets.double() / SIGMA_PX) ** 2)
+    weights = (heights / heights.sum()).tolist()
+
+    def mean(values: Tensor) -> Tensor:
+        return _weighted(_weighted(values, weights, dim=-2), weights, dim=-1)
+
+    return _ssim_of_means(generated, target, mean, data_range, covariance_factor=1.0)
+
+
+def _ssim_gfla(generated: Tensor, target: Tensor) -> Tensor:
+    side = WINDOWS_PX["gfla"]
+
+    def mean(values: Tensor) -> Tensor:
+        return _run_sums(_run_sums(values, side, dim=-2), side, dim=-1) / side**2
+
+    return _ssim_of_means(generated, target, mean, 255.0, covariance_factor=side**2 / (side**2 - 1))
+
+
+def _ssim_of_means(
+    generated: Tensor,
+    target: Tensor,
+    mean: Callable[[Tensor], Tensor],
+    data_range: float | Tensor,
+    covariance_factor: float,
+) -> Tensor:
+    """The formula of Wang et al. in float64, with any window.
+
+    Args:
+        mean: mean over every window that lies inside.
+        covariance_factor: n / (n - 1) for the sample covariance of n pixels, 1 for the population covariance.
+    """
+    x, y = generated.double(), target.double()
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mean_x, mean_y = mean(x), mean(y)
+    variances = covariance_factor * (mean(x * x) + mean(y * y) - mean_x**2 - mean_y**2)
+    covariance = covariance_factor * (mean(x * y) - mean_x * mean_y)
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((mean_x**2 + mean_y**2 + c1) * (variances + c2))
+    return similarity.mean(dim=(1, 2, 3)).float()
+
+
+_SCORES: Mapping[Dialect, Callable[[Tensor, Tensor], Tensor]] = {
+    "released": _ssim,
+    "pose-gan": _ssim_pose_gan,
+    "gfla": _ssim_gfla,
+}
+
+
 def mask_ssim(
     generated: UInt8[Tensor, "batch 3 height width"],
     target: UInt8[Tensor, "batch 3 height width"],
     mask: Tensor,
+    dialect: Dialect = "released",
 ) -> Float[Tensor, "batch"]:
     """SSIM over the whole frame after both images are multiplied by the pose mask (section 4.3).
 
     Args:
         generated, target: as in `ssim`.
         mask: {0, 1} of any dtype, (batch, 1, height, width): the target's pose mask.
+        dialect: as in `ssim`.
 
     Raises:
         DataError: as `ssim`, or a mask of another shape or with other values.
     """
-    _check_images(generated, target)
-    if mask.shape != (len(generated), 1, *generated.shape[2:]):
-        raise DataError(f"the mask must have shape (batch, 1, height, width) like the images, got {tuple(mask.shape)}")
-    if not bool(((mask == 0) | (mask == 1)).all()):
-        raise DataError("the mask must hold 0 and 1 only")
+    _check_dialect(dialect)
+    check_images(generated, target, WINDOWS_PX[dialect])
+    check_mask(mask, generated)
     body = mask.to(torch.uint8)
-    return ssim(generated * body, target * body)
+    return ssim(generated * body, target * body, dialect)
+
+
+def _check_dialect(dialect: str) -> None:
+    if dialect not in DIALECTS:
+        raise DataError(f"the metric dialect must be one of {', '.join(DIALECTS)}, got {dialect!r}")
 
 
 def _window_sums(values: Tensor) -> Tensor:
@@ -95,16 +173,18 @@ def _sums_of_seven(values: Tensor, dim: int) -> Tensor:
     return six.narrow(dim, 0, size - 6) + values.narrow(dim, 6, size - 6)
 
 
-def _check_images(generated: Tensor, target: Tensor) -> None:
-    for name, image in (("generated", generated), ("target", target)):
-        if image.dtype != torch.uint8:
-            raise DataError(
-                f"{name} must be uint8 [0, 255], got {image.dtype}; pg2lib.images.to_uint8 converts from [-1, 1]"
-            )
-        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < WINDOW_PX:
-            raise DataError(
-                f"{name} must have shape (batch, 3, height, width), at least {WINDOW_PX} pixels a side, "
-                f"got {tuple(image.shape)}"
-            )
-    if generated.shape != target.shape:
-        raise DataError(f"generated {tuple(generated.shape)} and target {tuple(target.shape)} differ in shape")
+def _weighted(values: Tensor, weights: Sequence[float], dim: int) -> Tensor:
+    """Weighted sums over every run along one dimension."""
+    places = values.shape[dim] - len(weights) + 1
+    total = weights[0] * values.narrow(dim, 0, places)
+    for start, weight in enumerate(weights[1:], start=1):
+        total.add_(values.narrow(dim, start, places), alpha=weight)
+    return total
+
+
+def _run_sums(values: Tensor, length: int, dim: int) -> Tensor:
+    """Sums over every run of `length` along one dimension; of whole numbers in float64 exact."""
+    sums = values.cumsum(dim)
+    rest = sums.shape[dim] - length
+    first = sums.narrow(dim, length - 1, 1)
+    return torch.cat([first, sums.narrow(dim, length, rest) - sums.narrow(dim, 0, rest)], dim)

@@ -1,0 +1,442 @@
+"""Synthetic people on disk, in the layouts of Market-1501 and of DeepFashion In-shop, for the readers of real data."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pg2lib.data.market1501 import NOT_A_PERSON
+from pg2lib.data.names import canonical_name
+from pg2lib.data.pairs import make_pairs, write_pairs
+from pg2lib.data.people import CSV_HEADER, csv_row, read_keypoints
+from pg2lib.data.synthetic.body import Draws
+from pg2lib.data.synthetic.clothes import Identity, fabric
+from pg2lib.data.synthetic.person import CANVAS, Framing, Look, render_person
+from pg2lib.errors import DataError
+from pg2lib.files import atomic_write
+
+FORMAT = 1
+"""Goes up when the same parameters give other pictures."""
+
+PARAMETERS_FILE = "synthetic.json"
+IMAGES_PER_PROCESS = 150
+"""Fewer images than that are drawn sooner than another process has started."""
+
+log = logging.getLogger(__name__)
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One image to draw: where it goes and what is in it; without an identity it is the garment alone."""
+
+    path: str
+    split: Split
+    identity: int
+    view: int
+    camera: int | None = None
+    framing: Framing | None = None
+    yaw_deg: float | None = None
+    flat: bool = False
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What differs between the two layouts."""
+
+    look: Look
+    csv: str
+    pairs: str
+    pictures: Callable[[dict[str, int]], list[list[_Picture]]]
+
+
+def write_market1501(
+    folder: str | PathLike[str],
+    people: int = 64,
+    test_people: int = 16,
+    views: int = 12,
+    seed: int = 0,
+    test_pairs: int = 1000,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Writes people in the `market` look as Market-1501 has them: 128x64 JPEG, three image folders, the field's CSVs.
+
+    ``bounding_box_test`` also holds junk (-1) and distractors (0000), about one for every ten images. Train and test
+    people are different ones. The folder appears whole; a run that was stopped goes on where it was; a folder that is
+    there already and was written with the same arguments is taken as it is.
+
+    Args:
+        folder: to be made.
+        people: train identities.
+        test_people: test identities.
+        views: images of each, from the six cameras in turn.
+        seed: other seeds give other people.
+        test_pairs: rows of ``market-pairs-test.csv`` at most.
+        workers: processes; None: as many as there are cores, if there is work for them; 1: this one. A script that uses
+            several must guard its main part with ``if __name__ == "__main__":``, as always with processes.
+        on_progress: called with (images done, images in all).
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: a number that is too small or too large, or a folder that is there and holds something else.
+    """
+    parameters = {"people": people, "test_people": test_people, "views": views, "seed": seed, "test_pairs": test_pairs}
+    layout = _Layout("market", "market-annotation-{split}.csv", "market-pairs-test.csv", _market1501_pictures)
+    return _write(Path(folder), "market1501", layout, parameters, workers, on_progress)
+
+
+def write_deepfashion(
+    folder: str | PathLike[str],
+    people: int = 48,
+    test_people: int = 12,
+    views: int = 5,
+    seed: int = 0,
+    test_pairs: int = 1000,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Writes people in the `studio` look as DeepFashion In-shop has them: 256x256 JPEG in
+    ``Img/img/<gender>/<category>/id_<item>/<outfit>_<n>_<view>.jpg``, ``Eval/list_eval_partition.txt``, and the field's
+    CSVs with flattened names.
+
+    Every fourth outfit also has a ``flat`` image, without a person and without keypoints. As for the rest see
+    `write_market1501`.
+
+    Args:
+        folder: to be made.
+        people: train identities, one outfit each.
+        test_people: test identities.
+        views: images of each, 2 to 5: front, side, back, full, additional, in this order.
+        seed: other seeds give other people.
+        test_pairs: rows of ``fashion-pairs-test.csv`` at most.
+        workers: as in `write_market1501`.
+        on_progress: called with (images done, images in all).
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: a number that is too small or too large, or a folder that is there and holds something else.
+    """
+    if views > len(_STUDIO_VIEWS):
+        raise DataError(f"views must be 2 to {len(_STUDIO_VIEWS)} in the DeepFashion layout, got {views}")
+    parameters = {"people": people, "test_people": test_people, "views": views, "seed": seed, "test_pairs": test_pairs}
+    layout = _Layout("studio", "fashion-annotation-{split}.csv", "fashion-pairs-test.csv", _deepfashion_pictures)
+    return _write(Path(folder), "deepfashion", layout, parameters, workers, on_progress)
+
+
+def _market1501_pictures(parameters: dict[str, int]) -> list[list[_Picture]]:
+    """The images of each person, then of the junk and the distractors."""
+    people, views = parameters["people"], parameters["views"]
+    everyone = people + parameters["test_people"]
+    tasks: list[list[_Picture]] = []
+    for number in range(1, everyone + 1):
+        split: Split = "train" if number <= people else "test"
+        folder = "bounding_box_train" if split == "train" else "bounding_box_test"
+        identity, first = _identity(parameters["seed"], number), number * (views + 1)
+        task = [
+            _Picture(f"{folder}/{_market1501_name(f'{number:04d}', view)}", split, identity, first + view, view % 6 + 1)
+            for view in range(views)
+        ]
+        if split == "test":
+            name = _market1501_name(f"{number:04d}", views)
+            task.append(_Picture(f"query/{name}", split, identity, first + views, views % 6 + 1))
+        tasks.append(task)
+    nobody = min(1000, max(2, parameters["test_people"] * views // 10))
+    stray = [
+        _Picture(
+            f"bounding_box_test/{_market1501_name('0000' if i % 2 else '-1', i)}",
+            "test",
+            _identity(parameters["seed"], 10_000 + i),
+            i,
+            i % 6 + 1,
+            "close",
+        )
+        for i in range(nobody)
+    ]
+    return [*tasks, stray]
+
+
+def _market1501_name(person: str, view: int) -> str:
+    return f"{person}_c{view % 6 + 1}s{1 + view // 6 % 6}_{51 + 25 * view:06d}_01.jpg"
+
+
+def _identity(seed: int, number: int) -> int:
+    """Seeds far enough apart for different people."""
+    return seed * 100_000 + number
+
+
+_STUDIO_VIEWS = ("front", "side", "back", "full", "additional")
+_STUDIO_NUMBERS = {"front": 1, "side": 2, "back": 3, "full": 4, "flat": 6, "additional": 7}
+
+
+def _deepfashion_pictures(parameters: dict[str, int]) -> list[list[_Picture]]:
+    everyone = parameters["people"] + parameters["test_people"]
+    tasks = []
+    for number in range(1, everyone + 1):
+        split: Split = "train" if number <= parameters["people"] else "test"
+        identity = _identity(parameters["seed"], number)
+        folder = f"Img/img/{_shelf(Identity.draw(identity))}/id_{number:08d}"
+        draws = Draws("pg2lib studio", identity)
+        task = []
+        for view, kind in enumerate(_STUDIO_VIEWS[: parameters["views"]]):
+            framing, yaw = _studio_shot(kind, draws)
+            path = f"{folder}/01_{_STUDIO_NUMBERS[kind]}_{kind}.jpg"
+            task.append(_Picture(path, split, identity, number * 10 + view, None, framing, yaw))
+        if number % 4 == 0:
+            task.append(_Picture(f"{folder}/01_{_STUDIO_NUMBERS['flat']}_flat.jpg", split, identity, 0, flat=True))
+        tasks.append(task)
+    return tasks
+
+
+def _studio_shot(kind: str, draws: Draws) -> tuple[Framing, float]:
+    """How a shop shows an outfit."""
+    framings: tuple[Framing, ...] = ("full", "half", "close")
+    if kind == "full":
+        return "full", draws.normal(0, 18)
+    yaw = {
+        "front": draws.normal(0, 12),
+        "side": draws.choice((-1, 1)) * draws.uniform(55, 100),
+        "back": 180 + draws.normal(0, 15),
+        "additional": draws.uniform(-60, 60),
+    }[kind]
+    shares = (0.1, 0.5, 0.4) if kind == "additional" else (0.35, 0.5, 0.15)
+    return draws.choice(framings, shares), yaw
+
+
+def _shelf(person: Identity) -> str:
+    """Gender and category as DeepFashion names them."""
+    women = person.body.femininity > 0.5
+    if person.bottom == "dress":
+        return "WOMEN/Dresses"
+    if person.top == "jacket":
+        return "WOMEN/Jackets_Coats" if women else "MEN/Jackets_Vests"
+    if person.top == "long sleeves":
+        return "WOMEN/Blouses_Shirts" if women else "MEN/Shirts_Polos"
+    return f"{'WOMEN' if women else 'MEN'}/Tees_Tanks"
+
+
+def _write(
+    folder: Path,
+    name: str,
+    layout: _Layout,
+    numbers: dict[str, int],
+    workers: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> Path:
+    """Draws what is not drawn yet beside `folder`, then moves it there."""
+    _check(numbers)
+    folder = folder.absolute()
+    parameters = {"format": FORMAT, "layout": name, **numbers}
+    if _is_there(folder, parameters):
+        log.info("%s is there already", folder)
+        return folder
+    unfinished = folder.with_name(f".{folder.name}.part")
+    _start(unfinished, parameters)
+    tasks = layout.pictures(numbers)
+    try:
+        rows = _draw_all(unfinished, tasks, layout.look, workers, on_progress)
+        _write_tables(unfinished, tasks, rows, layout, numbers)
+        (unfinished / _JOURNAL).unlink()
+        unfinished.rename(folder)
+    except OSError:
+        if not _is_there(folder, parameters):
+            raise
+        shutil.rmtree(unfinished, ignore_errors=True)  # another process was as busy, and quicker
+    return folder
+
+
+_JOURNAL = "journal.jsonl"
+
+
+def _check(numbers: dict[str, int]) -> None:
+    bounds = {
+        "people": (1, 4999),
+        "test_people": (1, 4999),
+        "views": (2, 1000),
+        "seed": (0, 2**31),
+        "test_pairs": (1, 10**9),
+    }
+    for name, (low, high) in bounds.items():
+        if not low <= numbers[name] <= high:
+            raise DataError(f"{name} must be {low:,} to {high:,}, got {numbers[name]!r}")
+
+
+def _is_there(folder: Path, parameters: dict[str, Any]) -> bool:
+    """Whether `folder` holds what would be written.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if not folder.exists():
+        return False
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        return False
+    found = _parameters_of(folder)
+    if found is None:
+        raise DataError(f"{folder} is there and holds no synthetic people: name another folder")
+    different = sorted(key for key in found.keys() | parameters.keys() if found.get(key) != parameters.get(key))
+    if different:
+        told = ", ".join(f"{key} {found.get(key)!r} instead of {parameters.get(key)!r}" for key in different)
+        raise DataError(f"{folder} holds other synthetic people ({told}): delete it, or name another folder")
+    return True
+
+
+def _parameters_of(folder: Path) -> dict[str, Any] | None:
+    try:
+        parameters: dict[str, Any] = json.loads((folder / PARAMETERS_FILE).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+    return parameters
+
+
+def _start(unfinished: Path, parameters: dict[str, Any]) -> None:
+    """Begins, or goes on with a run of the same parameters that was stopped."""
+    if unfinished.exists() and _parameters_of(unfinished) != parameters:
+        raise DataError(
+            f"{unfinished} is left from a run with other parameters ({_parameters_of(unfinished)}), or one is still "
+            f"going on: finish it, delete it, or name another folder"
+        )
+    unfinished.mkdir(parents=True, exist_ok=True)
+    with atomic_write(unfinished / PARAMETERS_FILE) as file:
+        json.dump(parameters, file, indent=2)
+
+
+def _draw_all(
+    folder: Path,
+    tasks: list[list[_Picture]],
+    look: Look,
+    workers: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> dict[str, str]:
+    """Draws the tasks that the journal does not have.
+
+    Returns:
+        The CSV row of each path, without the name; "" where there is no person.
+    """
+    journal = folder / _JOURNAL
+    rows = dict(_read_journal(journal))
+    total = sum(len(task) for task in tasks)
+    left = [task for task in tasks if any(picture.path not in rows for picture in task)]
+    done = total - sum(len(task) for task in left)
+    if on_progress is not None and done:
+        on_progress(done, total)
+    with journal.open("a", encoding="utf-8") as file:
+        for result in _results(folder, left, look, workers):
+            rows.update(result)
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            done += len(result)
+            if on_progress is not None:
+                on_progress(done, total)
+    return rows
+
+
+def _read_journal(journal: Path) -> Iterator[tuple[str, str]]:
+    if not journal.exists():
+        return
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        try:
+            yield from json.loads(line).items()
+        except json.JSONDecodeError:
+            continue  # the line that a kill cut short
+
+
+def _results(folder: Path, tasks: list[list[_Picture]], look: Look, workers: int | None) -> Iterator[dict[str, str]]:
+    images = sum(len(task) for task in tasks)
+    processes = workers or max(1, min(os.cpu_count() or 1, images // IMAGES_PER_PROCESS))
+    if min(processes, len(tasks)) <= 1:
+        yield from (_draw_task(str(folder), task, look) for task in tasks)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(tasks)), spawn, torch.set_num_threads, (1,)) as pool:
+        futures = [pool.submit(_draw_task, str(folder), task, look) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _draw_task(folder: str, task: Sequence[_Picture], look: Look) -> dict[str, str]:
+    """Draws the images of one person and saves them.
+
+    Returns:
+        The CSV row of each path; "" where there is no person.
+    """
+    rows = {}
+    for picture in task:
+        name = canonical_name(picture.path)
+        if picture.flat:
+            image, row = _flat_image(picture.identity), ""
+        else:
+            person = render_person(
+                picture.identity, picture.view, look,
+                camera=picture.camera, framing=picture.framing, yaw_deg=picture.yaw_deg,
+            )  # fmt: skip
+            image, row = person.image, csv_row(name, person.pose)
+        path = Path(folder) / picture.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, "JPEG", quality=95, subsampling=0)  # the journal, written after, vouches for whole files
+        rows[picture.path] = row
+    return rows
+
+
+def _flat_image(identity: int) -> Image.Image:
+    """The garment alone: a folded square of its cloth."""
+    person = Identity.draw(identity)
+    height, width = CANVAS["studio"]
+    pixels = np.full((height, width, 3), 0.95)
+    row, column = np.mgrid[0:150, 0:130].astype(np.float64)
+    rest = np.stack((column / 130 * 0.16 - 0.08, 0.79 - row / 150 * 0.2, np.full(row.shape, 0.05)), axis=-1)
+    cloth = fabric(person.top_fabric, rest.reshape(-1, 3)).reshape(150, 130, 3)
+    fold = 1 - 0.25 * (np.abs(column - 65) < 1.5) - 0.12 * (column > 65)
+    pixels[58:208, 68:198] = 0.80
+    pixels[53:203, 63:193] = cloth * fold[..., None]
+    return Image.fromarray((pixels * 255).round().astype(np.uint8))
+
+
+def _write_tables(
+    folder: Path, tasks: list[list[_Picture]], rows: dict[str, str], layout: _Layout, numbers: dict[str, int]
+) -> None:
+    """Keypoints of both splits, test pairs, and the partition file where the layout has one."""
+    pictures = sorted((picture for task in tasks for picture in task), key=lambda picture: picture.path)
+    for split in ("train", "test"):
+        with atomic_write(folder / layout.csv.format(split=split)) as file:
+            file.write(CSV_HEADER + "\n")
+            with_keypoints = (p for p in pictures if p.split == split and not p.path.startswith("query/"))
+            file.writelines(rows[p.path] + "\n" for p in with_keypoints if rows[p.path])
+    table = read_keypoints(folder / layout.csv.format(split="test"), CANVAS[layout.look])
+    pairs = make_pairs(table.select([row for row, who in enumerate(table.persons) if who not in NOT_A_PERSON]))
+    write_pairs(folder / layout.pairs, pairs.sample(min(numbers["test_pairs"], len(pairs)), numbers["seed"]))
+    if layout.look == "studio":
+        _write_partition(folder, pictures)
+
+
+def _write_partition(folder: Path, pictures: Sequence[_Picture]) -> None:
+    """DeepFashion's list of what is train, query and gallery."""
+    seen: set[str] = set()
+    with atomic_write(folder / "Eval" / "list_eval_partition.txt") as file:
+        file.write(f"{len(pictures)}\nimage_name item_id evaluation_status\n")
+        for picture in pictures:
+            item = picture.path.split("/")[-2]
+            status = "train" if picture.split == "train" else "gallery" if item in seen else "query"
+            seen.add(item)
+            file.write(f"{picture.path.removeprefix('Img/')} {item} {status}\n")

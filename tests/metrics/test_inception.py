@@ -1,0 +1,251 @@
+"""Inception Score and FID with small networks of our own; loading the real one, and what is said where it is not."""
+
+from __future__ import annotations
+
+import math
+import sys
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from torch import Tensor, nn
+
+from pg2lib import DataError, PG2Error
+from pg2lib.metrics.inception import (
+    FIDELITY_NAME,
+    TORCHSCRIPT_NAME,
+    ClassProbabilities,
+    FeatureMoments,
+    InceptionNetwork,
+    fid,
+    frechet_distance,
+    inception_scores,
+    load_inception,
+)
+
+
+class Colours(nn.Module):
+    """Classes are colours: logits from the mean colour, features the mean and spread of each channel."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = images.float()
+        mean, std = pixels.mean(dim=(2, 3)), pixels.std(dim=(2, 3))
+        return torch.cat([mean, -mean], dim=1) / 30, torch.cat([mean, std], dim=1)
+
+
+NETWORK = InceptionNetwork("colours", Colours(), "as they are")
+
+
+def images(seed: int, count: int = 40) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    colours = torch.randint(0, 200, (count, 3, 1, 1), generator=generator)
+    return (colours + torch.randint(0, 56, (count, 3, 8, 4), generator=generator)).byte()
+
+
+def inception_score_in_numpy(probabilities: np.ndarray, splits: int) -> tuple[float, float]:
+    """As Salimans et al. write it, one image at a time."""
+    scores = []
+    for part in np.array_split(probabilities, splits):  # equal parts, as splits divides the images
+        marginal = part.mean(axis=0)
+        divergences = [
+            sum(p * math.log(p / q) for p, q in zip(row, marginal, strict=True) if p > 0) for row in part.tolist()
+        ]
+        scores.append(math.exp(np.mean(divergences)))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def test_inception_score_is_that_of_the_formula_in_numpy() -> None:
+    collected = ClassProbabilities()
+    logits = torch.cat([NETWORK(batch)[0] for batch in images(0).split(7)])
+    for batch in logits.split(7):
+        collected.update(batch)
+    score = collected.score(NETWORK)
+    values = logits.numpy().astype(np.float64)
+    expected = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
+    assert (score.mean, score.std) == pytest.approx(inception_score_in_numpy(expected, 10), rel=1e-5)
+    assert (score.splits, score.images, score.network, score.resize) == (10, 40, "colours", "as they are")
+    assert len(collected) == 40
+
+
+def test_inception_score_runs_from_1_to_the_number_of_classes() -> None:
+    same = torch.tensor([[0.7, 0.2, 0.1]]).repeat(20, 1)
+    assert torch.allclose(inception_scores(same), torch.ones(10, dtype=torch.float64))
+    certain = torch.eye(4).repeat(10, 1)  # every split sees every class, and each image is one for sure
+    assert torch.allclose(inception_scores(certain), torch.full((10,), 4.0, dtype=torch.float64))
+    sorted_by_class = torch.eye(4).repeat_interleave(10, dim=0)
+    assert torch.allclose(inception_scores(sorted_by_class, 4), torch.ones(4, dtype=torch.float64))
+
+
+def test_splits_cut_the_images_in_their_order() -> None:
+    rows = torch.rand(23, 5, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    scores = inception_scores(rows, 4)
+    for i, (start, stop) in enumerate([(0, 5), (5, 11), (11, 17), (17, 23)]):
+        assert scores[i] == pytest.approx(float(inception_scores(rows[start:stop], 1)))
+    with pytest.raises(DataError, match="over 10 splits needs at least as many images, got 9"):
+        inception_scores(rows[:9])
+
+
+def fid_with_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
+    """As Heusel et al. write it."""
+    c, d = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    shift = x.mean(axis=0) - y.mean(axis=0)
+    return float(shift @ shift + np.trace(c + d - 2 * np.real(linalg.sqrtm(c @ d))))
+
+
+def moments(features: Tensor, batch: int = 9) -> FeatureMoments:
+    collected = FeatureMoments()
+    for part in features.split(batch):
+        collected.update(part)
+    return collected
+
+
+def test_fid_is_that_of_scipys_square_root() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(6, 6, generator=generator)
+    x, y = torch.randn(60, 6, generator=generator), torch.randn(80, 6, generator=generator) @ mix + 1
+    distance = fid(moments(x), moments(y, batch=80), NETWORK)
+    assert distance.distance == pytest.approx(fid_with_sqrtm(x.double().numpy(), y.double().numpy()), rel=1e-6)
+    assert (distance.images, distance.real_images, distance.features) == (60, 80, 6)
+    assert fid(moments(y), moments(x), NETWORK).distance == pytest.approx(distance.distance, rel=1e-9)
+    assert fid(moments(x), moments(x.flip(0)), NETWORK).distance == pytest.approx(0, abs=1e-9)
+
+
+def test_moments_are_numpys_also_far_from_the_origin() -> None:
+    features = 1000 + torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
+    mean, covariance = moments(features).gaussian()
+    assert np.allclose(mean.numpy(), features.double().numpy().mean(axis=0))
+    assert np.allclose(covariance.numpy(), np.cov(features.double().numpy(), rowvar=False), rtol=1e-6, atol=1e-8)
+    with pytest.raises(DataError, match="at least two images, got 1"):
+        moments(features[:1]).gaussian()
+
+
+def test_fid_of_known_gaussians_and_of_singular_ones() -> None:
+    """Diagonal covariances: sum of (std - std')²; fewer images than features leave directions without any."""
+    zero, std, other = torch.zeros(3), torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 1.0, 0.0])
+    shift = torch.tensor([0.0, 0.0, 2.0])
+    distance = frechet_distance(zero, std.square().diag(), shift, other.square().diag())
+    assert distance == pytest.approx(4 + 4 + 1)
+    few = torch.randn(5, 16, generator=torch.Generator().manual_seed(2))
+    assert fid(moments(few), moments(few), NETWORK).distance == pytest.approx(0, abs=1e-5)
+
+
+def test_images_reach_the_network_as_it_wants_them() -> None:
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            seen.append(batch)
+            return batch.float().mean(dim=(2, 3))
+
+    batch = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+    logits, features = InceptionNetwork("spy", Spy(), "as they are")(batch)
+    assert seen[0].dtype == torch.uint8 and features is None and logits[1].tolist() == [255] * 3
+    InceptionNetwork("spy", Spy(), "as they are", floats=True)(batch)
+    assert (float(seen[1].min()), float(seen[1].max())) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    "result", [torch.zeros(2, 3, 1), torch.zeros(3, 3), "logits", (None, torch.full((2, 2), math.nan))]
+)
+def test_what_is_neither_logits_nor_features_is_refused(result: object) -> None:
+    class Wrong(nn.Module):
+        def forward(self, batch: Tensor) -> object:
+            return result
+
+    with pytest.raises(DataError, match=r"wrong must return finite logits \(2, classes\)"):
+        InceptionNetwork("wrong", Wrong(), "as they are")(images(0, 2))
+
+
+class Script(nn.Module):
+    """Has the signature of NVIDIA's translation: probabilities, or features on request."""
+
+    def forward(self, img: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
+        mean = img.float().mean(dim=(2, 3)) / 50
+        if return_features:
+            return torch.cat([mean, mean * mean], dim=1)
+        return torch.softmax(mean if no_output_bias else mean + torch.tensor([5.0, 0.0, 0.0]), dim=1)
+
+
+class Plain(nn.Module):
+    def forward(self, img: Tensor) -> Tensor:
+        return img.float().mean(dim=(2, 3))
+
+
+def write_script(module: nn.Module, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(module).save(str(path))
+    return path
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Torch's folder for weights, empty."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_nvidias_script_is_asked_as_the_original_codes_ask(hub: Path) -> None:
+    write_script(Script(), hub / TORCHSCRIPT_NAME)
+    network = load_inception("inception2015")
+    assert (network.name, network.resize) == ("inception2015", "bilinear to 299x299 as TensorFlow 1 does")
+    batch = images(3)
+    logits, features = network(batch)
+    mean = batch.float().mean(dim=(2, 3)) / 50
+    assert torch.allclose(logits.softmax(dim=1), mean.softmax(dim=1), atol=1e-6)  # without the bias
+    assert torch.allclose(features, torch.cat([mean, mean**2], dim=1))
+    assert load_inception(hub / TORCHSCRIPT_NAME).name == "inception2015"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_any_torchscript_file_will_do(tmp_path: Path) -> None:
+    network = load_inception(write_script(Plain(), tmp_path / "colours.pt"))
+    assert network.name == "colours.pt"
+    logits, features = network(images(4))
+    assert features is None and torch.allclose(logits, images(4).float().mean(dim=(2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_missing_weights_are_named_with_the_way_to_get_them(hub: Path, tmp_path: Path) -> None:
+    with pytest.raises(PG2Error) as error:
+        load_inception("inception2015")
+    for part in (str(hub), TORCHSCRIPT_NAME, "https://", FIDELITY_NAME, "pip install torch-fidelity"):
+        assert part in str(error.value)
+    with pytest.raises(PG2Error, match=r"no network .*nowhere\.pt"):
+        load_inception(tmp_path / "nowhere.pt")
+    (tmp_path / "text.pt").write_text("no archive")
+    with pytest.raises(PG2Error, match=r"text\.pt is not a TorchScript file"):
+        load_inception(tmp_path / "text.pt")
+
+
+def test_weights_without_their_package_are_named_too(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hub / FIDELITY_NAME).touch()
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)  # as if it were not installed
+    with pytest.raises(PG2Error, match="needs torch-fidelity, which cannot be imported"):
+        load_inception("inception2015")
+
+
+def test_torch_fidelity_is_asked_for_unbiased_logits_and_features(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's interface, in place of the package."""
+
+    class Extractor(Colours):
+        def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str) -> None:
+            super().__init__()
+            assert features_list == ["logits_unbiased", "2048"]
+            assert Path(feature_extractor_weights_path) == hub / FIDELITY_NAME
+
+    package = types.ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+    package.FeatureExtractorInceptionV3 = Extractor
+    monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    (hub / FIDELITY_NAME).touch()
+    network = load_inception("inception2015")
+    assert network.name == "inception2015"
+    assert all(torch.equal(a, b) for a, b in zip(network(images(5)), NETWORK(images(5)), strict=True))

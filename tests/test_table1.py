@@ -1,0 +1,141 @@
+"""Table 1: its rows from training to the written table, and what is not done twice."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pg2lib import ConfigError, ImageStore, PG2Config, make_pairs, read_market1501
+from pg2lib.config import TABLE1_ROWS
+from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name
+from pg2lib.training.run import Reports
+from tests.conftest import make_market1501
+
+CONFIG = PG2Config.preset("fast").override(
+    {"model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4}
+    | {f"stage{number}.{key}": value for number in (1, 2) for key, value in {"batch_size": 4, "steps": 2}.items()}
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
+    root = make_market1501(tmp_path_factory.mktemp("people"))
+    return ImageStore.open(read_market1501(root, "train"))
+
+
+def make(store: ImageStore, folder: Path, pairs: int = 24, published: str | None = "market1501", **options) -> Table1:
+    every = make_pairs(store.table)
+    test_pairs = every.select(torch.arange(pairs))
+    return make_table1(
+        CONFIG, store, every, store, test_pairs, folder, "tiny people", published, reports=Reports(progress=False),
+        **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Table1:
+    return make(store, tmp_path_factory.mktemp("table"))
+
+
+def written(folder: Path) -> dict[Path, int]:
+    kinds = {".safetensors", ".jsonl"}
+    files = [path for path in folder.rglob("*") if path.suffix in kinds or path.name == "report.json"]
+    return {path: path.stat().st_mtime_ns for path in files if "pipeline" not in path.parts}
+
+
+def test_every_row_is_trained_scored_and_written(table: Table1) -> None:
+    assert list(table.reports) == list(TABLE1_ROWS)
+    for row, report in table.reports.items():
+        assert report.pairs == 24
+        assert report.model["name"] == row
+        assert PG2Config.from_dict(report.model["config"]) == CONFIG.row(row)
+        with (table.folder / row / "pairs.csv").open(newline="") as file:
+            scores = [float(line["refined_ssim"]) for line in csv.DictReader(file)]
+        assert sum(scores) / 24 == pytest.approx(report.figures["refined"]["ssim"].mean, abs=1e-6)
+    ssim = {row: report.figures["refined"]["ssim"].mean for row, report in table.reports.items()}
+    assert len(set(ssim.values())) == len(TABLE1_ROWS)  # six models, not one six times
+
+
+def test_the_full_model_starts_from_the_pose_mask_row(table: Table1) -> None:
+    assert not (table.folder / "G1+G2+D" / "stage1").exists()
+    coarse = table.reports["G1+G2+D"].figures["coarse"]["ssim"].mean
+    assert coarse == pytest.approx(table.reports["G1-poseMaskLoss"].figures["refined"]["ssim"].mean, abs=1e-9)
+
+
+def test_the_written_tables_agree(table: Table1) -> None:
+    markdown, latex = ((table.folder / f"table1.{suffix}").read_text() for suffix in ("md", "tex"))
+    assert markdown == table.to_markdown()
+    lines = {line["model"]: line for line in csv.DictReader(io.StringIO((table.folder / "table1.csv").read_text()))}
+    for row, report in table.reports.items():
+        figure = report.figures["refined"]["mask_ssim"]
+        assert f"| {row} |" in markdown
+        assert f"{figure.mean:.3f} ± {figure.std:.3f}" in markdown
+        assert f"{figure.mean:.3f}" in next(line for line in latex.splitlines() if line.startswith(f"{row} "))
+        assert float(lines[row]["mask_ssim_mean"]) == pytest.approx(figure.mean, abs=1e-6)
+    assert lines["G1+D"]["published_ssim"] == "0.283"
+    assert lines["G1-L1"]["published_ssim"] == ""
+    assert "published, not verified against the PDF" in markdown
+    assert "24 pairs" in markdown
+    assert "dialect `released`" in markdown
+
+
+def test_the_pictures_show_every_model(table: Table1) -> None:
+    figure4 = Image.open(table.folder / "figure4.png")
+    assert figure4.height == (3 + len(TABLE1_ROWS)) * (128 + 4) + 4
+    assert Image.open(table.folder / "figure6.png").height == 4 * (128 + 4) + 4
+    assert all((table.folder / row / "extremes.png").is_file() for row in TABLE1_ROWS)
+
+
+def test_what_is_there_is_not_done_again(store: ImageStore, table: Table1) -> None:
+    before = written(table.folder)
+    again = make(store, table.folder)
+    assert written(table.folder) == before
+    assert again.to_markdown() == table.to_markdown()
+
+
+def test_other_pairs_are_scored_with_the_same_models(store: ImageStore, tmp_path: Path) -> None:
+    rows = ("G1-L1",)
+    first = make(store, tmp_path, rows=rows)
+    before = written(tmp_path)
+    second = make(store, tmp_path, pairs=10, rows=rows)
+    changed = {path.name for path, time in written(tmp_path).items() if before.get(path) != time}
+    assert changed == {"report.json"}
+    assert (first.reports["G1-L1"].pairs, second.reports["G1-L1"].pairs) == (24, 10)
+
+
+def test_a_run_that_was_stopped_goes_on(store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a kill between two rows leaves it."""
+    rows = ("G1-L1", "G1-poseMaskLoss")
+    make(store, tmp_path, rows=rows[:1])
+    before = written(tmp_path)
+    table = make(store, tmp_path, rows=rows)
+    assert {path: written(tmp_path)[path] for path in before} == before
+    assert list(table.reports) == list(rows)
+
+
+def test_an_unknown_row_is_refused_before_anything_is_trained(store: ImageStore, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no row 'G1-LL'"):
+        make(store, tmp_path / "out", rows=("G1-L1", "G1-LL"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_synthetic_people_have_no_published_figures(tmp_path: Path) -> None:
+    root = make_market1501(tmp_path)
+    assert published_name(root) == "market1501"
+    assert PUBLISHED["market1501"]["G1+G2+D"] == (0.253, 3.460, 0.792, 3.435)
+    (root / "synthetic.json").write_text("{}")
+    assert published_name(root) is None
+
+
+def test_the_profile_and_the_images_choose_the_schedule() -> None:
+    assert choose_config(None, "full", (128, 64)) == PG2Config.preset("market1501")
+    square = choose_config(None, "full", (256, 256))
+    assert (square, square.stage1.steps) == (PG2Config.preset("deepfashion"), 30_000)
+    fast = choose_config(None, "fast", (256, 256))
+    assert (fast.model.canvas, fast.stage1.steps, fast.evaluation.pairs) == ((256, 256), 60, 200)
+    assert choose_config("compact", "full", (128, 64)).model.base_width == 24
