@@ -32,6 +32,7 @@ from pg2lib.config import TABLE1_ROWS, PG2Config
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.read import SYNTHETIC, layout_of
 from pg2lib.data.store import ImageStore
+from pg2lib.errors import DataError
 from pg2lib.evaluation import EvaluationReport, Figure, evaluate
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import image_grid, pil_from_tensor
@@ -184,7 +185,6 @@ def make_table1(
     """
     folder, accelerator = Path(folder), accelerator or make_accelerator()
     configs = {row: config.row(row) for row in rows}
-    scored: dict[str, EvaluationReport] = {}
     for row, settings in configs.items():
         stage1 = folder / SHARES_STAGE1.get(row, row) / "stage1"
         log.info("%s: training what is missing", row)
@@ -192,13 +192,36 @@ def make_table1(
             settings, store, pairs, folder / row, f"train pairs of {data_name}", reports, accelerator, stage1=stage1
         )
         pipeline.name = row
-        scored[row] = _score(pipeline, test_store, test_pairs, folder / row, data_name, on_progress)
-    table = Table1(scored, PUBLISHED.get(published or "", {}), folder)
-    for suffix, text in (("md", table.to_markdown()), ("csv", table.to_csv()), ("tex", table.to_latex())):
-        with atomic_write(folder / f"table1.{suffix}") as file:
-            file.write(text)
-    _draw(table, configs, test_store, test_pairs, accelerator.device)
+        if accelerator.is_main_process:
+            _score(pipeline, test_store, test_pairs, folder / row, data_name, on_progress)
+    accelerator.wait_for_everyone()
+    table = read_table1(folder, published, rows)
+    if accelerator.is_main_process:
+        for suffix, text in (("md", table.to_markdown()), ("csv", table.to_csv()), ("tex", table.to_latex())):
+            with atomic_write(folder / f"table1.{suffix}") as file:
+                file.write(text)
+        _draw(table, test_store.to(accelerator.device), test_pairs)
     return table
+
+
+def read_table1(
+    folder: str | PathLike[str], published: str | None = None, rows: Sequence[str] = tuple(TABLE1_ROWS)
+) -> Table1:
+    """The table of a folder that `make_table1` filled.
+
+    Args:
+        published, rows: as there.
+
+    Raises:
+        DataError: a row has not been scored.
+    """
+    reports = {}
+    for row in rows:
+        path = Path(folder) / row / "report.json"
+        if not path.is_file():
+            raise DataError(f"no {path}: the row {row} has not been scored; make the table first")
+        reports[row] = EvaluationReport.from_json(path.read_text(encoding="utf-8"))
+    return Table1(reports, PUBLISHED.get(published or "", {}), Path(folder))
 
 
 def _score(
@@ -208,12 +231,12 @@ def _score(
     folder: Path,
     data_name: str,
     on_progress: OnProgress | None,
-) -> EvaluationReport:
-    """The report of a row: read where it is of these weights and pairs, made otherwise."""
+) -> None:
+    """Makes the report of a row, unless there is one of these weights and pairs."""
     path, stamp = folder / "report.json", folder / "report.stamp.json"
     wanted = {"weights": _digest_of(folder / "pipeline" / "model.safetensors"), "pairs": pairs.digest()}
     if path.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
-        return EvaluationReport.from_json(path.read_text(encoding="utf-8"))
+        return
     stamp.unlink(missing_ok=True)
     row = pipeline.name
     report = evaluate(
@@ -223,15 +246,14 @@ def _score(
     report.save(path)
     with atomic_write(stamp) as file:
         json.dump(wanted, file)
-    return report
 
 
-def _draw(
-    table: Table1, configs: Mapping[str, PG2Config], store: ImageStore, pairs: PairTable, device: torch.device
-) -> None:
+def _draw(table: Table1, store: ImageStore, pairs: PairTable) -> None:
     """figure4.png, a row's extremes.png (by SSIM), and figure6.png (by mask-SSIM)."""
     scores = {row: _column(table.folder / row / "pairs.csv", "refined_ssim") for row in table.reports}
-    pipelines = {row: PG2Pipeline.from_pretrained(table.folder / row / "pipeline", device) for row in table.reports}
+    pipelines = {
+        row: PG2Pipeline.from_pretrained(table.folder / row / "pipeline", store.device) for row in table.reports
+    }
     draw = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(pairs), generator=draw)[:8].tolist()
     _save(_comparison(pipelines, store, pairs, chosen), table.folder / "figure4.png")

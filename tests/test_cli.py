@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from pg2lib import PG2Pipeline, Pose
+from pg2lib import PG2Pipeline, Pose, read_keypoints
 from pg2lib.cli import main
+from pg2lib.data.photos import read_photos
 from tests.conftest import ROOT, STANDING, make_market1501
 
 SMALL = ["--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4"]
@@ -92,6 +94,13 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["evaluate", "--data", "{data}", "--weights", "{tmp}", "--out", "{tmp}/o"], "not a pipeline folder"),
         (["generate", "{tmp}/no.jpg", "--pose", "{tmp}/no.json", "--out", "{tmp}/o.png"], "no.json cannot be read"),
         (["prepare", "{tmp}/nowhere", "--out", "{tmp}/k.csv"], "no folder"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--shard", "4/3"], "numbered from 1 to 3"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge"], "no part of {tmp}/k.csv"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge", "--crop", "9x9"], "--merge and --crop do not go"),
+        (["prepare", "{data}", "--out", "{tmp}/o", "--crop", "128"], "expected HEIGHTxWIDTH"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--workers", "0"], "workers must be at least 1"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--format", "openpose"], "holds no *_keypoints.json"),
+        (["prepare", "{tmp}/no.json", "--out", "{tmp}/k.csv", "--format", "coco"], "no file {tmp}/no.json"),
     ],
 )  # fmt: skip
 def test_a_users_mistake_is_one_line_and_exit_code_1(
@@ -100,9 +109,63 @@ def test_a_users_mistake_is_one_line_and_exit_code_1(
     filled = [argument.format(tmp=tmp_path, data=tiny_market1501) for argument in arguments]
     assert main(filled) == 1
     error = capsys.readouterr().err
-    assert message in error
+    assert message.format(tmp=tmp_path) in error
     assert error.startswith("pg2lib: ") and error.count("\n") == 1
     assert not (tmp_path / "o").exists()
+
+
+class FindsTheStandingPerson:
+    """In MediaPipe's place: the same pose in every picture, as large as the picture."""
+
+    settings = "the standing person"
+
+    def __enter__(self) -> FindsTheStandingPerson:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def detect(self, image: Image.Image) -> SimpleNamespace:
+        pose = Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64)).resize((image.height, image.width))
+        return SimpleNamespace(pose=pose)
+
+
+def test_prepare_in_shards_merges_into_what_one_run_writes(
+    tiny_market1501: Path, tmp_path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg2lib.detect.MediaPipeDetector", FindsTheStandingPerson)
+    images = str(tiny_market1501 / "bounding_box_train")
+    assert main(["prepare", images, "--out", f"{tmp_path}/whole.csv", "--workers", "1"]) == 0
+    for shard in ("1/2", "2/2"):
+        assert main(["prepare", images, "--out", f"{tmp_path}/k.csv", "--workers", "1", "--shard", shard]) == 0
+    assert "6 poses in" in capsys.readouterr().out
+    assert main(["prepare", images, "--out", f"{tmp_path}/k.csv", "--merge"]) == 0
+    assert f"12 poses in {tmp_path}/k.csv; 0 images without a person, 0 unreadable\n" in capsys.readouterr().out
+    assert (tmp_path / "k.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert len(read_keypoints(tmp_path / "k.csv", (128, 64))) == 12
+
+
+def test_prepare_crops_ones_own_photos(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pg2lib.detect.MediaPipeDetector", FindsTheStandingPerson)
+    for person, size in (("anna", (640, 480)), ("ben", (300, 400))):
+        (tmp_path / "photos" / person).mkdir(parents=True)
+        Image.new("RGB", size).save(tmp_path / "photos" / person / "beach.jpg")
+    crops = tmp_path / "people"
+    assert main(["prepare", f"{tmp_path}/photos", "--out", str(crops), "--crop", "128x64", "--workers", "1"]) == 0
+    table = read_photos(crops)
+    assert (table.persons, table.canvas) == (("anna", "ben"), (128, 64))
+    assert all(float(pose.visible.sum()) == 18 for pose in table.poses())
+
+
+def test_prepare_imports_openpose(tmp_path) -> None:
+    (tmp_path / "json").mkdir()
+    values = [value for x, y in STANDING for value in (x, y, 0.9)]
+    text = json.dumps({"people": [{"pose_keypoints_2d": values}]})
+    (tmp_path / "json" / "0002_c1s1_000451_03_keypoints.json").write_text(text)
+    assert main(["prepare", f"{tmp_path}/json", "--format", "openpose", "--out", f"{tmp_path}/k.csv"]) == 0
+    table = read_keypoints(tmp_path / "k.csv", (128, 64))
+    assert table.names == ("0002_c1s1_000451_03.jpg",)
+    assert table.xy[0].tolist() == [[float(x), float(y)] for x, y in STANDING]
 
 
 def test_wrong_usage_is_exit_code_2() -> None:

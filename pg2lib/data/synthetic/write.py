@@ -242,12 +242,11 @@ def _write(
 ) -> Path:
     """Draws what is not drawn yet beside `folder`, then moves it there."""
     _check(numbers)
-    folder = folder.absolute()
     parameters = {"format": FORMAT, "layout": name, **numbers}
     if _is_there(folder, parameters):
         log.info("%s is there already", folder)
         return folder
-    unfinished = folder.with_name(f".{folder.name}.part")
+    unfinished = folder.with_name(f".{folder.absolute().name}.part")
     _start(unfinished, parameters)
     tasks = layout.pictures(numbers)
     try:

@@ -1,0 +1,184 @@
+"""Keypoints that other tools found: OpenPose's JSON and COCO's, into the field's CSV.
+
+Coordinates stay as the files have them, in pixels of the image the tool was given. Of several people in one image the
+one whose joints span the largest box is taken: in the field's CSV an image shows one person.
+
+References:
+    OpenPose's output format (``doc/02_output.md`` of CMU-Perceptual-Computing-Lab/openpose); COCO's keypoint
+    annotations (cocodataset.org, "Data format").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pg2lib.data.names import canonical_name
+from pg2lib.data.people import csv_row
+from pg2lib.data.prepare import NOBODY, Preparation, write_rows
+from pg2lib.errors import DataError
+from pg2lib.pose import JOINTS, Pose
+
+NamedPose = tuple[str, Pose | None]
+"""An image's name as the CSV has it, and the pose in it; None where there is nobody."""
+
+OPENPOSE_ENDING = "_keypoints.json"
+
+BODY_25_TO_JOINTS = (*range(8), *range(9, 19))
+"""For each joint its place in OpenPose's BODY_25, where the middle of the hips is eighth and feet follow. The 18-point
+COCO model has our order."""
+
+MIN_CONFIDENCE = 0.05
+"""Keypoints that OpenPose holds less likely are missing. It does not draw them either (``render_threshold``)."""
+
+
+def read_openpose(
+    folder: str | PathLike[str], suffix: str = ".jpg", min_confidence: float = MIN_CONFIDENCE
+) -> Iterator[NamedPose]:
+    """OpenPose's results: a folder with ``<image>_keypoints.json`` for each image, written with ``--write_json``.
+
+    The models with 18 (COCO) and 25 points (BODY_25) are read. The canvas of a pose is the smallest that holds its
+    joints, as the files do not say how large the images were.
+
+    Args:
+        folder: searched with its subfolders. Names are those of `canonical_name` for the path below it.
+        suffix: how the names of the images end, which the files do not say either.
+        min_confidence: joints below it are missing.
+
+    Raises:
+        DataError: no such folder, no such file in it, or a malformed one, named with the field.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"no folder {root}; OpenPose's results are a folder with a JSON file for each image")
+    files = sorted(root.rglob(f"*{OPENPOSE_ENDING}"))
+    if not files:
+        raise DataError(f"{root} holds no *{OPENPOSE_ENDING}, as OpenPose's --write_json makes them")
+    for file in files:
+        relative = file.relative_to(root).as_posix().removesuffix(OPENPOSE_ENDING) + suffix
+        people = _field(_load(file), "people", list, str(file))
+        candidates = [
+            _openpose_person(person, f"{file}: people[{number}]", min_confidence)
+            for number, person in enumerate(people)
+        ]
+        yield canonical_name(relative), _on_its_canvas(_largest(candidates))
+
+
+def _openpose_person(person: Any, where: str, min_confidence: float) -> Tensor:
+    """(18, 2), NaN = missing."""
+    values = _numbers(_field(person, "pose_keypoints_2d", list, where), f"{where}.pose_keypoints_2d", (0, 54, 75))
+    if not len(values):  # No body was looked for, but hands or a face.
+        return torch.full((len(JOINTS), 2), torch.nan)
+    points = values.view(-1, 3)
+    if len(points) != len(JOINTS):
+        points = points[list(BODY_25_TO_JOINTS)]
+    xy = torch.where(points[:, 2:] >= max(min_confidence, 1e-6), points[:, :2], torch.nan)
+    present = xy[~xy.isnan()]
+    if len(present) > 2 and float(present.abs().max()) <= 1:
+        raise DataError(
+            f"{where}.pose_keypoints_2d holds fractions of the image, not pixels; run OpenPose with --keypoint_scale 0"
+        )
+    return xy
+
+
+def read_coco(file: str | PathLike[str]) -> Iterator[NamedPose]:
+    """Annotations in COCO's format: a JSON file with ``images`` and ``annotations`` of 17 keypoints (x, y, v) each.
+
+    Keypoints with v = 0 are missing, and those outside the image; the neck is the middle of the shoulders. Images
+    without an annotation have nobody.
+
+    Args:
+        file: the JSON file. Names are those of `canonical_name` for ``file_name``.
+
+    Raises:
+        DataError: no such file, or a malformed one, named with the field.
+    """
+    path = Path(file)
+    values = _load(path)
+    people: dict[Any, list[Any]] = {}
+    for number, annotation in enumerate(_field(values, "annotations", list, str(path))):
+        where = f"{path}: annotations[{number}]"
+        image_id = _field(annotation, "image_id", (int, str), where)
+        if "keypoints" in annotation:  # Crowds and objects have none.
+            keypoints = _field(annotation, "keypoints", list, where)
+            people.setdefault(image_id, []).append(_numbers(keypoints, f"{where}.keypoints", (51,)).view(17, 3))
+    for number, image in enumerate(_field(values, "images", list, str(path))):
+        where = f"{path}: images[{number}]"
+        name = canonical_name(_field(image, "file_name", str, where))
+        canvas = _field(image, "height", int, where), _field(image, "width", int, where)
+        if min(canvas) < 1:
+            raise DataError(f"{where} has a height of {canvas[0]} and a width of {canvas[1]} pixels")
+        found = people.pop(_field(image, "id", (int, str), where), [])
+        poses = [Pose.from_coco17(points[:, :2], points[:, 2], canvas, threshold=1e-6) for points in found]
+        xy = _largest([pose.xy for pose in poses])
+        yield name, None if xy is None else Pose(xy, canvas)
+    if people:
+        raise DataError(f"{path}: annotations speak of image_id {next(iter(people))!r}, which is not among the images")
+
+
+def import_keypoints(poses: Iterable[NamedPose], csv: str | PathLike[str]) -> Preparation:
+    """Writes what `read_openpose` or `read_coco` reads as the field's CSV, with the list of images without a person.
+
+    Raises:
+        DataError: two images of one name, or what the reader raises.
+    """
+    rows: dict[str, str] = {}
+    for name, pose in poses:
+        if name in rows:
+            raise DataError(f"{name} comes twice; import the folders it is in one by one")
+        rows[name] = csv_row(name, pose) if pose is not None else ""
+    missing = [(name, NOBODY) for name, row in rows.items() if not row]
+    return write_rows(Path(csv), [row for row in rows.values() if row], missing)
+
+
+def _largest(candidates: Sequence[Tensor]) -> Tensor | None:
+    """The (18, 2) keypoints whose joints span the largest box; None where nobody has a joint."""
+    present = [xy for xy in candidates if not xy.isnan().all()]
+    return max(present, key=_area, default=None)
+
+
+def _area(xy: Tensor) -> float:
+    """Of the box around the joints that are present, each taken as a pixel."""
+    points = xy[~xy.isnan().any(dim=-1)]
+    return float((points.amax(dim=0) - points.amin(dim=0) + 1).prod())
+
+
+def _on_its_canvas(xy: Tensor | None) -> Pose | None:
+    if xy is None:
+        return None
+    x, y = xy[~xy.isnan().any(dim=-1)].amax(dim=0).tolist()
+    return Pose(xy, (max(1, math.ceil(y) + 1), max(1, math.ceil(x) + 1)))
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"no file {file}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as JSON: {error}") from error
+
+
+def _field(values: Any, name: str, kind: type | tuple[type, ...], where: str) -> Any:
+    if not isinstance(values, dict) or name not in values:
+        raise DataError(f"{where} has no field {name!r}")
+    if not isinstance(values[name], kind):
+        raise DataError(f"{where}.{name} is {str(values[name])[:40]!r}, of another kind than expected")
+    return values[name]
+
+
+def _numbers(values: list[Any], where: str, lengths: tuple[int, ...]) -> Tensor:
+    if len(values) not in lengths:
+        expected = " or ".join(map(str, filter(None, lengths)))
+        raise DataError(f"{where} has {len(values)} numbers, not {expected}: x, y and confidence of each keypoint")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(f"{where} holds {value!r}, which is not a finite number")
+    return torch.tensor(values, dtype=torch.float32)
