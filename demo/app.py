@@ -446,9 +446,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, str(HERE.parent))  # a script's own path is its folder alone
         from demo.study import print_results, serve_study
 
-        return (
-            print_results(options.study) if options.results else serve_study(options.study, options.host, options.port)
-        )
+        if options.results:
+            return print_results(options.study)
+        return serve_study(options.study, options.host, options.port)
     try:
         pipeline = PG2Pipeline.from_pretrained(options.weights)
     except PG2Error as error:

@@ -7,19 +7,22 @@ import csv
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 
 import pg2lib
+from pg2lib.config import TABLE1_ROWS
 from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.viz import read_log
 
 nbformat = pytest.importorskip("nbformat", reason="reading notebooks needs the extra 'notebooks'")
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-NAMES = ("01_data", "02_stage1_training", "03_stage2_training")
+NAMES = ("01_data", "02_stage1_training", "03_stage2_training", "04_table1", "05_table2_user_study")
 MACHINE_PATH = re.compile(r"""(?<![\w.>])(?:/(?:home|root|Users|work|tmp|mnt|data|content)\b|[A-Z]:\\|~/)""")
 FAST = pg2lib.PG2Config.preset("fast")
 
@@ -64,7 +67,9 @@ def test_parameters_stand_in_one_cell_after_the_title(notebook: nbformat.Noteboo
         for node in ast.parse(tagged[0].source).body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    assert values == {"profile": "full", "data": "synthetic"}
+    assert values["data"] == "synthetic"
+    assert values["profile"] in ("full", "fast")
+    assert len(values) == 2
 
 
 def test_cells_are_short_and_only_use_the_library(notebook: nbformat.NotebookNode) -> None:
@@ -105,10 +110,19 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def execute(name: str, folder: Path, parameters: str = 'profile = "fast"') -> nbformat.NotebookNode:
-    """The notebook run with other parameters, in a kernel whose current folder is `folder`."""
+def execute(
+    name: str, folder: Path, parameters: str = 'profile = "fast"', then: tuple[str, str] | None = None
+) -> nbformat.NotebookNode:
+    """The notebook run with other parameters, in a kernel whose current folder is `folder`.
+
+    Args:
+        then: a text that one cell has, and code to run after that cell.
+    """
     nbclient = pytest.importorskip("nbclient", reason="running notebooks needs the extra 'notebooks'")
     notebook = read(name)
+    if then is not None:
+        (place,) = (place for place, cell in enumerate(notebook.cells) if then[0] in cell.source)
+        notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(then[1]))
     notebook.cells.insert(2, nbformat.v4.new_code_cell(parameters))
     client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
     with pytest.MonkeyPatch.context() as patch:
@@ -196,3 +210,59 @@ def test_03_scores_what_it_says_it_scores(workplace: Path, stage2_run: nbformat.
     assert report["pairs"] == len(rows) == 64
     mean = sum(float(row["refined_ssim"]) for row in rows) / len(rows)
     assert report["figures"]["refined"]["ssim"]["mean"] == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_04_scores_every_row_on_the_same_pairs(workplace: Path, stage2_run: nbformat.NotebookNode) -> None:
+    run = execute("04_table1", workplace)
+    assert pictures(run) == 4
+    folder = workplace / "runs/notebook/fast/table1"
+    rows = [json.loads((folder / row / "report.json").read_text(encoding="utf-8")) for row in TABLE1_ROWS]
+    assert [row["pairs"] for row in rows] == [200] * len(TABLE1_ROWS)
+    assert len({row["pairs_digest"] for row in rows}) == 1
+    assert (folder / "table1.md").read_text(encoding="utf-8").count("| –") > 0  # no Inception Score without its network
+
+
+@pytest.fixture(scope="module")
+def study_run(workplace: Path, stage2_run: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    return execute("05_table2_user_study", workplace)
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_05_without_a_rater_gives_a_table_without_raters(study_run: nbformat.NotebookNode) -> None:
+    assert pictures(study_run) == 5
+    (table,) = (
+        output.data["text/markdown"]
+        for cell in code_cells(study_run)
+        for output in cell.outputs
+        if "text/markdown" in output.get("data", {})
+    )
+    assert "| G1+G2+D | 0 | 0 |" in table and "0 raters, 0 answers" in table
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_05_pressing_its_buttons_fills_the_table(workplace: Path, study_run: nbformat.NotebookNode) -> None:
+    """A script in place of the reader, in the database of this test's own folder."""
+    pytest.importorskip("ipywidgets", reason="rating in a notebook needs the extra 'notebooks'")
+    press = (
+        "rating.start.click()\n"
+        "for number in range(protocol.images):\n"
+        "    (rating.generated if number % 3 else rating.real).click()"
+    )
+    execute("05_table2_user_study", workplace, then=("RaterWidget(study", press))
+    run = workplace / "runs/notebook/fast"
+    result = json.loads((run / "table2" / "table2.json").read_text(encoding="utf-8"))
+    known = json.loads((run / "study" / "study.json").read_text(encoding="utf-8"))
+    with closing(sqlite3.connect(run / "study" / "answers.sqlite3")) as database:
+        rows = database.execute("SELECT position, image, says_real, exposure_ms FROM answers").fetchall()
+    assert result["answers"] == len(rows) == 12
+    assert [says_real for _, _, says_real, _ in sorted(rows)] == [number % 3 == 0 for number in range(12)]
+    counted = [(image in known["real"], says) for place, image, says, ms in rows if place >= 2 and 160 <= ms <= 260]
+    judged = result["models"]["G1+G2+D"]
+    assert judged["r2g"]["shown"] == sum(real for real, _ in counted)
+    assert judged["r2g"]["wrong"] == sum(real and not says for real, says in counted)
+    assert judged["g2r"]["shown"] == sum(not real for real, _ in counted)
+    assert judged["g2r"]["wrong"] == sum(not real and bool(says) for real, says in counted)

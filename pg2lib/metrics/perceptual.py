@@ -72,8 +72,8 @@ def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> Pe
     weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[backbone]
     if not weights.is_file():
         raise PG2Error(
-            f"LPIPS with {backbone} needs the file {weights}, from https://download.pytorch.org/models/{weights.name}, "
-            f"and pip install lpips"
+            f"LPIPS with {backbone} needs the file {weights}, torchvision's ImageNet weights of that name, and "
+            f"pip install lpips"
         )
     try:
         package = importlib.import_module("lpips")

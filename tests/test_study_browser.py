@@ -1,0 +1,376 @@
+"""The user study as raters meet it: served from the command line, rated in headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the app needs gradio: pip install 'pg2lib[demo]'")
+playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs playwright")
+
+from demo import app  # noqa: E402
+from pg2lib.user_study import Protocol, Session, Study, create_study, results  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE_S = 120  # for machines that are busy with something else
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+PROTOCOL = Protocol(real=3, generated=3, practice=2)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"),
+]
+
+
+def make_study(folder: Path) -> Study:
+    """Each image has a colour of its own, by which a screen shows which it is."""
+    colours = np.random.default_rng(0).permutation(np.arange(20, 250, 10))[:9]
+    images = np.stack([np.full((128, 64, 3), (colour, 255 - colour, colour), dtype=np.uint8) for colour in colours])
+    generated = {"zebra": images[3:6], "quagga": images[6:9]}
+    return create_study(folder / "study", images[:3], generated, "Real or not", "plain colours", PROTOCOL)
+
+
+class Server:
+    """``python demo/app.py --study``, to be killed and started again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.log = folder.parent / "log.txt"
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "demo/app.py", "--study", str(self.folder), "--port", str(self.port)]
+        with self.log.open("w") as output:
+            environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if found := re.search(r"runs on (http://\S+)", self.log.read_text()):
+                assert found.group(1) == self.address
+                return
+            assert self.process.poll() is None, f"the page ended at once: {self.log.read_text()}"
+            time.sleep(0.1)
+        raise AssertionError(f"the page printed no address: {self.log.read_text()}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=60)
+
+    def end(self) -> None:
+        """As Ctrl-C does, for which the page must leave without a word."""
+        self.process.terminate()
+        self.process.wait(timeout=60)
+        assert "Traceback" not in self.log.read_text()
+
+
+@dataclass
+class Rater:
+    """A browser of their own and what goes wrong in it."""
+
+    page: Any
+    address: str
+    errors: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("request", lambda request: self.note_request(request.url))
+
+    def note_request(self, url: str) -> None:
+        if not url.startswith((f"{self.address}/", "data:")):
+            self.elsewhere.append(url)
+
+    @property
+    def name(self) -> str:
+        return re.search(r"\?rater=([0-9a-f]{16})$", self.page.url).group(1)  # type: ignore[union-attr]
+
+    def start(self) -> None:
+        self.page.locator("#start").click()
+        self.go_on()
+
+    def go_on(self) -> None:
+        self.page.locator("#ready").wait_for()
+        self.page.keyboard.press("Enter")
+        self.page.locator("#rating").wait_for()
+
+    def wait_for_question(self) -> None:
+        self.page.locator("#real[aria-disabled=false]").wait_for()
+
+    def answer(self, key: str) -> None:
+        self.wait_for_question()
+        self.page.keyboard.press(key)
+
+    def rate(self, keys: str) -> None:
+        """Answers with the keys of a string, going on after the practice."""
+        for key in keys:
+            self.page.locator("#real[aria-disabled=false], #ready:not([hidden])").first.wait_for()
+            if self.page.locator("#ready").is_visible():
+                self.go_on()
+            self.answer(key)
+
+    def wait_for_answers(self, session: Session, count: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while session.answered < count:
+            assert time.monotonic() < deadline, session
+            time.sleep(0.05)
+        assert session.answered == count
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as engine:
+        started = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def server(study: Study) -> Iterator[Server]:
+    server = Server(study.folder)
+    yield server
+    server.end()
+
+
+def visit(browser: Any, address: str, **options: Any) -> Rater:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+    context.set_default_timeout(PATIENCE_S * 1000)
+    rater = Rater(context.new_page(), address)
+    rater.page.goto(address)
+    return rater
+
+
+def rows(study: Study, rater: str) -> list[Any]:
+    with study.database() as database:
+        return database.execute("SELECT * FROM answers WHERE rater = ? ORDER BY rowid", (rater,)).fetchall()
+
+
+def colour_of(study: Study, image: str) -> tuple[int, ...]:
+    return Image.open(study.image_path(image)).getpixel((0, 0))  # type: ignore[return-value]
+
+
+def colour_shown(rater: Rater) -> tuple[int, ...]:
+    script = "() => [...document.querySelector('#picture').getContext('2d').getImageData(5, 5, 1, 1).data]"
+    return tuple(rater.page.evaluate(script))
+
+
+def test_a_session_with_the_keyboard_one_second_an_image(browser: Any, server: Server, study: Study) -> None:
+    before = study.raters()
+    anna = visit(browser, server.address)
+    assert "The first 2 are practice; the 4 after them count" in " ".join(
+        anna.page.locator("#welcome").inner_text().split()
+    )
+    assert study.raters() == before, "looking at the page stores nothing"
+    anna.start()
+    (session,) = study.sessions_of(anna.name)
+
+    # While the picture is there keys do nothing; then it is gone.
+    anna.page.locator("#cross.on").wait_for()
+    anna.page.locator("#cross:not(.on)").wait_for(state="attached")
+    assert colour_shown(anna)[:3] == colour_of(study, session.images[0])
+    assert anna.page.locator("#count").inner_text() == "Practice 1 of 2"
+    anna.page.keyboard.press("r")
+    anna.page.locator("#real").click(force=True)
+    anna.wait_for_question()
+    assert colour_shown(anna) == (0, 0, 0, 0)
+    assert session.answered == 0
+
+    anna.rate("rg")
+    anna.page.locator("#ready").filter(has_text="Practice is over").wait_for()
+    anna.go_on()
+    assert anna.page.locator("#count").inner_text() == "Picture 1 of 4"
+    for key in ("ArrowLeft", "ArrowRight"):
+        anna.answer(key)
+    anna.wait_for_question()
+    anna.page.get_by_role("button", name="Generated").click()
+    anna.wait_for_question()
+    anna.page.get_by_role("button", name="Real").click()
+    anna.page.locator("#finished").wait_for()
+
+    stored = rows(study, anna.name)
+    assert [row["says_real"] for row in stored] == [1, 0, 1, 0, 0, 1]
+    assert [row["image"] for row in stored] == list(session.images)
+    assert [row["showings"] for row in stored] == [1] * 6
+    exposures = [row["exposure_ms"] for row in stored]
+    print("measured exposures in ms:", [round(exposure, 1) for exposure in exposures])
+    assert 900 < statistics.median(exposures) < 1200
+    assert min(exposures) > 900
+    assert (anna.errors, anna.elsewhere) == ([], [])
+
+    # Another round is about the other model, and its name is nowhere to be seen.
+    anna.page.locator("#another").click()
+    anna.page.locator("#ready").wait_for()
+    assert {session.model for session in study.sessions_of(anna.name)} == {"zebra", "quagga"}
+    told = anna.page.request.post(f"{server.address}/session", data={"rater": anna.name}).text()
+    assert not re.search("zebra|quagga", anna.page.content() + told)
+
+
+def test_breaking_off_and_coming_back_with_the_link(browser: Any, server: Server, study: Study) -> None:
+    anna = visit(browser, server.address)
+    anna.start()
+    anna.rate("rg")
+    anna.page.locator("#ready").wait_for()
+    anna.go_on()
+    anna.answer("r")
+    (session,) = study.sessions_of(anna.name)
+    anna.wait_for_answers(session, 3)
+    link = anna.page.url
+    anna.page.context.close()
+
+    again = visit(browser, link)  # another browser: nothing but the link
+    again.page.locator(".back").filter(has_text="Welcome back: 3 of 6 pictures are answered").wait_for()
+    again.start()
+    assert again.page.locator("#count").inner_text() == "Picture 2 of 4"
+    again.rate("ggg")
+    again.page.locator("#finished").wait_for()
+    assert [row["says_real"] for row in rows(study, again.name)] == [1, 0, 1, 0, 0, 0]
+    assert again.name == link[-16:]
+
+    again.page.goto(server.address)  # and now the browser remembers the name
+    again.page.locator("#finished").wait_for()
+    assert again.name == link[-16:]
+    assert again.errors == []
+
+    stranger = visit(browser, f"{server.address}/?rater=0123456789abcdef")
+    stranger.page.locator(".back").filter(has_text="This link does not belong to this study").wait_for()
+    assert "0123456789abcdef" not in study.raters()
+
+
+def test_two_raters_at_once_do_not_mix(browser: Any, server: Server, study: Study) -> None:
+    anna, bert = (visit(browser, server.address) for _ in range(2))
+    for rater in (anna, bert):
+        rater.start()
+    assert anna.name != bert.name
+    for position in range(3):
+        if position == 2:
+            anna.go_on()
+            bert.go_on()
+        anna.wait_for_question()
+        bert.wait_for_question()
+        anna.answer("r")
+        bert.answer("g")
+    for rater, says_real in ((anna, 1), (bert, 0)):
+        (session,) = study.sessions_of(rater.name)
+        rater.wait_for_answers(session, 3)
+        stored = [(row["image"], row["says_real"]) for row in rows(study, rater.name)]
+        assert stored == [(image, says_real) for image in session.images[:3]]
+        assert rater.errors == []
+
+
+def test_a_killed_server_loses_no_answer_and_the_page_goes_on(browser: Any, server: Server, study: Study) -> None:
+    anna = visit(browser, server.address)
+    anna.start()
+    anna.rate("r")
+    anna.wait_for_question()
+    (session,) = study.sessions_of(anna.name)
+    assert session.answered == 1, "the second picture comes after the first answer is stored"
+    server.kill()
+    assert Study.open(study.folder).sessions_of(anna.name)[0].answered == 1
+
+    anna.page.keyboard.press("g")
+    anna.page.get_by_role("alert").filter(has_text="The connection is lost. Your answer is kept").wait_for()
+    assert anna.page.locator("#count").inner_text() == "Practice 2 of 2", "no further picture before it is stored"
+    server.start()
+    anna.page.locator("#ready").filter(has_text="Practice is over").wait_for()
+    assert anna.page.locator("#trouble").is_hidden()
+    anna.rate("r")
+    anna.wait_for_answers(session, 3)
+    assert [row["says_real"] for row in rows(study, anna.name)] == [1, 0, 1]
+
+
+def test_an_answer_that_was_not_sent_before_the_window_closed_is_sent_later(
+    browser: Any, server: Server, study: Study
+) -> None:
+    anna = visit(browser, server.address)
+    anna.start()
+    anna.wait_for_question()
+    anna.page.route("**/answer", lambda route: route.abort())
+    anna.page.keyboard.press("g")
+    anna.page.get_by_role("alert").filter(has_text="The connection is lost").wait_for()
+    (session,) = study.sessions_of(anna.name)
+    assert session.answered == 0
+    anna.page.unroute("**/answer")
+    anna.page.reload()
+    anna.page.locator(".back").filter(has_text="Welcome back: 1 of 6").wait_for()
+    assert [row["says_real"] for row in rows(study, anna.name)] == [0]
+
+
+def test_closing_the_page_on_a_picture_is_noted(browser: Any, server: Server, study: Study) -> None:
+    anna = visit(browser, server.address)
+    anna.start()
+    anna.wait_for_question()
+    anna.page.reload()
+    anna.page.locator(".back").wait_for()
+    anna.start()
+    anna.answer("r")
+    anna.rate("g")
+    (session,) = study.sessions_of(anna.name)
+    anna.wait_for_answers(session, 2)
+    assert [row["showings"] for row in rows(study, anna.name)] == [2, 1]
+
+
+def test_on_a_phone_picture_and_buttons_fit_the_screen(browser: Any, server: Server) -> None:
+    anna = visit(browser, server.address)
+    anna.page.set_viewport_size({"width": 360, "height": 640})
+    anna.start()
+    anna.wait_for_question()
+    assert anna.page.evaluate("document.documentElement.scrollWidth") <= 360
+    for place in ("#picture", "#real", "#generated"):
+        box = anna.page.locator(place).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 640, place
+    picture = anna.page.locator("#picture").bounding_box()
+    assert picture["width"] % 64 == 0 and picture["width"] >= 128 and picture["height"] == 2 * picture["width"]
+    for place in ("#real", "#generated"):
+        assert anna.page.locator(place).bounding_box()["height"] >= 44, "large enough for a thumb"
+
+
+def test_the_owner_gets_the_table_and_raters_do_not(
+    browser: Any, server: Server, study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main(["--study", str(study.folder), "--results"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == results(study).to_markdown()
+    assert "| zebra |" in printed and "not verified against the PDF" in printed
+    anna = visit(browser, server.address)
+    for path in ("results", "study.json", "answers.sqlite3", "images/00000.png", "docs", "openapi.json", "image/a/1/0"):
+        assert anna.page.request.get(f"{server.address}/{path}").status == 404, path
+
+
+def test_what_cannot_be_served_is_said(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--study", str(tmp_path)]) == 2
+    assert "holds no study" in capsys.readouterr().err
+    assert app.main(["--study", str(tmp_path), "--results"]) == 2
+    assert "holds no study" in capsys.readouterr().err
+    assert app.main(["--study", str(server.folder), "--port", str(server.port)]) == 2
+    assert "try another --port" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        app.main(["--results"])
+    assert "--results needs --study DIR" in capsys.readouterr().err
