@@ -21,6 +21,7 @@ from pg2lib.errors import ConfigError
 DiscriminatorInput = Literal["pair", "single"]
 AdversarialLoss = Literal["paper", "released-market1501", "released-deepfashion"]
 MaskSource = Literal["target", "condition"]
+Decoder = Literal["released", "symmetric"]
 PoseEmbedding = Literal["heatmaps", "coordinates", "heatmap-encoder"]
 Networks = Literal["G1", "G1+D", "G1+G2+D"]
 Turns = Literal["d-first", "g-first"]
@@ -50,6 +51,13 @@ class ModelConfig:
             ``"single"``: D sees one image, and the condition image is one more negative (released code).
         g2_outer_skip: whether G2 has its outermost skip connection. The paper draws shortcuts throughout; the released
             128x64 model leaves this one out, the 256x256 model has it.
+        g1_decoder: ``"released"``: G1's decoder works at the full width of what it stacks, with 1x1 convolutions after
+            up-sampling; ``"symmetric"``: at the widths of the encoder, with 3x3 convolutions throughout, as the paper
+            has it.
+        g2_last_down: whether G2 halves the resolution after its last block too, as the paper says of every block. The
+            released code does not.
+        g2_residual: whether G2's blocks add their input as G1's do ("a similar U-Net", says the paper). The released
+            code's do not.
         heatmap_background: value of a heatmap away from its keypoint: 0 (paper) or -1 (released code).
         pose_embedding: how the target pose enters G1 (Table 1): ``"heatmaps"``, the paper's own, stacks them on the
             condition image; ``"coordinates"`` (CE) passes the 18 coordinates through two linear layers, and
@@ -63,6 +71,9 @@ class ModelConfig:
     discriminator_width: int = 64
     discriminator_input: DiscriminatorInput = "pair"
     g2_outer_skip: bool = False
+    g1_decoder: Decoder = "released"
+    g2_last_down: bool = False
+    g2_residual: bool = False
     heatmap_background: int = 0
     pose_embedding: PoseEmbedding = "heatmaps"
 

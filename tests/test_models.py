@@ -142,3 +142,58 @@ def test_other_pose_embeddings_join_at_the_bottleneck(size: tuple[int, int], emb
         assert (first != second).float().mean() > 0.5
         g1.expand.weight[:, g1.squeeze.out_features :] = 0
         assert torch.equal(g1(image, here), g1(image, there))
+
+
+@pytest.mark.parametrize("size", SMALL, ids=str)
+def test_the_papers_symmetric_decoder_is_a_choice(size: tuple[int, int]) -> None:
+    """Widths of the encoder mirrored, 3x3 convolutions throughout; the released decoder has neither."""
+    g1 = build_models(dataclasses.replace(SMALL[size], g1_decoder="symmetric"))[0]
+    assert [block.conv1.in_channels for block in g1.decoder] == [b.conv1.in_channels for b in g1.encoder][::-1]
+    assert {conv.kernel_size for conv in g1.modules() if isinstance(conv, torch.nn.Conv2d)} == {(3, 3)}
+    released = build_models(SMALL[size])[0]
+    assert {conv.kernel_size for conv in released.up} == {(1, 1)}
+    assert g1(torch.zeros(1, 3, *size), torch.zeros(1, 18, *size)).shape == (1, 3, *size)
+
+
+@pytest.mark.parametrize("size", SMALL, ids=str)
+def test_every_block_of_g2_halves_the_resolution_where_the_paper_is_followed(size: tuple[int, int]) -> None:
+    lowest = {}
+    for last_down in (False, True):
+        g2 = build_models(dataclasses.replace(SMALL[size], g2_last_down=last_down))[1]
+        seen: list[int] = []
+        for down in g2.down:
+            down.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output.shape[2]))
+        image = torch.rand(1, 3, *size)
+        assert g2(image, image).shape == image.shape
+        lowest[last_down] = (len(seen), seen[-1])
+    blocks = SMALL[size].blocks - 2
+    assert lowest[False] == (blocks - 1, size[0] >> (blocks - 1))
+    assert lowest[True] == (blocks, size[0] >> blocks)
+
+
+@pytest.mark.parametrize("size", SMALL, ids=str)
+def test_residual_blocks_in_g2_are_a_choice(size: tuple[int, int]) -> None:
+    """With them a block whose convolutions are silent hands on its input; without, nothing."""
+    image = torch.rand(1, 3, *size)
+    for residual in (False, True):
+        config = dataclasses.replace(SMALL[size], g2_residual=residual, g2_outer_skip=True)
+        g2 = build_models(config)[1]
+        assert g2(image, image).shape == image.shape
+        for block in (*g2.encoder, *g2.decoder):
+            torch.nn.init.zeros_(block.conv2.weight)
+        changed = g2(image, image) - g2(1 - image, image)
+        assert bool(changed.abs().sum() > 0) == residual
+
+
+def test_what_the_paper_says_of_the_networks_trains_and_is_saved(tmp_path) -> None:
+    config = PG2Config(
+        dataclasses.replace(
+            SMALL[128, 64], g1_decoder="symmetric", g2_last_down=True, g2_residual=True, g2_outer_skip=True
+        )
+    )
+    torch.manual_seed(0)
+    g1, g2, _ = build_models(config)
+    image, heatmaps = torch.randn(2, 3, 128, 64), torch.rand(2, 18, 128, 64)
+    coarse = g1(image, heatmaps)
+    (coarse + g2(image, coarse)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for model in (g1, g2) for p in model.parameters())

@@ -33,11 +33,18 @@ class G1(nn.Module):
         self.squeeze = nn.Linear(n * math.prod(self.inner), config.bottleneck)
         self.expand = nn.Linear(config.bottleneck * (1 if stacked else 2), math.prod(self.inner))
 
-        # Decoder block i works on what comes up from below, stacked with skip n - 1 - i.
+        # Decoder block i works on what comes up from below, stacked with skip n - 1 - i: at their full width (released
+        # code), or merged to the encoder's (paper).
         below = [h] + [h * (n - i) for i in range(1, n)]
-        widths = [below[i] + h * (n - i) for i in range(n)]
+        stacked_widths = [below[i] + h * (n - i) for i in range(n)]
+        symmetric = config.g1_decoder == "symmetric"
+        widths = [h * (n - i) for i in range(n)] if symmetric else stacked_widths
+        self.merge = nn.ModuleList(map(conv3x3, stacked_widths, widths)) if symmetric else None
         self.decoder = nn.ModuleList(DoubleConv(width, width, residual=True) for width in widths)
-        self.up = nn.ModuleList(nn.Conv2d(widths[i], h * (n - i - 1), kernel_size=1) for i in range(n - 1))
+        size = 3 if symmetric else 1
+        self.up = nn.ModuleList(
+            nn.Conv2d(widths[i], h * (n - i - 1), kernel_size=size, padding=size // 2) for i in range(n - 1)
+        )
         self.last = conv3x3(widths[-1], 3)
         embeddings = {"heatmaps": None, "coordinates": CoordinateEmbedding, "heatmap-encoder": HeatmapEmbedding}
         embedding = embeddings[config.pose_embedding]
@@ -64,11 +71,14 @@ class G1(nn.Module):
         x = self.expand(x)  # (batch, h * 8 * (4 or 8))
         x = x.unflatten(1, self.inner)  # (batch, h, 8, 4 or 8)
         for i, block in enumerate(self.decoder):
-            x = block(torch.cat((x, skips.pop()), dim=1))
-            if i < len(self.up):
+            x = torch.cat((x, skips.pop()), dim=1)
+            x = block(x if self.merge is None else F.relu(self.merge[i](x)))
+            if i < len(self.up) and self.merge is not None:
+                x = F.relu(self.up[i](_doubled(x)))  # twice the resolution
+            elif i < len(self.up):
                 # The 1x1 convolution works on each pixel alone, so it can come before the pixels are doubled: the same
                 # values at a quarter of the cost.
-                x = F.interpolate(F.relu(self.up[i](x)), scale_factor=2, mode="nearest")  # twice the resolution
+                x = _doubled(F.relu(self.up[i](x)))  # twice the resolution
         result: Tensor = self.last(x)
         return result
 
@@ -78,6 +88,11 @@ def _encoder(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     h, n = config.base_width, config.blocks
     blocks = nn.ModuleList(DoubleConv(h * (i + 1), h * (i + 1), residual=True) for i in range(n))
     return blocks, nn.ModuleList(conv3x3(h * (i + 1), h * (i + 2), stride=2) for i in range(n - 1))
+
+
+def _doubled(x: Tensor) -> Tensor:
+    """Each pixel as four."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def _encode(x: Tensor, blocks: nn.ModuleList, down: nn.ModuleList) -> tuple[Tensor, list[Tensor]]:
@@ -149,18 +164,19 @@ class G2(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        h, n = config.base_width, config.blocks - 2
+        h, n, residual = config.base_width, config.blocks - 2, config.g2_residual
         self.first = conv3x3(3 + 3, h)
         widths = [h * (i + 1) for i in range(n)]
-        self.encoder = nn.ModuleList(
-            DoubleConv(width_in, width, residual=False) for width_in, width in zip([h, *widths], widths, strict=False)
-        )
-        self.down = nn.ModuleList(conv3x3(width, width, stride=2) for width in widths[:-1])
+        # A residual block keeps its width, so there the convolution between two blocks widens, as in G1.
+        entering = widths if residual else [h, *widths[:-1]]
+        leaving = [*widths[1:], widths[-1]] if residual else widths
+        downs = n if config.g2_last_down else n - 1
+        self.encoder = nn.ModuleList(DoubleConv(a, b, residual) for a, b in zip(entering, widths, strict=True))
+        self.down = nn.ModuleList(conv3x3(widths[i], leaving[i], stride=2) for i in range(downs))
         skips = [width if i > 0 or config.g2_outer_skip else 0 for i, width in enumerate(widths)]
-        below = [widths[-1]] + [h] * (n - 1)
-        self.decoder = nn.ModuleList(
-            DoubleConv(b + skip, h, residual=False) for b, skip in zip(below, reversed(skips), strict=True)
-        )
+        stacked = [b + skip for b, skip in zip([widths[-1]] + [h] * (n - 1), reversed(skips), strict=True)]
+        self.merge = nn.ModuleList(conv3x3(width, h) for width in stacked) if residual else None
+        self.decoder = nn.ModuleList(DoubleConv(h if residual else width, h, residual) for width in stacked)
         self.last = conv3x3(h, 3)
         self.outer_skip = config.g2_outer_skip
         xavier_init(self)
@@ -172,17 +188,13 @@ class G2(nn.Module):
     ) -> Float[Tensor, "batch 3 height width"]:
         """The difference map; the refined result is ``coarse + difference_map``."""
         x = F.relu(self.first(torch.cat((condition_image, coarse), dim=1)))
-        skips: list[Tensor] = []
-        for i, block in enumerate(self.encoder):
-            x = block(x)
-            skips.append(x)
-            if i < len(self.down):
-                x = F.relu(self.down[i](x))  # half the resolution
+        x, skips = _encode(x, self.encoder, self.down)
         for i, block in enumerate(self.decoder):
             skip = skips.pop()
-            outermost = i == len(self.decoder) - 1
-            x = block(x if outermost and not self.outer_skip else torch.cat((x, skip), dim=1))
-            if not outermost:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")  # twice the resolution
+            if x.shape[2] < skip.shape[2]:
+                x = _doubled(x)  # twice the resolution
+            if self.outer_skip or skips:
+                x = torch.cat((x, skip), dim=1)
+            x = block(x if self.merge is None else F.relu(self.merge[i](x)))
         result: Tensor = self.last(x)
         return result
