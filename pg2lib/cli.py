@@ -153,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     table1.add_argument("--rows", nargs="+", help="only these, such as G1-L1 G1+D (default: all six)")
     table1.add_argument("--pairs", default="torso", help="to train on: all or torso (default: %(default)s)")
     table1.add_argument("--test-pairs", default="all", help="to score on: rule or pair file (default: %(default)s)")
+    table1.add_argument(
+        "--inception", metavar="NAME_OR_FILE", help="as in evaluate; without it IS and mask-IS stay empty"
+    )
     table1.add_argument("--out", type=Path, required=True, help="folder of the runs, the table and its pictures")
     table1.add_argument("--cpu", action="store_true", help="use no GPU")
 
@@ -313,6 +316,7 @@ def _table1(options: argparse.Namespace) -> int:
     from pg2lib.data.read import read_people, title_of
     from pg2lib.data.store import ImageStore
     from pg2lib.data.synthetic import write_market1501
+    from pg2lib.metrics.inception import load_inception
     from pg2lib.table1 import choose_config, make_table1, published_name
     from pg2lib.training.run import Reports, make_accelerator
 
@@ -338,6 +342,7 @@ def _table1(options: argparse.Namespace) -> int:
     table = make_table1(
         config, store, make_pairs(store.table, options.pairs), test_store, test_pairs, options.out, name,
         published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
+        load_inception(options.inception, accelerator.device) if options.inception else None,
     )  # fmt: skip
     if accelerator.is_main_process:
         print(table.to_markdown(), end="")

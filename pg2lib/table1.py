@@ -36,6 +36,7 @@ from pg2lib.errors import DataError
 from pg2lib.evaluation import EvaluationReport, Figure, evaluate
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import image_grid, pil_from_tensor
+from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.training.run import Reports, make_accelerator, train
 
@@ -94,12 +95,13 @@ class Table1:
             ours = " | ".join(_cell(_figure(report, column)) for column in COLUMNS)
             lines.append(f"| {row} | {ours} | {self._published(row)} |")
         report = next(iter(self.reports.values()))
-        steps = {row: _steps(PG2Config.from_dict(made.model["config"])) for row, made in self.reports.items()}
+        configs = {row: PG2Config.from_dict(made.model["config"]) for row, made in self.reports.items()}
+        steps = ", ".join(f"{row} {_steps(config):,}" for row, config in configs.items())
         lines += [
             "",
             f"{report.data}, {report.pairs:,} pairs; mean ± standard deviation over pairs; dialect `{report.dialect}`, "
             f"mask from the {report.mask_from}; commit {report.provenance['commit'] or 'unknown'}; "
-            f"{report.provenance['hardware']}. Steps: {', '.join(f'{row} {count:,}' for row, count in steps.items())}.",
+            f"{report.provenance['hardware']}. {self._network()}Steps: {steps}.",
         ]
         return "\n".join(lines) + "\n"
 
@@ -127,6 +129,14 @@ class Table1:
             published = self.published.get(row, (None,) * len(COLUMNS))
             lines.append([row, *ours, *("" if value is None else f"{value}" for value in published)])
         return "".join(",".join(line) + "\n" for line in lines)
+
+    def _network(self) -> str:
+        """What the Inception Scores were taken with: they mean nothing without."""
+        judged = next(iter(self.reports.values())).sets.get("refined")
+        if judged is None or judged.inception_score is None:
+            return ""
+        score = judged.inception_score
+        return f"IS: {score.network}, {score.resize}, {score.splits} splits, {score.images:,} images. "
 
     def _published(self, row: str) -> str:
         values = self.published.get(row)
@@ -166,6 +176,7 @@ def make_table1(
     rows: Sequence[str] = tuple(TABLE1_ROWS),
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
+    inception: InceptionNetwork | None = None,
     on_progress: OnProgress | None = None,
 ) -> Table1:
     """Trains what is missing, scores what has changed, and writes the table and its pictures.
@@ -178,6 +189,7 @@ def make_table1(
         published: whose published figures go beside: "market1501", "deepfashion" or None.
         rows: of TABLE1_ROWS.
         reports: of the training runs.
+        inception: for the columns IS and mask-IS (see `pg2lib.metrics.inception`).
 
     Raises:
         ConfigError: an unknown row.
@@ -193,7 +205,7 @@ def make_table1(
         )
         pipeline.name = row
         if accelerator.is_main_process:
-            _score(pipeline, test_store, test_pairs, folder / row, data_name, on_progress)
+            _score(pipeline, test_store, test_pairs, folder / row, data_name, inception, on_progress)
     accelerator.wait_for_everyone()
     table = read_table1(folder, published, rows)
     if accelerator.is_main_process:
@@ -230,17 +242,22 @@ def _score(
     pairs: PairTable,
     folder: Path,
     data_name: str,
+    inception: InceptionNetwork | None,
     on_progress: OnProgress | None,
 ) -> None:
     """Makes the report of a row, unless there is one of these weights and pairs."""
     path, stamp = folder / "report.json", folder / "report.stamp.json"
-    wanted = {"weights": _digest_of(folder / "pipeline" / "model.safetensors"), "pairs": pairs.digest()}
+    wanted = {
+        "weights": _digest_of(folder / "pipeline" / "model.safetensors"),
+        "pairs": pairs.digest(),
+        "inception": inception and inception.name,
+    }
     if path.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
         return
     stamp.unlink(missing_ok=True)
     row = pipeline.name
     report = evaluate(
-        pipeline, store.to(pipeline.device), pairs, data_name, folder / "pairs.csv",
+        pipeline, store.to(pipeline.device), pairs, data_name, folder / "pairs.csv", inception=inception,
         on_progress=None if on_progress is None else lambda done, total: on_progress(row, done, total),
     )  # fmt: skip
     report.save(path)
@@ -301,7 +318,12 @@ def _column(path: Path, name: str) -> torch.Tensor:
 
 
 def _figure(report: EvaluationReport, column: str) -> Figure | None:
-    return report.figures["refined"].get(column)
+    """Mean and deviation of a column: over pairs, or over the splits of an Inception Score."""
+    if column not in ("is", "mask_is"):
+        return report.figures["refined"].get(column)
+    judged = report.sets.get("refined")
+    score = None if judged is None else judged.inception_score if column == "is" else judged.mask_inception_score
+    return None if score is None else Figure(score.mean, score.std)
 
 
 def _cell(figure: Figure | None) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pg2lib import ConfigError, ImageStore, PG2Config, make_pairs, read_market1501
 from pg2lib.config import TABLE1_ROWS
+from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name
 from pg2lib.training.run import Reports
 from tests.conftest import make_market1501
@@ -139,3 +140,22 @@ def test_the_profile_and_the_images_choose_the_schedule() -> None:
     fast = choose_config(None, "fast", (256, 256))
     assert (fast.model.canvas, fast.stage1.steps, fast.evaluation.pairs) == ((256, 256), 60, 200)
     assert choose_config("compact", "full", (128, 64)).model.base_width == 24
+
+
+class TwoClasses(torch.nn.Module):
+    """Logits by how red an image is."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        red = images.float()[:, 0].mean(dim=(1, 2)) / 32
+        return torch.stack((red, -red), dim=1)
+
+
+def test_inception_scores_fill_their_columns(store: ImageStore, tmp_path: Path) -> None:
+    network = InceptionNetwork("two classes", TwoClasses(), resize=None)
+    table = make(store, tmp_path, rows=("G1-L1",), inception=network)
+    judged = table.reports["G1-L1"].sets["refined"]
+    assert f"| G1-L1 | {table.reports['G1-L1'].figures['refined']['ssim'].mean:.3f}" in table.to_markdown()
+    for score in (judged.inception_score, judged.mask_inception_score):
+        assert 1 <= score.mean <= 2
+        assert f"| {score.mean:.3f} ± {score.std:.3f} |" in table.to_markdown()
+    assert "IS: two classes" in table.to_markdown()
