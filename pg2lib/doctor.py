@@ -269,7 +269,7 @@ def _draw(examined: Examined, file: Path) -> Finding:
             picture_of_people(table).save(file)
         except (PG2Error, OSError, ValueError) as error:
             return Finding("WRONG", f"{split}: no picture {file}: {error}", "mend that; pictures end in .png or .jpg")
-        return Finding("ok", f"{split}: 16 people with their skeletons are in {file}", "look whether they fit")
+        return Finding("ok", f"{split}: people with their skeletons are in {file}", "look whether they fit")
     return Finding("WRONG", f"no picture {file}: no people could be read", "mend what is said above")
 
 
