@@ -3,10 +3,10 @@
 ::
 
     TABLE/G1-CE-L1/ ...       a training run a row (see `pg2lib.training.run`), with report.json, pairs.csv, and
-                              extremes.png: where it is most ahead of the other models, and most behind
+                              extremes.jpg: where it is most ahead of the other models, and most behind
           table1.md, .csv, .tex
-          figure4.png         a column a pair: condition image, target pose, target image, and every model's result
-          figure6.png         failure cases: the pairs that the full model is worst at
+          figure4.jpg         a column a pair: condition image, target pose, target image, and every model's result
+          figure6.jpg         failure cases: the pairs that the full model is worst at
 
 What is there is not done again: a run goes on where it was stopped, and a row is scored again only when its model or
 the pairs have changed.
@@ -266,23 +266,23 @@ def _score(
 
 
 def _draw(table: Table1, store: ImageStore, pairs: PairTable) -> None:
-    """figure4.png, a row's extremes.png (by SSIM), and figure6.png (by mask-SSIM)."""
+    """figure4.jpg, a row's extremes.jpg (by SSIM), and figure6.jpg (by mask-SSIM)."""
     scores = {row: _column(table.folder / row / "pairs.csv", "refined_ssim") for row in table.reports}
     pipelines = {
         row: PG2Pipeline.from_pretrained(table.folder / row / "pipeline", store.device) for row in table.reports
     }
     draw = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(pairs), generator=draw)[:8].tolist()
-    _save(_comparison(pipelines, store, pairs, chosen), table.folder / "figure4.png")
+    _save(_comparison(pipelines, store, pairs, chosen), table.folder / "figure4.jpg")
     for row in scores if len(scores) > 1 else ():
         others = torch.stack([score for other, score in scores.items() if other != row])
         order = (scores[row] - others.mean(dim=0)).argsort(descending=True).tolist()
         extremes, titles = [*order[:4], *order[-4:]], ["ahead"] * len(order[:4]) + ["behind"] * len(order[-4:])
-        _save(_comparison(pipelines, store, pairs, extremes, titles), table.folder / row / "extremes.png")
+        _save(_comparison(pipelines, store, pairs, extremes, titles), table.folder / row / "extremes.jpg")
     model = FULL_MODEL if FULL_MODEL in pipelines else list(pipelines)[-1]
     masked = _column(table.folder / model / "pairs.csv", "refined_mask_ssim")
     worst = masked.argsort()[:16].tolist()
-    _save(_comparison({model: pipelines[model]}, store, pairs, worst), table.folder / "figure6.png")
+    _save(_comparison({model: pipelines[model]}, store, pairs, worst), table.folder / "figure6.jpg")
 
 
 def _comparison(
@@ -308,7 +308,7 @@ def _comparison(
 
 def _save(picture: Image.Image, path: Path) -> None:
     with atomic_path(path) as temporary:
-        picture.save(temporary, "PNG")
+        picture.save(temporary, "JPEG", quality=92, subsampling=0)
 
 
 def _column(path: Path, name: str) -> torch.Tensor:

@@ -86,10 +86,10 @@ def test_the_written_tables_agree(table: Table1) -> None:
 
 
 def test_the_pictures_show_every_model(table: Table1) -> None:
-    figure4 = Image.open(table.folder / "figure4.png")
+    figure4 = Image.open(table.folder / "figure4.jpg")
     assert figure4.height == (3 + len(TABLE1_ROWS)) * (128 + 4) + 4
-    assert Image.open(table.folder / "figure6.png").height == 4 * (128 + 4) + 4
-    assert all((table.folder / row / "extremes.png").is_file() for row in TABLE1_ROWS)
+    assert Image.open(table.folder / "figure6.jpg").height == 4 * (128 + 4) + 4
+    assert all((table.folder / row / "extremes.jpg").is_file() for row in TABLE1_ROWS)
 
 
 def test_what_is_there_is_not_done_again(store: ImageStore, table: Table1) -> None:
