@@ -120,14 +120,18 @@ class Table1:
         return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
     def to_csv(self) -> str:
-        """A line a row: our means and standard deviations, then the published figures; empty where there is none."""
-        header = ["model"] + [f"{column}_{part}" for column in COLUMNS for part in ("mean", "std")]
-        lines = [[*header, *(f"published_{column}" for column in COLUMNS)]]
+        """A line a row, empty where there is nothing: our means, their standard deviations and bootstrap 95 % intervals,
+        then the published figures.
+        """
+        parts = ("mean", "std", "low", "high")
+        ours = [f"{column}_{part}" for column in COLUMNS for part in parts]
+        lines = [["model", *ours, *(f"published_{column}" for column in COLUMNS)]]
         for row, report in self.reports.items():
-            figures = [_figure(report, column) for column in COLUMNS]
-            ours = ["" if f is None else f"{v:.6f}" for f in figures for v in ((f.mean, f.std) if f else (0, 0))]
+            figures = (_figure(report, column) for column in COLUMNS)
+            values = [value for figure in figures for value in _values(figure)]
             published = self.published.get(row, (None,) * len(COLUMNS))
-            lines.append([row, *ours, *("" if value is None else f"{value}" for value in published)])
+            cells = [f"{value:.6f}" if value is not None else "" for value in values]
+            lines.append([row, *cells, *("" if value is None else f"{value}" for value in published)])
         return "".join(",".join(line) + "\n" for line in lines)
 
     def _network(self) -> str:
@@ -324,6 +328,13 @@ def _figure(report: EvaluationReport, column: str) -> Figure | None:
     judged = report.sets.get("refined")
     score = None if judged is None else judged.inception_score if column == "is" else judged.mask_inception_score
     return None if score is None else Figure(score.mean, score.std)
+
+
+def _values(figure: Figure | None) -> tuple[float | None, ...]:
+    """Mean, standard deviation, and both ends of the interval."""
+    if figure is None:
+        return (None,) * 4
+    return figure.mean, figure.std, *(figure.interval or (None, None))
 
 
 def _cell(figure: Figure | None) -> str:

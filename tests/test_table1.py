@@ -78,6 +78,9 @@ def test_the_written_tables_agree(table: Table1) -> None:
         assert f"{figure.mean:.3f} ± {figure.std:.3f}" in markdown
         assert f"{figure.mean:.3f}" in next(line for line in latex.splitlines() if line.startswith(f"{row} "))
         assert float(lines[row]["mask_ssim_mean"]) == pytest.approx(figure.mean, abs=1e-6)
+        low, high = float(lines[row]["mask_ssim_low"]), float(lines[row]["mask_ssim_high"])
+        assert low < figure.mean < high
+        assert lines[row]["is_mean"] == lines[row]["is_low"] == ""
     assert lines["G1+D"]["published_ssim"] == "0.283"
     assert lines["G1-L1"]["published_ssim"] == ""
     assert "published, not verified against the PDF" in markdown
