@@ -120,7 +120,7 @@ class Table1:
         return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
     def to_csv(self) -> str:
-        """A line a row, empty where there is nothing: our means, their standard deviations and bootstrap 95 % intervals,
+        """A line a row, empty where there is nothing: means, standard deviations and bootstrap 95 % intervals of ours,
         then the published figures.
         """
         parts = ("mean", "std", "low", "high")
