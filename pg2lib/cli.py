@@ -311,29 +311,22 @@ def _train(options: argparse.Namespace) -> int:
 
 def _table1(options: argparse.Namespace) -> int:
     from pg2lib.config import TABLE1_ROWS
-    from pg2lib.data.locate import find_data
     from pg2lib.data.pairs import make_pairs
     from pg2lib.data.read import read_people, title_of
     from pg2lib.data.store import ImageStore
-    from pg2lib.data.synthetic import write_market1501
     from pg2lib.metrics.inception import load_inception
     from pg2lib.table1 import choose_config, make_table1, published_name
     from pg2lib.training.run import Reports, make_accelerator
 
-    if options.data == "synthetic":
-        people, test_people = {"full": (400, 60), "fast": (48, 12)}[options.profile]
-        bar = _progress_bar("drawing", "image")
-        root = write_market1501(options.out / "people", people, test_people, on_progress=bar)
-    else:
-        root = find_data(options.data)
-    train, test = read_people(root, "train"), read_people(root, "test")
-    config = choose_config(options.config, options.profile, train.canvas).override(_assignments(options.set))
     accelerator = make_accelerator(cpu=options.cpu)
     with accelerator.main_process_first():
+        root = _table1_data(options)
+        train, test = read_people(root, "train"), read_people(root, "test")
         store, test_store = (
             ImageStore.open(table, options.out / "cache" / split, accelerator.device)
             for split, table in (("train", train), ("test", test))
         )
+    config = choose_config(options.config, options.profile, train.canvas).override(_assignments(options.set))
     test_pairs = _pairs(options.test_pairs, test_store)
     name = f"{title_of(root)} test, pairs {Path(options.test_pairs).name}"
     if config.evaluation.pairs < len(test_pairs):
@@ -347,6 +340,18 @@ def _table1(options: argparse.Namespace) -> int:
     if accelerator.is_main_process:
         print(table.to_markdown(), end="")
     return 0
+
+
+def _table1_data(options: argparse.Namespace) -> Path:
+    """The folder of the data; synthetic people are drawn where there are none yet."""
+    from pg2lib.data.locate import find_data
+    from pg2lib.data.synthetic import write_market1501
+
+    if options.data != "synthetic":
+        return find_data(options.data)
+    people, test_people = {"full": (400, 60), "fast": (48, 12)}[options.profile]
+    bar = _progress_bar("drawing", "image")
+    return write_market1501(options.out / "people", people, test_people, on_progress=bar)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -229,7 +229,7 @@ def read_table1(
         published, rows: as there.
 
     Raises:
-        DataError: a row has not been scored.
+        DataError: a row has not been scored, or not on the pairs and in the dialect of the others.
     """
     reports = {}
     for row in rows:
@@ -237,6 +237,13 @@ def read_table1(
         if not path.is_file():
             raise DataError(f"no {path}: the row {row} has not been scored; make the table first")
         reports[row] = EvaluationReport.from_json(path.read_text(encoding="utf-8"))
+    kinds = {row: (report.pairs_digest, report.dialect, report.mask_from) for row, report in reports.items()}
+    odd = [row for row in kinds if kinds[row] != kinds[rows[0]]]
+    if odd:
+        raise DataError(
+            f"{folder}: {', '.join(odd)} and {rows[0]} were scored on other pairs or in another dialect, so they make "
+            f"no table; make it again with all of them"
+        )
     return Table1(reports, PUBLISHED.get(published or "", {}), Path(folder))
 
 
@@ -249,12 +256,14 @@ def _score(
     inception: InceptionNetwork | None,
     on_progress: OnProgress | None,
 ) -> None:
-    """Makes the report of a row, unless there is one of these weights and pairs."""
+    """Makes the report of a row, unless there is one of these weights, pairs and settings."""
     path, stamp = folder / "report.json", folder / "report.stamp.json"
     wanted = {
         "weights": _digest_of(folder / "pipeline" / "model.safetensors"),
         "pairs": pairs.digest(),
         "inception": inception and inception.name,
+        "config": pipeline.config.to_dict(),
+        "data": data_name,
     }
     if path.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
         return

@@ -31,6 +31,15 @@ def market1501_root() -> Path:
         pytest.skip(f"needs the real Market-1501: {error}")
 
 
+@pytest.fixture(scope="session")
+def deepfashion_root() -> Path:
+    """The real DeepFashion In-shop, or a part of it, found as `market1501_root` is."""
+    try:
+        return find_data("deepfashion", start=ROOT)
+    except DataError as error:
+        pytest.skip(f"needs the real DeepFashion In-shop: {error}")
+
+
 @pytest.fixture
 def standing() -> Pose:
     """All 18 joints, on whole pixels of 128x64."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,40 +25,18 @@ playwright = pytest.importorskip("playwright.sync_api", reason="driving a browse
 
 from pg2lib import PG2Config, PG2Pipeline, build_models  # noqa: E402
 from pg2lib.pipeline import Framing  # noqa: E402
+from tests.browsers import CHROMIUM, FLAGS, MARKS, Visit  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE_S = 240  # for machines that are busy with something else; nothing here measures time
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-]  # fmt: skip
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"),
-]
+pytestmark = MARKS
 
 
-@dataclass
-class Visit:
-    """One page, and what went wrong on it."""
+class DemoVisit(Visit):
+    """Somebody at the demo's page."""
 
-    page: Any
-    address: str
-    errors: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-
-    def watch(self) -> None:
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.note_request(request.url))
-        self.page.on("websocket", lambda socket: self.note_request(socket.url))
-
-    def note_request(self, url: str) -> None:
-        if not url.startswith((f"{self.address}/", "data:", "blob:")):
-            self.elsewhere.append(url)
+    own = ("data:", "blob:")
 
     def upload(self, place: str, file: Path) -> None:
         self.page.locator(f"#{place} input[type=file]").set_input_files(file)
@@ -138,22 +114,21 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any, server: tuple[str, Path]) -> Iterator[Visit]:
+def visit(browser: Any, server: tuple[str, Path]) -> Iterator[DemoVisit]:
     """A fresh page; fails the test if the page logged an error, asked another host, or the server had a fault."""
     yield from visiting(browser, server, {"width": 1280, "height": 900})
 
 
 @pytest.fixture
-def phone(browser: Any, server: tuple[str, Path]) -> Iterator[Visit]:
+def phone(browser: Any, server: tuple[str, Path]) -> Iterator[DemoVisit]:
     yield from visiting(browser, server, {"width": 390, "height": 844})
 
 
-def visiting(browser: Any, server: tuple[str, Path], viewport: dict[str, int]) -> Iterator[Visit]:
+def visiting(browser: Any, server: tuple[str, Path], viewport: dict[str, int]) -> Iterator[DemoVisit]:
     address, log = server
     context = browser.new_context(viewport=viewport)
     context.set_default_timeout(PATIENCE_S * 1000)
-    visit = Visit(context.new_page(), address)
-    visit.watch()
+    visit = DemoVisit(context.new_page(), address)
     visit.page.goto(address)
     visit.page.locator("#presets").wait_for()
     yield visit
@@ -172,7 +147,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.stem: path for path in folder.iterdir()}
 
 
-def test_a_photo_in_two_poses(visit: Visit, photos: dict[str, Path]) -> None:
+def test_a_photo_in_two_poses(visit: DemoVisit, photos: dict[str, Path]) -> None:
     assert not visit.page.locator("#results").is_visible()
     visit.upload("photo", photos["astronaut"])
 
@@ -194,7 +169,7 @@ def test_a_photo_in_two_poses(visit: Visit, photos: dict[str, Path]) -> None:
     assert np.array_equal(visit.picture("refined"), standing)
 
 
-def test_the_refined_result_can_be_downloaded(visit: Visit, photos: dict[str, Path]) -> None:
+def test_the_refined_result_can_be_downloaded(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.upload("photo", photos["astronaut"])
     visit.choose("waving")
     visit.generate()
@@ -206,7 +181,7 @@ def test_the_refined_result_can_be_downloaded(visit: Visit, photos: dict[str, Pa
     assert np.array_equal(np.asarray(small.resize((256, 512), Image.Resampling.BICUBIC)), visit.picture("refined"))
 
 
-def test_a_photo_of_nobody_takes_the_earlier_result_away(visit: Visit, photos: dict[str, Path]) -> None:
+def test_a_photo_of_nobody_takes_the_earlier_result_away(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.upload("photo", photos["astronaut"])
     visit.choose("standing, back")
     visit.generate()
@@ -218,20 +193,20 @@ def test_a_photo_of_nobody_takes_the_earlier_result_away(visit: Visit, photos: d
     assert not visit.page.locator("#results").is_visible()
 
 
-def test_a_file_that_is_no_picture_is_refused_in_plain_words(visit: Visit, photos: dict[str, Path]) -> None:
+def test_a_file_that_is_no_picture_is_refused_in_plain_words(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.page.locator("#photo input[type=file]").set_input_files(photos["letter"])
     visit.page.locator("#photo img").wait_for(state="attached")
     visit.choose("waving")
     assert "cannot be read" in visit.generate()
 
 
-def test_what_is_missing_is_asked_for(visit: Visit, photos: dict[str, Path]) -> None:
+def test_what_is_missing_is_asked_for(visit: DemoVisit, photos: dict[str, Path]) -> None:
     assert visit.generate().startswith("Choose a photo first")
     visit.upload("photo", photos["astronaut"])
     assert visit.generate().startswith("Choose a target pose first")
 
 
-def test_the_target_pose_from_another_photo(visit: Visit, photos: dict[str, Path]) -> None:
+def test_the_target_pose_from_another_photo(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.upload("photo", photos["astronaut"])
     visit.page.get_by_label("another photo").check()
     visit.page.locator("#presets").wait_for(state="hidden")
@@ -240,19 +215,19 @@ def test_the_target_pose_from_another_photo(visit: Visit, photos: dict[str, Path
     assert visit.picture("refined").shape == (512, 256, 3)
 
 
-def test_the_page_says_which_weights_are_loaded_and_their_terms(visit: Visit) -> None:
+def test_the_page_says_which_weights_are_loaded_and_their_terms(visit: DemoVisit) -> None:
     text = visit.page.locator("#weights").inner_text()
     assert "Weights loaded" in text and "Market-1501 train" in text and "no commercial use" in text
 
 
-def test_presets_can_be_chosen_with_the_keyboard(visit: Visit) -> None:
+def test_presets_can_be_chosen_with_the_keyboard(visit: DemoVisit) -> None:
     visit.page.locator("#presets").get_by_label("sitting", exact=True).focus()
     visit.page.keyboard.press("Space")
     assert visit.page.locator("#presets").get_by_label("sitting", exact=True).is_checked()
 
 
 def test_on_a_phone_nothing_is_cut_off_and_the_refined_result_comes_first(
-    phone: Visit, photos: dict[str, Path]
+    phone: DemoVisit, photos: dict[str, Path]
 ) -> None:
     phone.upload("photo", photos["astronaut"])
     phone.choose("walking right")

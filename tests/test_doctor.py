@@ -18,12 +18,11 @@ from PIL import Image
 from pg2lib import DataError
 from pg2lib import doctor as doctor_module
 from pg2lib.cli import main
-from pg2lib.data.locate import find_data
 from pg2lib.data.people import CSV_HEADER
 from pg2lib.data.read import read_people
 from pg2lib.doctor import Finding, examine_data, picture_of_people
 from pg2lib.pose import SWAPPED_BY_FLIP
-from tests.conftest import ROOT, STANDING
+from tests.conftest import STANDING
 
 Row = tuple[str, list[int], list[int]]
 """Name, y, x."""
@@ -615,11 +614,7 @@ def test_real_market1501_has_nothing_wrong(market1501_root: Path) -> None:
     assert "test: 3,819 left out, junk" in told(findings) and "test: 2,798 left out, distractor" in told(findings)
 
 
-def test_real_deepfashion_has_nothing_wrong() -> None:
-    try:
-        root = find_data("deepfashion", start=ROOT)
-    except DataError as error:
-        pytest.skip(f"needs the real DeepFashion: {error}")
-    findings = examine_data(root)
+def test_real_deepfashion_has_nothing_wrong(deepfashion_root: Path) -> None:
+    findings = examine_data(deepfashion_root)
     assert wrong(findings) == []
     assert "of the benchmark's 52,712 images are here" in told(findings)

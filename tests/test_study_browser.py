@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +22,13 @@ playwright = pytest.importorskip("playwright.sync_api", reason="driving a browse
 
 from demo import app  # noqa: E402
 from pg2lib.user_study import Protocol, Session, Study, create_study, results  # noqa: E402
+from tests.browsers import CHROMIUM, FLAGS, MARKS, Visit  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE_S = 120  # for machines that are busy with something else
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-]  # fmt: skip
 PROTOCOL = Protocol(real=3, generated=3, practice=2)
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"),
-]
+pytestmark = MARKS
 
 
 def make_study(folder: Path) -> Study:
@@ -86,23 +76,8 @@ class Server:
         assert "Traceback" not in self.log.read_text()
 
 
-@dataclass
-class Rater:
-    """A browser of their own and what goes wrong in it."""
-
-    page: Any
-    address: str
-    errors: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        self.page.on("request", lambda request: self.note_request(request.url))
-
-    def note_request(self, url: str) -> None:
-        if not url.startswith((f"{self.address}/", "data:")):
-            self.elsewhere.append(url)
+class Rater(Visit):
+    """A browser of their own."""
 
     @property
     def name(self) -> str:

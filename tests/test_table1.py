@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pg2lib import ConfigError, ImageStore, PG2Config, make_pairs, read_market1501
+from pg2lib import ConfigError, DataError, ImageStore, PG2Config, make_pairs, read_market1501
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.metrics.inception import InceptionNetwork
-from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name
+from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name, read_table1
 from pg2lib.training.run import Reports
 from tests.conftest import make_market1501
 
@@ -29,11 +29,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
     return ImageStore.open(read_market1501(root, "train"))
 
 
-def make(store: ImageStore, folder: Path, pairs: int = 24, published: str | None = "market1501", **options) -> Table1:
+def make(
+    store: ImageStore, folder: Path, pairs: int = 24, published: str | None = "market1501", config=CONFIG, **options
+) -> Table1:
     every = make_pairs(store.table)
     test_pairs = every.select(torch.arange(pairs))
     return make_table1(
-        CONFIG, store, every, store, test_pairs, folder, "tiny people", published, reports=Reports(progress=False),
+        config, store, every, store, test_pairs, folder, "tiny people", published, reports=Reports(progress=False),
         **options,
     )  # fmt: skip
 
@@ -110,6 +112,23 @@ def test_other_pairs_are_scored_with_the_same_models(store: ImageStore, tmp_path
     changed = {path.name for path, time in written(tmp_path).items() if before.get(path) != time}
     assert changed == {"report.json"}
     assert (first.reports["G1-L1"].pairs, second.reports["G1-L1"].pairs) == (24, 10)
+
+
+def test_other_scoring_is_done_again_on_the_same_weights(store: ImageStore, tmp_path: Path) -> None:
+    rows = ("G1-L1",)
+    first = make(store, tmp_path, rows=rows)
+    before = written(tmp_path)
+    released = CONFIG.override({"evaluation.mask_from": "condition"})
+    second = make(store, tmp_path, rows=rows, config=released)
+    assert {path.name for path, time in written(tmp_path).items() if before.get(path) != time} == {"report.json"}
+    assert [table.reports["G1-L1"].mask_from for table in (first, second)] == ["target", "condition"]
+
+
+def test_rows_scored_on_different_pairs_make_no_table(store: ImageStore, tmp_path: Path) -> None:
+    make(store, tmp_path, rows=("G1-L1",))
+    make(store, tmp_path, pairs=10, rows=("G1-poseMaskLoss",))
+    with pytest.raises(DataError, match="G1-poseMaskLoss and G1-L1 were scored on other pairs"):
+        read_table1(tmp_path, rows=("G1-L1", "G1-poseMaskLoss"))
 
 
 def test_a_run_that_was_stopped_goes_on(store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

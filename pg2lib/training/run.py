@@ -36,7 +36,7 @@ from pg2lib.pipeline import Framing, PG2Pipeline
 from pg2lib.pose import Pose
 from pg2lib.provenance import provenance
 from pg2lib.training.checkpoint import list_checkpoints, load_model, read_config
-from pg2lib.training.stages import Sample, StepRecord, Watch, train_one_stage, train_stage1, train_stage2
+from pg2lib.training.stages import Generator, Sample, StepRecord, Watch, train_one_stage, train_stage1, train_stage2
 
 log = logging.getLogger(__name__)
 
@@ -327,10 +327,7 @@ def load_stage1(folder: str | PathLike[str]) -> G1:
     Raises:
         CheckpointError: no checkpoint there.
     """
-    checkpoint = _newest(folder)
-    g1 = G1(read_config(checkpoint).model)
-    load_model(checkpoint, "g1_average", g1)
-    return g1
+    return _load_average(folder, G1, "g1")
 
 
 def load_stage2(folder: str | PathLike[str]) -> G2:
@@ -339,10 +336,14 @@ def load_stage2(folder: str | PathLike[str]) -> G2:
     Raises:
         CheckpointError: no checkpoint there.
     """
+    return _load_average(folder, G2, "g2")
+
+
+def _load_average(folder: str | PathLike[str], kind: type[Generator], name: str) -> Generator:
     checkpoint = _newest(folder)
-    g2 = G2(read_config(checkpoint).model)
-    load_model(checkpoint, "g2_average", g2)
-    return g2
+    generator = kind(read_config(checkpoint).model)
+    load_model(checkpoint, f"{name}_average", generator)
+    return generator
 
 
 def _newest(folder: str | PathLike[str]) -> Path:

@@ -15,10 +15,9 @@ from PIL import Image
 
 from pg2lib import DataError, ImageStore, PersonTable, Pose, make_pairs, read_pairs
 from pg2lib.data.deepfashion import audit_split, read_deepfashion, read_list, read_partition
-from pg2lib.data.locate import find_data
 from pg2lib.data.names import DeepFashionName, canonical_name, image_key, parse_deepfashion
 from pg2lib.data.people import write_keypoints
-from tests.conftest import ROOT, STANDING
+from tests.conftest import STANDING
 
 TRAIN = (
     "fashionMENTees_Tanksid0000347017_1front.jpg",
@@ -146,15 +145,6 @@ def assert_same(table: PersonTable, names: Iterable[str]) -> None:
 
 def kept(names: Iterable[str]) -> list[str]:
     return [name for name in names if "flat" not in name.rpartition("_")[2]]
-
-
-@pytest.fixture
-def deepfashion_root() -> Path:
-    """The real DeepFashion In-shop, or a part of it, found as `market1501_root` is."""
-    try:
-        return find_data("deepfashion", start=ROOT)
-    except DataError as error:
-        pytest.skip(f"needs the real DeepFashion In-shop: {error}")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -364,7 +364,7 @@ def test_several_processes_write_the_same_files_as_one(tmp_path, market: Path) -
 
 
 def test_mediapipe_finds_the_people() -> None:
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("mediapipe", reason="finding people needs mediapipe: pip install 'pg2lib[pose]'")
     from pg2lib.detect import MediaPipeDetector
     from pg2lib.errors import NoPersonError
 

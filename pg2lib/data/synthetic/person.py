@@ -1,4 +1,4 @@
-"""One picture of one synthetic person, with its ground truth."""
+"""One picture of one synthetic person, and what is true of it."""
 
 from __future__ import annotations
 
