@@ -270,6 +270,7 @@ def _prepare(options: argparse.Namespace) -> int:
             options.workers,
             Shard.parse(options.shard) if options.shard else None,
             _progress_bar("detecting", "image"),
+            "paths" if canvas else "field",
         )
         if canvas:
             progress = _progress_bar("cropping", "photo")

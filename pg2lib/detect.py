@@ -202,7 +202,8 @@ def build_back_network() -> nn.Module:
 def _back_network() -> nn.Module:
     network = build_back_network()
     tensors = load_file(Path(__file__).parent / "weights" / "facing" / "model.safetensors")
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    counters = {name: n for name, n in network.state_dict().items() if name.endswith("num_batches_tracked")}
+    network.load_state_dict(counters | {name: tensor.float() for name, tensor in tensors.items()})
     return network.eval().requires_grad_(False)
 
 
@@ -313,13 +314,14 @@ def search_people(image: Image.Image, find: LandmarkFinder, most: int = MAX_PEOP
         most: looks for so many people.
 
     Returns:
-        The people found in the picture as it is; where there are none, the one that `detect_person` finds by retrying.
+        The people found in the picture as it is; where there are none, or one in a small picture, the one that
+        `detect_person` finds by further looks.
 
     Raises:
         NoPersonError: there is nobody.
     """
     people = _seen_one_by_one(image, find, most) if max(image.size) >= TIGHT_CROP_PX else []
-    if not people:
+    if not people or (len(people) == 1 and max(image.size) < SMALL_PX):
         return [detect_person(image, find)]
     highest = max(_height(person.pose) for person in people)
     people = [person for person in people if _height(person.pose) >= highest / 3]

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pg2lib.data.names import canonical_name
+from pg2lib.data.names import canonical_name, image_key
 from pg2lib.data.people import csv_row
 from pg2lib.data.prepare import NOBODY, Preparation, write_rows
 from pg2lib.errors import DataError
@@ -109,13 +109,18 @@ def read_coco(file: str | PathLike[str]) -> Iterator[NamedPose]:
         if "keypoints" in annotation:  # Crowds and objects have none.
             keypoints = _field(annotation, "keypoints", list, where)
             people.setdefault(image_id, []).append(_numbers(keypoints, f"{where}.keypoints", (51,)).view(17, 3))
+    ids: set[Any] = set()
     for number, image in enumerate(_field(values, "images", list, str(path))):
         where = f"{path}: images[{number}]"
         name = canonical_name(_field(image, "file_name", str, where))
         canvas = _field(image, "height", int, where), _field(image, "width", int, where)
         if min(canvas) < 1:
             raise DataError(f"{where} has a height of {canvas[0]} and a width of {canvas[1]} pixels")
-        found = people.pop(_field(image, "id", (int, str), where), [])
+        image_id = _field(image, "id", (int, str), where)
+        if image_id in ids:
+            raise DataError(f"{where}.id {image_id!r} stands twice among the images")
+        ids.add(image_id)
+        found = people.pop(image_id, [])
         poses = [Pose.from_coco17(points[:, :2], points[:, 2], canvas, threshold=1e-6) for points in found]
         xy = _largest([pose.xy for pose in poses])
         yield name, None if xy is None else Pose(xy, canvas)
@@ -130,10 +135,12 @@ def import_keypoints(poses: Iterable[NamedPose], csv: str | PathLike[str]) -> Pr
         DataError: two images of one name, or what the reader raises.
     """
     rows: dict[str, str] = {}
+    keys: set[str] = set()
     for name, pose in poses:
-        if name in rows:
+        if image_key(name) in keys:
             raise DataError(f"{name} comes twice; import the folders it is in one by one")
-        rows[name] = csv_row(name, pose) if pose is not None else ""
+        keys.add(image_key(name))
+        rows[name] = csv_row(name, pose) if pose is not None and bool(pose.inside().visible.any()) else ""
     missing = [(name, NOBODY) for name, row in rows.items() if not row]
     return write_rows(Path(csv), [row for row in rows.values() if row], missing)
 

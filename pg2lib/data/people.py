@@ -218,8 +218,23 @@ def write_keypoints(csv: str | PathLike[str], poses: Iterable[tuple[str, Pose]])
         file.writelines(csv_row(name, pose) + "\n" for name, pose in poses)
 
 
+def fits_a_row(name: str) -> bool:
+    """Whether a name comes out of a keypoint CSV as it went in: UTF-8, on one line, no tab, no blank at its ends."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return name.splitlines() == [name] and name.strip() == name and "\t" not in name
+
+
 def csv_row(name: str, pose: Pose) -> str:
-    """One row of the field's keypoint CSV, without the line's end."""
+    """One row of the field's keypoint CSV, without the line's end.
+
+    Raises:
+        DataError: a name that no row can hold (see `fits_a_row`).
+    """
+    if not fits_a_row(name):
+        raise DataError(f"the name {name!r} cannot stand in a keypoint CSV; rename the file")
     x, y = (
         [MISSING if math.isnan(value) else round(value) for value in column] for column in pose.inside().xy.T.tolist()
     )

@@ -52,12 +52,13 @@ def crop_photos(
 ) -> int:
     """Cuts the person out of every photo that has keypoints, and writes the data set that `read_photos` reads.
 
-    A crop may reach beyond its photo, whose edge is then repeated. Crops that are there already are left as they are,
-    so that a run that was stopped goes on; ``keypoints.csv`` comes last.
+    A crop may reach beyond its photo, whose edge is then repeated. ``keypoints.csv`` comes last: a run that was stopped
+    leaves no data set, and is done again.
 
     Args:
         photos: a folder a person; what lies deeper belongs to the person of the outermost folder.
-        keypoints: CSV in the photos' own pixels, named by the path below `photos`, as `prepare` writes it.
+        keypoints: CSV in the photos' own pixels, named by the path below `photos`, as `prepare` writes it with
+            ``names="paths"``.
         folder: of the data set; made where there is none.
         canvas: (height, width) of the crops; that of the model, such as (128, 64) or (256, 256).
         framing: where the crops show the person.
@@ -75,6 +76,7 @@ def crop_photos(
     rows = [row for row in range(len(found)) if not bool(found.xy[row].isnan().all())]
     if not rows:
         raise DataError(f"{keypoints} has no joint in any photo of {source}, so there is nobody to cut out")
+    (target / KEYPOINTS).unlink(missing_ok=True)
     names: dict[str, str] = {}
     poses: list[tuple[str, Pose]] = []
     for done, row in enumerate(rows, start=1):
@@ -96,9 +98,8 @@ def _crop(photo: Path, xy: torch.Tensor, target: Path, canvas: tuple[int, int], 
     """Writes the crop of one photo and returns its pose."""
     picture = load_image(photo)
     crop = framing.crop(Pose(xy, (picture.height, picture.width)), canvas)
-    if not target.is_file():
-        with atomic_path(target) as temporary:
-            crop.apply(picture).save(temporary, "PNG")
+    with atomic_path(target) as temporary:
+        crop.apply(picture).save(temporary, "PNG")
     return Pose(crop.to_canvas(xy), canvas)
 
 

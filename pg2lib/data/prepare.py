@@ -25,12 +25,12 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 
-from pg2lib.data.names import canonical_name, parse_deepfashion
-from pg2lib.data.people import CSV_HEADER, csv_row
+from pg2lib.data.names import canonical_name, image_key, parse_deepfashion
+from pg2lib.data.people import CSV_HEADER, csv_row, fits_a_row
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_write
 from pg2lib.images import load_image
@@ -49,6 +49,10 @@ NOBODY = "no person found"
 
 HANDED_OUT = 4
 """Images a worker that are handed out and not done: enough to keep it busy, few enough to end soon after Ctrl-C."""
+
+
+Names = Literal["field", "paths"]
+"""What images are called in a CSV: as the field has it, or by their paths below the folder."""
 
 
 class DetectorFactory(Protocol):
@@ -139,10 +143,11 @@ def prepare(
     workers: int | None = None,
     shard: Shard | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    names: Names = "field",
 ) -> Preparation:
     """Finds the pose in every image of a folder and its subfolders, and writes the field's keypoint CSV.
 
-    Names in the CSV are those of `canonical_name`. Images without a person, and unreadable ones, are not in the CSV but
+    Images without a person, and unreadable ones, are not in the CSV but
     in ``<csv name>.missing.txt`` beside it, one a line with the reason. DeepFashion's ``flat`` images, which show
     nobody, hidden files, and files that are no images are left out.
 
@@ -158,6 +163,8 @@ def prepare(
             ``if __name__ == "__main__":``.
         shard: do this part only.
         on_progress: called with (images done, images in all).
+        names: in the CSV: the field's, as `canonical_name` has them, or the plain paths below the folder, of which no
+            image is taken for a ``flat`` one.
 
     Raises:
         DataError: no such folder, no image in it, two images of one name, or a journal of another folder or detector.
@@ -166,11 +173,11 @@ def prepare(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    listed = _list_images(Path(images))
-    names = list(listed.paths)
+    listed = _list_images(Path(images), names)
+    chosen = list(listed.paths)
     target = _checked_target(Path(csv))
     if shard is not None:
-        names, target = list(shard.of(names)), shard.csv(target)
+        chosen, target = list(shard.of(chosen)), shard.csv(target)
         part = _Part(str(shard), listed.digest, detector.settings)
         if _read_part(target) == part:
             log.info("%s is complete", target)
@@ -178,18 +185,18 @@ def prepare(
             return _summary(target, len(rows), missing, listed.flat)
         _part_file(target).unlink(missing_ok=True)
     with _Journal(target, listed.folder, detector.settings) as journal:
-        done = {name: journal.done[name] for name in names if name in journal.done}
-        todo = {name: listed.folder / listed.paths[name] for name in names if name not in done}
+        done = {name: journal.done[name] for name in chosen if name in journal.done}
+        todo = {name: listed.folder / listed.paths[name] for name in chosen if name not in done}
         if done:
-            log.info("%d of %d images were done before", len(done), len(names))
-            _tell(on_progress, len(done), len(names))
+            log.info("%d of %d images were done before", len(done), len(chosen))
+            _tell(on_progress, len(done), len(chosen))
         with closing(_detect_all(todo, detector, workers)) as outcomes:
             for name, outcome in outcomes:
                 journal.add(name, outcome)
                 done[name] = outcome
-                _tell(on_progress, len(done), len(names))
-    rows = [done[name].row for name in names if done[name].row]
-    missing = [(name, done[name].reason) for name in names if done[name].reason]
+                _tell(on_progress, len(done), len(chosen))
+    rows = [done[name].row for name in chosen if done[name].row]
+    missing = [(name, done[name].reason) for name in chosen if done[name].reason]
     result = write_rows(target, rows, missing, listed.flat)
     if shard is not None:
         with atomic_write(_part_file(target)) as file:
@@ -270,23 +277,30 @@ class _Listing:
         return hashlib.sha256("\n".join(self.paths).encode()).hexdigest()
 
 
-def _list_images(folder: Path) -> _Listing:
+def _list_images(folder: Path, names: Names = "field") -> _Listing:
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")
+    above = folder.absolute().as_posix()
     paths: dict[str, str] = {}
+    first: dict[str, str] = {}
     flat = 0
     for relative in sorted(_walk(folder)):
-        parsed = parse_deepfashion(relative)
-        if parsed is not None and parsed.view == "flat":
-            flat += 1
-            continue
-        name = canonical_name(relative)
-        if name in paths:
+        name = relative
+        if names == "field":
+            # The folder may be WOMEN, or one below it: what stands above its images counts too.
+            parsed = parse_deepfashion(f"{above}/{relative}")
+            if parsed is not None and parsed.view == "flat":
+                flat += 1
+                continue
+            name = canonical_name(relative if parsed is None else f"{above}/{relative}")
+        key = image_key(name)
+        if key in first:
             raise DataError(
-                f"{folder}: {paths[name]} and {relative} are both {name} in a keypoint CSV; prepare the folders they "
-                "are in one by one, or remove one of the two"
+                f"{folder}: {first[key]} and {relative} are both {name} in a keypoint CSV; prepare the folders "
+                "they are in one by one, or remove one of the two"
             )
-        if not _fits_a_line(name):
+        first[key] = relative
+        if not fits_a_row(name):
             raise DataError(f"{folder}: the file name {relative!r} cannot stand in a CSV; rename the file")
         paths[name] = relative
     if not paths:
@@ -312,14 +326,6 @@ def _walk(folder: Path) -> Iterator[str]:
         for name in files:
             if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith("."):
                 yield (prefix + name).removeprefix("./")
-
-
-def _fits_a_line(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return name.splitlines() == [name] and "\t" not in name
 
 
 # ---- detecting, here or in processes

@@ -105,17 +105,20 @@ def _every_folder(root: Path, depth: int) -> Iterator[Path]:
     level = [root]
     for _ in range(depth + 1):
         yield from level
-        level = [
-            Path(entry.path) for folder in level for entry in sorted(os.scandir(folder), key=_by_name) if entry.is_dir()
-        ]
+        level = [Path(entry.path) for folder in level for entry in _entries(folder) if entry.is_dir()]
 
 
-def _by_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
 
 
 def _is_deepfashion(folder: Path) -> bool:
     if folder.name in ("MEN", "WOMEN"):
         return True
-    with os.scandir(folder) as entries:
-        return any(parse_deepfashion(entry.name) is not None for entry in islice(entries, _FILES_LOOKED_AT))
+    images = (entry.name for entry in _entries(folder) if entry.name.endswith(".jpg"))
+    return any(parse_deepfashion(name) is not None for name in islice(images, _FILES_LOOKED_AT))

@@ -71,14 +71,20 @@ def test_the_data_set_serves_batches_and_is_read_by_its_layout(photos: Path, tmp
     assert store.batch(make_pairs(store.table), torch.tensor([0, 1])).condition_image.shape == (2, 3, *CANVAS)
 
 
-def test_crops_that_are_there_are_left_as_they_are(photos: Path, tmp_path: Path) -> None:
+def test_crops_of_another_canvas_replace_those_that_are_there(photos: Path, tmp_path: Path) -> None:
+    for canvas in (CANVAS, (256, 256)):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", canvas)
+        table = read_photos(tmp_path / "people")
+        assert table.canvas == canvas
+        assert {table.load(row).size for row in range(len(table))} == {canvas[::-1]}
+
+
+def test_a_run_that_was_stopped_leaves_no_data_set(photos: Path, tmp_path: Path) -> None:
     crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
-    crop = tmp_path / "people" / "ben" / "a.png"
-    before = crop.stat().st_mtime_ns
-    (tmp_path / "people" / KEYPOINTS).unlink()  # as a run leaves it that was stopped
-    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
-    assert crop.stat().st_mtime_ns == before
-    assert len(read_photos(tmp_path / "people")) == len(SIZES)
+    (photos / "ben" / "b.jpg").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"b\.jpg"):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    assert not (tmp_path / "people" / KEYPOINTS).exists()
 
 
 def test_a_photo_in_nobodys_folder_is_refused(photos: Path, tmp_path: Path) -> None:
