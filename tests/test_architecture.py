@@ -13,7 +13,7 @@ import pg2lib
 
 ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
-    {"errors", "config", "files"},
+    {"errors", "config", "files", "processes"},
     {"images", "losses", "models.blocks"},
     {"pose", "raster", "models", "metrics"},
     {"data", "detect", "pipeline", "provenance"},

@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import re
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,13 +26,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import torch
-
 from pg2lib.data.names import canonical_name, image_key, parse_deepfashion
 from pg2lib.data.people import CSV_HEADER, csv_row, fits_a_row
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_write
 from pg2lib.images import load_image
+from pg2lib.processes import cpu_count, start_worker
 
 if TYPE_CHECKING:
     from pg2lib.detect import PoseDetector
@@ -351,18 +349,13 @@ def _detect_all(
     todo: Mapping[str, Path], make_detector: DetectorFactory, workers: int | None
 ) -> Generator[tuple[str, Outcome], None, None]:
     """(name, outcome) of each image, in the order in which they are done."""
-    count = min(workers or _cpu_count(), len(todo))
+    count = min(workers or cpu_count(), len(todo))
     if count > 1:
         yield from _detect_in_processes(todo, make_detector, count)
     elif count == 1:
         with make_detector() as detector:
             for name, path in todo.items():
                 yield name, _detect(detector, path, name)
-
-
-def _cpu_count() -> int:
-    """CPUs this process may use, which on a cluster are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _detect_in_processes(
@@ -417,18 +410,8 @@ class _Worker:
 
 
 def _start_worker(make_detector: DetectorFactory) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    start_worker()
     _Worker.make_detector = make_detector
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers, which would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _detect_in_worker(path: Path, name: str) -> Outcome:

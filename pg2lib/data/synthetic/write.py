@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pg2lib.data.market1501 import NOT_A_PERSON
@@ -338,6 +336,7 @@ def _draw_all(
     if on_progress is not None and done:
         on_progress(done, total)
     with journal.open("a", encoding="utf-8") as file:
+        file.write("\n")  # ends the line that a kill cut short
         for result in _results(folder, left, look, workers):
             rows.update(result)
             file.write(json.dumps(result) + "\n")
@@ -355,17 +354,17 @@ def _read_journal(journal: Path) -> Iterator[tuple[str, str]]:
         try:
             yield from json.loads(line).items()
         except json.JSONDecodeError:
-            continue  # the line that a kill cut short
+            continue  # the line that a kill cut short, or an empty one
 
 
 def _results(folder: Path, tasks: list[list[_Picture]], look: Look, workers: int | None) -> Iterator[dict[str, str]]:
     images = sum(len(task) for task in tasks)
-    processes = workers or max(1, min(os.cpu_count() or 1, images // IMAGES_PER_PROCESS))
+    processes = workers or max(1, min(cpu_count(), images // IMAGES_PER_PROCESS))
     if min(processes, len(tasks)) <= 1:
         yield from (_draw_task(str(folder), task, look) for task in tasks)
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(tasks)), spawn, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(tasks)), spawn, start_worker) as pool:
         futures = [pool.submit(_draw_task, str(folder), task, look) for task in tasks]
         try:
             for future in as_completed(futures):
