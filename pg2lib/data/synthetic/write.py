@@ -25,6 +25,7 @@ from pg2lib.data.synthetic.clothes import Identity, fabric
 from pg2lib.data.synthetic.person import CANVAS, Framing, Look, render_person
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
+from pg2lib.processes import cpu_count, start_worker
 
 FORMAT = 1
 """Goes up when the same parameters give other pictures."""
