@@ -337,7 +337,8 @@ def _draw_all(
     if on_progress is not None and done:
         on_progress(done, total)
     with journal.open("a", encoding="utf-8") as file:
-        file.write("\n")  # ends the line that a kill cut short
+        if file.tell():
+            file.write("\n")  # ends the line that a kill cut short
         for result in _results(folder, left, look, workers):
             rows.update(result)
             file.write(json.dumps(result) + "\n")
