@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from pg2lib import detect
 from pg2lib.data.market1501 import read_market1501
@@ -333,6 +334,23 @@ def test_invisible_landmarks_do_not_make_a_person_large() -> None:
     assert not is_plausible(Landmarks(person_in(STANDING_BOX), visibility), (128, 64))
 
 
+@pytest.mark.parametrize(
+    ("problem", "key"),
+    [("Missing", "0.weight"), ("Missing", "1.running_var"), ("Missing", "16.bias"), ("Unexpected", "17.weight")],
+)
+def test_the_weights_that_tell_backs_must_be_those_of_the_network(
+    monkeypatch: pytest.MonkeyPatch, problem: str, key: str
+) -> None:
+    tensors = load_file(ROOT / "pg2lib" / "weights" / "facing" / "model.safetensors")
+    if problem == "Missing":
+        del tensors[key]
+    else:
+        tensors[key] = torch.zeros(1)
+    monkeypatch.setattr(detect, "load_file", lambda path: tensors)
+    with pytest.raises(RuntimeError, match=rf'{problem} key\(s\) in state_dict: "{key}"'):
+        detect._back_network.__wrapped__()
+
+
 # ---- several people
 
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
@@ -407,6 +425,16 @@ def test_a_person_whom_only_a_retry_finds_is_still_found() -> None:
     assert [person.attempt for person in search_people(grey(400, 600), script)] == [1]
     with pytest.raises(NoPersonError):
         search_people(grey(400, 600), Script())
+
+
+def test_one_person_in_a_small_picture_is_who_detect_person_finds() -> None:
+    def a_back_taken_for_a_front(picture: Image.Image, min_confidence: float) -> Landmarks:
+        return in_the_middle(picture) if min_confidence == 0.5 else from_behind(picture)
+
+    for size, back in (((256, 256), True), ((319, 200), True), ((320, 320), False)):
+        found = search_people(grey(*size), a_back_taken_for_a_front)
+        assert found == [detect_person(grey(*size), a_back_taken_for_a_front)]
+        assert left_of(found[0]) is back, size
 
 
 # ---- framing

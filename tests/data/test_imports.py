@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -185,4 +186,29 @@ def test_one_name_twice_is_refused(tmp_path: Path) -> None:
         openpose(tmp_path / folder, "0002_c1s1_000451_03", triples(JOINTS, 0.9))
     with pytest.raises(DataError, match=r"0002_c1s1_000451_03\.jpg comes twice"):
         import_keypoints(read_openpose(tmp_path), tmp_path / "k.csv")
+    assert not (tmp_path / "k.csv").exists()
+
+
+def test_two_spellings_of_one_image_are_refused(tmp_path: Path) -> None:
+    names = ("fashionMENTees_Tanksid0000347017_3back", "fasionMENTeesTanksid0000347017_3back")
+    for name in names:
+        openpose(tmp_path, name, triples(JOINTS, 0.9))
+    with pytest.raises(DataError, match=rf"{names[1]}\.jpg comes twice"):
+        import_keypoints(read_openpose(tmp_path), tmp_path / "k.csv")
+    assert not (tmp_path / "k.csv").exists()
+
+
+def test_an_id_that_stands_twice_among_cocos_images_is_refused(tmp_path: Path) -> None:
+    image = {"file_name": "a.jpg", "width": 64, "height": 128}
+    images = [{"id": 7, **image}, {"id": 8, **image}, {"id": 7, **image, "file_name": "b.jpg"}]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": []}))
+    with pytest.raises(DataError, match=r"coco\.json: images\[2\]\.id 7 stands twice among the images"):
+        list(read_coco(tmp_path / "coco.json"))
+
+
+@pytest.mark.parametrize("name", ["two\nlines.jpg", "two\u2028lines.jpg", "a\ttab.jpg", "blank.jpg "])
+def test_a_name_that_no_row_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+    file = coco(tmp_path / "coco.json", {"image_id": 7, "keypoints": triples(COCO, 2)}, file_name=name)
+    with pytest.raises(DataError, match=re.escape(f"the name {name!r} cannot stand in a keypoint CSV")):
+        import_keypoints(read_coco(file), tmp_path / "k.csv")
     assert not (tmp_path / "k.csv").exists()

@@ -149,6 +149,21 @@ def test_names_are_those_of_the_fields_csv_and_flat_garments_are_left_out(tmp_pa
     }
 
 
+@pytest.mark.parametrize("below", ["img/WOMEN", "img/WOMEN/Dresses", "img/WOMEN/Dresses/id_00000002"])
+@pytest.mark.parametrize("inside", [False, True], ids=["by its path", "as the current folder"])
+def test_a_folder_in_the_midst_of_deepfashion_gives_the_same_names(
+    tmp_path: Path, detector: Painted, monkeypatch: pytest.MonkeyPatch, below: str, inside: bool
+) -> None:
+    item = tmp_path / "img" / "WOMEN" / "Dresses" / "id_00000002"
+    for number, view in enumerate(("front", "flat"), start=1):
+        paint(item / f"02_{number}_{view}.jpg", (number, 0, 0))
+    if inside:
+        monkeypatch.chdir(tmp_path / below)
+    result = prepare("." if inside else tmp_path / below, tmp_path / "k.csv", detector, 1)
+    assert necks(tmp_path / "k.csv") == {"fashionWOMENDressesid0000000202_1front.jpg": 1}
+    assert (result.flat, detector.asked) == (1, [1])
+
+
 def test_two_images_of_one_name_are_refused_before_any_work(tmp_path: Path, detector: Painted) -> None:
     for kind in ("img", "img_highres"):
         paint(tmp_path / "in" / kind / "MEN" / "Denim" / "id_00000080" / "01_1_front.jpg", (1, 0, 0))

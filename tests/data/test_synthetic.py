@@ -33,7 +33,7 @@ from pg2lib.data.synthetic.figure import build
 from pg2lib.data.synthetic.person import SyntheticPerson, through_jpeg
 from pg2lib.data.synthetic.render import rasterise
 from pg2lib.data.synthetic.surface import GROUPS
-from pg2lib.data.synthetic.write import PARAMETERS_FILE
+from pg2lib.data.synthetic.write import PARAMETERS_FILE, _read_journal
 from pg2lib.pose import JOINTS
 
 J = {name: i for i, name in enumerate(JOINTS)}
@@ -322,6 +322,35 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch: pytest.MonkeyPatch, absolute: bool) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(DataError, match="is the current folder, which cannot be replaced: name one that is to be made"):
+        write_market1501(here if absolute else ".", 2, 1, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["here"] and list(here.iterdir()) == []
+
+
+def test_an_empty_folder_is_taken_and_a_place_where_none_can_be_made_is_refused(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "file").write_text("not a folder")
+    for place in ("link", "file/people"):
+        with pytest.raises(DataError, match=rf"{place} cannot be made \(.*Not a directory.*\): name another folder"):
+            write_market1501(tmp_path / place, 2, 1, 2, workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "link"]
+    write_market1501(tmp_path / "empty", 1, 1, 2, workers=1)
+    assert len(read_market1501(tmp_path / "link", "train")) == 2
+
+
+@pytest.mark.parametrize("views", [1, 6])
+def test_a_shop_shows_an_outfit_in_two_to_five_views(tmp_path, views: int) -> None:
+    with pytest.raises(DataError, match=f"views must be 2 to 5, got {views}"):
+        write_deepfashion(tmp_path / "shop", views=views)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("wrong", [{"people": 0}, {"views": 1}, {"test_people": 5000}, {"seed": -1}])
 def test_numbers_that_make_no_data_set_are_refused(tmp_path, wrong: dict[str, int]) -> None:
     with pytest.raises(DataError, match=f"{next(iter(wrong))} must be"):
@@ -354,6 +383,30 @@ def test_a_killed_run_goes_on_and_the_folder_appears_whole(tmp_path) -> None:
     assert len(kept) >= done
     assert len(read_market1501(folder, "train")) == 36
     assert json.loads((folder / PARAMETERS_FILE).read_text())["people"] == 12
+
+
+def test_what_is_drawn_after_a_line_cut_short_is_not_drawn_again(tmp_path) -> None:
+    folder, journal = tmp_path / "market", tmp_path / ".market.part" / "journal.jsonl"
+
+    def draw(stop_at: int | None) -> list[tuple[int, int]]:
+        calls: list[tuple[int, int]] = []
+
+        def on_progress(done: int, total: int) -> None:
+            calls.append((done, total))
+            if done == stop_at:
+                raise KeyboardInterrupt
+
+        write_market1501(folder, 2, 1, 2, workers=1, on_progress=on_progress)
+        return calls
+
+    with pytest.raises(KeyboardInterrupt):
+        draw(stop_at=4)
+    journal.write_text(journal.read_text()[:-20])  # as a kill leaves it, in the middle of the second person's line
+    with pytest.raises(KeyboardInterrupt):
+        draw(stop_at=9)
+    drawn = {path.relative_to(journal.parent).as_posix() for path in journal.parent.rglob("*.jpg")}
+    assert dict(_read_journal(journal)).keys() == drawn and len(drawn) == 9
+    assert draw(stop_at=None) == [(9, 9)]
 
 
 def test_several_processes_write_the_same_files_as_one(tmp_path, market: Path) -> None:

@@ -293,7 +293,6 @@ def pose_bones(body: Body, angles: Mapping[str, float], yaw_deg: float) -> Array
     """
     rest = body.rest_joints()
     local = _local_rotations(angles)
-    # The shoulder blade lifts the joint of a raised arm.
     rotations = np.empty((len(BONES), 3, 3))
     places = np.empty((len(BONES), 3))
     rotations[0] = rotation("y", -yaw_deg) @ local[0]
@@ -301,7 +300,7 @@ def pose_bones(body: Body, angles: Mapping[str, float], yaw_deg: float) -> Array
     for bone in range(1, len(BONES)):
         parent = PARENTS[bone]
         offset = rest[bone] - rest[parent]
-        if bone in (3, 6):
+        if bone in (3, 6):  # the shoulder blade lifts the joint of a raised arm
             side = "right" if bone == 3 else "left"
             up = max(angles[f"{side} shoulder abduction"], angles[f"{side} shoulder flexion"])
             lift = max(0.0, up - 40) / 130

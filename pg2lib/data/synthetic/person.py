@@ -53,8 +53,8 @@ class SyntheticPerson:
 
     Attributes:
         image: RGB, of the look's canvas.
-        pose: 18 joints in pixels. Missing are those that are hidden or out of the picture and, in the `market` look,
-            some that a detector overlooks in small pictures.
+        pose: 18 joints in pixels. Missing are those that are hidden (see `surface.GROUPS`) or out of the picture and,
+            in the `market` look, some that a detector overlooks in small pictures.
         silhouette: bool (height, width), the person with clothes, hair and bag.
         angles: joint angles in degrees (`body.ANGLES`).
         yaw_deg: which way they face: 0 the camera, 90 the picture's left, 180 away.
@@ -164,7 +164,9 @@ def _draw_yaw(draws: Draws, camera: StreetCamera | None, action: Action) -> floa
 def _stand(
     body: Body, mesh: Mesh, angles: Mapping[str, float], yaw_deg: float, seated: bool = False
 ) -> tuple[Array, Array]:
-    """Posed vertices and joints with the lowest point on the ground and the pelvis over the origin."""
+    """Posed vertices and joints with the lower shoe on the ground and the middle between pelvis and neck over the
+    origin; who is seated gets the bench under them.
+    """
     bones = pose_bones(body, angles, yaw_deg)
     posed, joints = mesh.posed(bones), keypoints_3d(body, bones)
     # A bag may hang low: shoes stand on the ground.

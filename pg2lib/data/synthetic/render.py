@@ -47,10 +47,7 @@ class Camera:
 
     def view(self, points: Array) -> Array:
         """World points in camera axes: x right, y up, z towards the camera."""
-        c, s = math.cos(self.pitch), math.sin(self.pitch)
-        x, y, z = points.T
-        y, z = y - self.height_m, z - self.distance_m
-        return np.stack((x, y * c - z * s, y * s + z * c), axis=1)
+        return self.turn(points - np.array((0, self.height_m, self.distance_m)))
 
     def turn(self, directions: Array) -> Array:
         """World directions in camera axes."""

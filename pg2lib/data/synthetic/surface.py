@@ -34,7 +34,8 @@ MATERIALS = (
     "bench",
 )
 GROUPS = ("trunk", "head", "right arm", "left arm", "right leg", "left leg", "skirt", "bag", "bench")
-"""What hides what: a joint is hidden by surfaces of another group (but not by a skirt)."""
+"""What hides what: elbows, wrists, knees and ankles are hidden by surfaces of any group but their own and the skirt's;
+nose, eyes and ears by those of any group, the head itself included. Neck, shoulders and hips are never hidden."""
 
 _PELVIS, _CHEST, _HEAD, _RIGHT_ARM, _LEFT_ARM, _RIGHT_LEG, _LEFT_LEG = (
     BONES.index(name)

@@ -40,7 +40,16 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class _Picture:
-    """One image to draw: where it goes and what is in it; without an identity it is the garment alone."""
+    """One image to draw: where it goes and what is in it.
+
+    Attributes:
+        path: below the data set's folder, posix, as the layout names images.
+        split: the one it belongs to.
+        identity: seed of the person.
+        view: seed of the pose, the background and the light.
+        camera, framing, yaw_deg: as `render_person` takes them; None leaves them to `view`.
+        flat: it shows the garment alone, which `view` and the like do not change.
+    """
 
     path: str
     split: Split
@@ -54,11 +63,20 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What differs between the two layouts."""
+    """What differs between the two layouts.
+
+    Attributes:
+        look: of the images.
+        csv: name of the keypoint CSVs, with a gap for the split.
+        pairs: name of the CSV of test pairs.
+        most_views: so many images of a person may be asked for.
+        pictures: the images of each person in turn, for the numbers that were asked for.
+    """
 
     look: Look
     csv: str
     pairs: str
+    most_views: int
     pictures: Callable[[dict[str, int]], list[list[_Picture]]]
 
 
@@ -83,7 +101,7 @@ def write_market1501(
         people: train identities.
         test_people: test identities.
         views: images of each, from the six cameras in turn.
-        seed: other seeds give other people.
+        seed: another one gives other people, before the same cameras in the same poses and the same light.
         test_pairs: rows of ``market-pairs-test.csv`` at most.
         workers: processes; None: as many as there are cores, if there is work for them; 1: this one. A script that uses
             several must guard its main part with ``if __name__ == "__main__":``, as always with processes.
@@ -93,10 +111,11 @@ def write_market1501(
         The folder.
 
     Raises:
-        DataError: a number that is too small or too large, or a folder that is there and holds something else.
+        DataError: a number that is too small or too large, a folder that is there and holds something else, or one that
+            cannot be made.
     """
     parameters = {"people": people, "test_people": test_people, "views": views, "seed": seed, "test_pairs": test_pairs}
-    layout = _Layout("market", "market-annotation-{split}.csv", "market-pairs-test.csv", _market1501_pictures)
+    layout = _Layout("market", "market-annotation-{split}.csv", "market-pairs-test.csv", 1000, _market1501_pictures)
     return _write(Path(folder), "market1501", layout, parameters, workers, on_progress)
 
 
@@ -122,7 +141,7 @@ def write_deepfashion(
         people: train identities, one outfit each.
         test_people: test identities.
         views: images of each, 2 to 5: front, side, back, full, additional, in this order.
-        seed: other seeds give other people.
+        seed: another one gives other people, in the same poses and the same light, but turned and framed anew.
         test_pairs: rows of ``fashion-pairs-test.csv`` at most.
         workers: as in `write_market1501`.
         on_progress: called with (images done, images in all).
@@ -131,12 +150,13 @@ def write_deepfashion(
         The folder.
 
     Raises:
-        DataError: a number that is too small or too large, or a folder that is there and holds something else.
+        DataError: a number that is too small or too large, a folder that is there and holds something else, or one that
+            cannot be made.
     """
-    if views > len(_STUDIO_VIEWS):
-        raise DataError(f"views must be 2 to {len(_STUDIO_VIEWS)} in the DeepFashion layout, got {views}")
     parameters = {"people": people, "test_people": test_people, "views": views, "seed": seed, "test_pairs": test_pairs}
-    layout = _Layout("studio", "fashion-annotation-{split}.csv", "fashion-pairs-test.csv", _deepfashion_pictures)
+    layout = _Layout(
+        "studio", "fashion-annotation-{split}.csv", "fashion-pairs-test.csv", len(_STUDIO_VIEWS), _deepfashion_pictures
+    )
     return _write(Path(folder), "deepfashion", layout, parameters, workers, on_progress)
 
 
@@ -240,13 +260,16 @@ def _write(
     on_progress: Callable[[int, int], None] | None,
 ) -> Path:
     """Draws what is not drawn yet beside `folder`, then moves it there."""
-    _check(numbers)
+    _check(numbers, layout.most_views)
     parameters = {"format": FORMAT, "layout": name, **numbers}
-    if _is_there(folder, parameters):
-        log.info("%s is there already", folder)
-        return folder
-    unfinished = folder.with_name(f".{folder.absolute().name}.part")
-    _start(unfinished, parameters)
+    try:
+        if _is_there(folder, parameters):
+            log.info("%s is there already", folder)
+            return folder
+        unfinished = folder.with_name(f".{folder.name}.part")
+        _start(unfinished, parameters)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made ({error}): name another folder") from error
     tasks = layout.pictures(numbers)
     try:
         rows = _draw_all(unfinished, tasks, layout.look, workers, on_progress)
@@ -263,11 +286,11 @@ def _write(
 _JOURNAL = "journal.jsonl"
 
 
-def _check(numbers: dict[str, int]) -> None:
+def _check(numbers: dict[str, int], most_views: int) -> None:
     bounds = {
         "people": (1, 4999),
         "test_people": (1, 4999),
-        "views": (2, 1000),
+        "views": (2, most_views),
         "seed": (0, 2**31),
         "test_pairs": (1, 10**9),
     }
@@ -277,14 +300,17 @@ def _check(numbers: dict[str, int]) -> None:
 
 
 def _is_there(folder: Path, parameters: dict[str, Any]) -> bool:
-    """Whether `folder` holds what would be written.
+    """Whether `folder` holds what would be written. If it is empty, it is removed to make room.
 
     Raises:
-        DataError: it holds something else.
+        DataError: it holds something else, or is empty and the current folder.
+        OSError: it is empty and cannot be removed: a link, or where a disk is mounted.
     """
     if not folder.exists():
         return False
     if folder.is_dir() and not any(folder.iterdir()):
+        if folder.samefile(Path.cwd()):
+            raise DataError(f"{folder} is the current folder, which cannot be replaced: name one that is to be made")
         folder.rmdir()
         return False
     found = _parameters_of(folder)
