@@ -25,6 +25,7 @@ const memory = {
 let state = null; // of the session, as the server describes it
 let pictures = []; // by position, decoded
 let asked = null; // takes the answer of the question on the screen
+let busy = false; // while a task runs: a second click on its button then does nothing
 
 class Refused extends Error {
   constructor(status, detail) { super(detail); this.status = status; }
@@ -65,6 +66,12 @@ function show(id) {
 /* -- Coming and going ------------------------------------------------------------------------------------------------ */
 
 async function arrive() {
+  listen();
+  await recognise();
+  element("start").disabled = false; // not before: an answer left over must be in its place when pictures are shown
+}
+
+function listen() {
   element("start").addEventListener("click", () => run(() => begin(false)));
   element("another").addEventListener("click", () => run(() => begin(true)));
   element("reload").addEventListener("click", () => location.reload());
@@ -75,6 +82,10 @@ async function arrive() {
     if (["r", "R", "ArrowLeft"].includes(event.key)) decide(true, event);
     if (["g", "G", "ArrowRight"].includes(event.key)) decide(false, event);
   });
+}
+
+/* Who comes back is told how far they are. */
+async function recognise() {
   const known = new URLSearchParams(location.search).get("rater") ?? memory.get("rater");
   if (known === null) return;
   try {
@@ -306,8 +317,10 @@ function enable(on) {
   for (const id of ["real", "generated"]) element(id).setAttribute("aria-disabled", String(!on));
 }
 
-/* Whatever the page cannot go on from is said, never swallowed. */
+/* One task at a time. Whatever the page cannot go on from is said, never swallowed. */
 async function run(task) {
+  if (busy) return;
+  busy = true;
   try {
     await task();
   } catch (error) {
@@ -317,6 +330,8 @@ async function run(task) {
         : "Something went wrong on this page. Every answer you gave is stored; try again.";
     show("stopped");
     if (!(error instanceof Refused)) throw error;
+  } finally {
+    busy = false;
   }
 }
 

@@ -27,8 +27,7 @@ from pg2lib.user_study import Session, Study, results
 
 HERE = Path(__file__).parent
 
-DAY_MS = 24 * 3600 * 1000.0
-Milliseconds = Annotated[float, Field(ge=0, le=DAY_MS, allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -105,7 +104,7 @@ def build_page(study: Study) -> FastAPI:
             rater = study.new_rater()
             session = study.next_session(rater)
         else:
-            session = session_of(study, request.rater, -1)
+            session = sessions_of(study, request.rater)[-1]
             if request.another and session.finished:
                 session = study.next_session(request.rater) or session
         assert session is not None  # somebody new has every model before them
@@ -140,18 +139,28 @@ def render(study: Study) -> str:
     return template.substitute({name: html.escape(str(word)) for name, word in words.items()})
 
 
+def sessions_of(study: Study, rater: str) -> list[Session]:
+    """What a rater has begun, in that order: one session or more.
+
+    Raises:
+        HTTPException: 404, nobody of that name has begun.
+    """
+    try:
+        sessions = study.sessions_of(rater)
+    except DataError:  # a name that no rater can have
+        sessions = []
+    if not sessions:
+        raise HTTPException(404, "There is no such rater.")
+    return sessions
+
+
 def session_of(study: Study, rater: str, number: int) -> Session:
-    """A session that was begun; number -1 is the rater's last.
+    """A session that was begun, 1 for the rater's first.
 
     Raises:
         HTTPException: 404, there is no such session.
     """
-    try:
-        sessions = study.sessions_of(rater)
-    except DataError:
-        sessions = []
-    if number == -1 and sessions:
-        return sessions[-1]
+    sessions = sessions_of(study, rater)
     if not 1 <= number <= len(sessions):
         raise HTTPException(404, "There is no such session.")
     return sessions[number - 1]

@@ -25,6 +25,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = ("01_data", "02_stage1_training", "03_stage2_training", "04_table1", "05_table2_user_study")
 MACHINE_PATH = re.compile(r"""(?<![\w.>])(?:/(?:home|root|Users|work|tmp|mnt|data|content)\b|[A-Z]:\\|~/)""")
 FAST = pg2lib.PG2Config.preset("fast")
+RUN = Path("runs/notebook/fast-synthetic")
 
 
 def read(name: str) -> nbformat.NotebookNode:
@@ -94,6 +95,22 @@ def test_the_profile_changes_values_and_never_the_path(notebook: nbformat.Notebo
                 assert "profile" not in {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
+def test_each_profile_and_data_set_has_a_folder_of_its_own(notebook: nbformat.NotebookNode) -> None:
+    """Or training on one data set would go on from another's checkpoint."""
+    (assigned,) = (
+        node.value
+        for cell in code_cells(notebook)
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "run"
+    )
+    for profile in ("full", "fast"):
+        for data, name in (("synthetic", "synthetic"), ("market1501", "market1501"), ("some/people/", "people")):
+            values = {"Path": Path, "profile": profile, "data": data}
+            assert eval(ast.unparse(assigned), values) == Path(f"runs/notebook/{profile}-{name}")
+    prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert set(re.findall(r"runs/notebook/([^/]*)", prose)) <= {"full-synthetic"}
+
+
 def test_ends_with_what_was_written_and_what_comes_next(notebook: nbformat.NotebookNode) -> None:
     last = notebook.cells[-1]
     assert last.cell_type == "code"
@@ -155,15 +172,15 @@ def stage2_run(workplace: Path, stage1_run: nbformat.NotebookNode) -> nbformat.N
 @pytest.mark.slow
 def test_01_data_shows_people_and_writes_the_store(workplace: Path, data_run: nbformat.NotebookNode) -> None:
     assert pictures(data_run) == 8
-    people = pg2lib.read_market1501(workplace / "runs/notebook/fast/people", "train")
-    assert (workplace / "runs/notebook/fast/cache/train/images.u8").stat().st_size == len(people) * 128 * 64 * 3
+    people = pg2lib.read_market1501(workplace / RUN / "people", "train")
+    assert (workplace / RUN / "cache/train/images.u8").stat().st_size == len(people) * 128 * 64 * 3
 
 
 @pytest.mark.notebook
 @pytest.mark.slow
 def test_02_stage1_learns_and_leaves_a_checkpoint(workplace: Path, stage1_run: nbformat.NotebookNode) -> None:
     assert pictures(stage1_run) == 4
-    folder = workplace / "runs/notebook/fast/stage1"
+    folder = workplace / RUN / "stage1"
     newest = list_checkpoints(folder)[-1]
     assert newest.name == f"step-{FAST.stage1.steps:08d}.safetensors"
     log = read_log(folder / "log.jsonl")
@@ -175,7 +192,7 @@ def test_02_stage1_learns_and_leaves_a_checkpoint(workplace: Path, stage1_run: n
 @pytest.mark.slow
 def test_02_run_again_trains_nothing_anew(workplace: Path, stage1_run: nbformat.NotebookNode) -> None:
     """A kernel that died costs what came after the newest checkpoint and no more; here that is nothing."""
-    folder = workplace / "runs/notebook/fast"
+    folder = workplace / RUN
     trained = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".safetensors", ".jsonl")}
     assert len(trained) == 6  # the run and two short ones, each a checkpoint and a log
     execute("02_stage1_training", workplace)
@@ -186,7 +203,7 @@ def test_02_run_again_trains_nothing_anew(workplace: Path, stage1_run: nbformat.
 @pytest.mark.slow
 def test_03_stage2_leaves_a_pipeline_that_generates(workplace: Path, stage2_run: nbformat.NotebookNode) -> None:
     assert pictures(stage2_run) == 5
-    run = workplace / "runs/notebook/fast"
+    run = workplace / RUN
     assert list_checkpoints(run / "stage2")[-1].name == f"step-{FAST.stage2.steps:08d}.safetensors"
     assert sorted(read_log(run / "stage2" / "log.jsonl")) == ["adversarial", "d", "g2", "step"]
 
@@ -203,7 +220,7 @@ def test_03_stage2_leaves_a_pipeline_that_generates(workplace: Path, stage2_run:
 @pytest.mark.notebook
 @pytest.mark.slow
 def test_03_scores_what_it_says_it_scores(workplace: Path, stage2_run: nbformat.NotebookNode) -> None:
-    folder = workplace / "runs/notebook/fast/evaluation"
+    folder = workplace / RUN / "evaluation"
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     with (folder / "pairs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -217,7 +234,7 @@ def test_03_scores_what_it_says_it_scores(workplace: Path, stage2_run: nbformat.
 def test_04_scores_every_row_on_the_same_pairs(workplace: Path, stage2_run: nbformat.NotebookNode) -> None:
     run = execute("04_table1", workplace)
     assert pictures(run) == 4
-    folder = workplace / "runs/notebook/fast/table1"
+    folder = workplace / RUN / "table1"
     rows = [json.loads((folder / row / "report.json").read_text(encoding="utf-8")) for row in TABLE1_ROWS]
     assert [row["pairs"] for row in rows] == [200] * len(TABLE1_ROWS)
     assert len({row["pairs_digest"] for row in rows}) == 1
@@ -253,7 +270,7 @@ def test_05_pressing_its_buttons_fills_the_table(workplace: Path, study_run: nbf
         "    (rating.generated if number % 3 else rating.real).click()"
     )
     execute("05_table2_user_study", workplace, then=("RaterWidget(study", press))
-    run = workplace / "runs/notebook/fast"
+    run = workplace / RUN
     result = json.loads((run / "table2" / "table2.json").read_text(encoding="utf-8"))
     known = json.loads((run / "study" / "study.json").read_text(encoding="utf-8"))
     with closing(sqlite3.connect(run / "study" / "answers.sqlite3")) as database:

@@ -87,6 +87,12 @@ class Rater(Visit):
         self.page.locator("#start").click()
         self.go_on()
 
+    def cannot_start(self) -> None:
+        start = self.page.locator("#start")
+        assert start.is_visible() and start.is_disabled()
+        start.click(force=True)
+        assert start.is_visible()
+
     def go_on(self) -> None:
         self.page.locator("#ready").wait_for()
         self.page.keyboard.press("Enter")
@@ -296,6 +302,73 @@ def test_an_answer_that_was_not_sent_before_the_window_closed_is_sent_later(
     anna.page.reload()
     anna.page.locator(".back").filter(has_text="Welcome back: 1 of 6").wait_for()
     assert [row["says_real"] for row in rows(study, anna.name)] == [0]
+
+
+def test_a_double_click_on_start_makes_one_rater(browser: Any, server: Server, study: Study) -> None:
+    before = study.raters()
+    anna = visit(browser, server.address)
+    asked: list[str] = []
+
+    def answer_slowly(route: Any) -> None:
+        asked.append(route.request.url)
+        time.sleep(0.3)  # in which the second click comes
+        route.continue_()
+
+    anna.page.route("**/session", answer_slowly)
+    anna.page.locator("#start").dblclick()
+    anna.go_on()
+    assert len(asked) == 1
+    assert study.raters() == (*before, anna.name)
+
+
+def test_start_waits_until_the_page_knows_where_the_rater_stands(browser: Any, server: Server, study: Study) -> None:
+    """An answer that waits to be sent would else arrive in the midst of the pictures, and shift those after it."""
+    anna = visit(browser, server.address)
+    anna.start()
+    anna.wait_for_question()
+    anna.page.route("**/answer", lambda route: route.abort())
+    anna.page.keyboard.press("g")
+    anna.page.get_by_role("alert").filter(has_text="The connection is lost").wait_for()
+    anna.page.unroute("**/answer")
+
+    held: list[Any] = []
+    for path in ("session", "answer"):
+        anna.page.route(f"**/{path}", lambda route: held.append(route))
+    with anna.page.expect_request("**/session"):
+        anna.page.reload()
+    anna.cannot_start()
+    with anna.page.expect_request("**/answer"):  # the one left over, sent once the session is known
+        held.pop().continue_()
+    anna.cannot_start()
+    held.pop().continue_()
+    anna.page.locator("#start:enabled").filter(has_text="Go on").wait_for()
+    anna.page.unroute_all()
+    anna.start()
+    assert anna.page.locator("#count").inner_text() == "Practice 2 of 2"
+    anna.answer("r")
+    (session,) = study.sessions_of(anna.name)
+    anna.wait_for_answers(session, 2)
+    stored = [(row["image"], row["says_real"]) for row in rows(study, anna.name)]
+    assert stored == [(session.images[0], 0), (session.images[1], 1)]
+
+
+def test_an_answer_is_taken_however_long_it_took(browser: Any, server: Server, study: Study) -> None:
+    anna = visit(browser, server.address)
+    anna.start()
+    answer = {"rater": anna.name, "number": 1, "position": 0, "says_real": True, "exposure_ms": 1000.0, "showings": 1}
+    days_ms = 3 * 24 * 3600 * 1000.0
+    for response_ms, status in ((-1.0, 422), (days_ms, 200)):
+        reply = anna.page.request.post(f"{server.address}/answer", data={**answer, "response_ms": response_ms})
+        assert reply.status == status, response_ms
+    assert [row["response_ms"] for row in rows(study, anna.name)] == [days_ms]
+
+
+def test_sessions_have_numbers_from_one_on(browser: Any, server: Server) -> None:
+    anna = visit(browser, server.address)
+    anna.start()
+    for number, status in ((-1, 404), (0, 404), (1, 200), (2, 404)):
+        reply = anna.page.request.get(f"{server.address}/image/{anna.name}/{number}/0")
+        assert reply.status == status, number
 
 
 def test_closing_the_page_on_a_picture_is_noted(browser: Any, server: Server, study: Study) -> None:

@@ -33,6 +33,7 @@ from PIL import Image
 from torch import Tensor
 
 from pg2lib.data.pairs import PairTable
+from pg2lib.data.prepare import IMAGE_SUFFIXES
 from pg2lib.data.store import ImageStore
 from pg2lib.errors import ConfigError, DataError
 from pg2lib.images import ImageLike, load_image, pil_from_tensor
@@ -42,11 +43,11 @@ from pg2lib.provenance import provenance
 FORMAT = "pg2lib user study 1"
 STUDY_NAME, IMAGES_NAME, ANSWERS_NAME = "study.json", "images", "answers.sqlite3"
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 RATER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Images = str | PathLike[str] | NDArray[np.generic] | Tensor | Iterable[ImageLike | Tensor]
-"""A folder, an array (images, height, width, 3), a tensor (images, 3, height, width), or images one by one."""
+"""A folder (hidden files are passed over), an array (images, height, width, 3), a tensor (images, 3, height, width), or
+images one by one."""
 
 BATCH_SIZE = 16
 
@@ -509,7 +510,11 @@ def _listed(images: Images, what: str) -> Sequence[ImageLike | Tensor]:
         folder = Path(images)
         if not folder.is_dir():
             raise DataError(f"no folder {folder} for the images of {what!r}")
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")  # macOS's ._name.jpg is no image
+        )
     if isinstance(images, Tensor | np.ndarray) and images.ndim != 4:
         raise DataError(f"the images of {what!r} must have four dimensions, images first; got {tuple(images.shape)}")
     return list(images)

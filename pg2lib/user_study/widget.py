@@ -7,13 +7,17 @@ before is known as long as the widget lives.
 
 from __future__ import annotations
 
+import html
 import io
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pg2lib.errors import PG2Error
+from pg2lib.errors import DataError, PG2Error
 from pg2lib.user_study.study import Session, Study
 
 if TYPE_CHECKING:
@@ -57,6 +61,7 @@ class RaterWidget:
         self.session: Session | None = None
         self._blank = _enlarged_png(Image.new("RGB", (study.canvas[1], study.canvas[0]), GREY))
         self._showings: dict[tuple[str, int], int] = {}
+        self._position = 0
         self._exposure_ms = self._blanked = 0.0
         self.words = ipywidgets.HTML(self._welcome())
         self.picture = ipywidgets.Image(value=self._blank, format="png")
@@ -80,8 +85,11 @@ class RaterWidget:
         )
 
     def _on_start(self, _: ipywidgets.Button) -> None:
-        self.session = self.study.next_session(self.rater)
-        self._show_next()
+        if self.start.disabled:
+            return
+        with self._saying_what_fails():
+            self.session = self.study.next_session(self.rater)
+            self._show_next()
 
     def _on_real(self, _: ipywidgets.Button) -> None:
         self._answer(says_real=True)
@@ -92,11 +100,23 @@ class RaterWidget:
     def _answer(self, says_real: bool) -> None:
         if self.session is None or self.real.disabled:
             return
+        self.real.disabled = self.generated.disabled = True
         response_ms = (time.perf_counter() - self._blanked) * 1000
-        position = self.session.answered
-        showings = self._showings[self.session.model, position]
-        self.session.answer(position, says_real, self._exposure_ms, response_ms, showings)
-        self._show_next()
+        showings = self._showings[self.session.model, self._position]
+        with self._saying_what_fails():
+            self.session.answer(self._position, says_real, self._exposure_ms, response_ms, showings)
+            self._show_next()
+
+    @contextmanager
+    def _saying_what_fails(self) -> Iterator[None]:
+        """Tells the rater what a session stops at, and lets them go on: nobody sees what a button's callback raises."""
+        try:
+            yield
+        except (DataError, OSError, sqlite3.Error) as error:
+            reason = html.escape(str(error), quote=False)
+            self.words.value = f"<b>This cannot go on:</b> {reason} <b>Go on</b> tries again."
+            self.start.description = "Go on"
+            self.start.disabled = False
 
     def _show_next(self) -> None:
         """The next image for the protocol's time, then the buttons."""
@@ -108,7 +128,8 @@ class RaterWidget:
             )
             self.start.description = "Another round"
             return
-        position, practice = self.session.answered, self.study.protocol.practice
+        self._position = position = self.session.answered
+        practice = self.study.protocol.practice
         self.words.value = (
             f"<b>Practice {position + 1} of {practice}</b>"
             if position < practice
