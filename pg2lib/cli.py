@@ -117,7 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(evaluate, "test")
     _add_weights(evaluate)
     evaluate.add_argument("--pairs", default="all", help="rule all or torso, or a pair file (default: %(default)s)")
-    evaluate.add_argument("--count", type=int, help="score this many pairs, drawn at random")
+    evaluate.add_argument(
+        "--count", type=int, help="score this many pairs, drawn at random (default: all; evaluation.pairs of the "
+        "configuration is for table1 alone)",
+    )  # fmt: skip
     evaluate.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
     evaluate.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
     evaluate.add_argument(
@@ -152,7 +155,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     table1.add_argument("--rows", nargs="+", help="only these, such as G1-L1 G1+D (default: all six)")
     table1.add_argument("--pairs", default="torso", help="to train on: all or torso (default: %(default)s)")
-    table1.add_argument("--test-pairs", default="all", help="to score on: rule or pair file (default: %(default)s)")
+    table1.add_argument(
+        "--test-pairs", default="all", help="to score on: rule or pair file (default: %(default)s); where there are "
+        "more than evaluation.pairs, that many are drawn",
+    )  # fmt: skip
     table1.add_argument(
         "--inception", metavar="NAME_OR_FILE", help="as in evaluate; without it IS and mask-IS stay empty"
     )
@@ -329,13 +335,14 @@ def _table1(options: argparse.Namespace) -> int:
         )
     config = choose_config(options.config, options.profile, train.canvas).override(_assignments(options.set))
     test_pairs = _pairs(options.test_pairs, test_store)
-    name = f"{title_of(root)} test, pairs {Path(options.test_pairs).name}"
+    train_name = f"{title_of(root)} train, pair rule {options.pairs}"
+    test_name = f"{title_of(root)} test, pairs {Path(options.test_pairs).name}"
     if config.evaluation.pairs < len(test_pairs):
         test_pairs = test_pairs.sample(config.evaluation.pairs, seed=0)
-        name += f", {len(test_pairs):,} drawn with seed 0"
+        test_name += f", {len(test_pairs):,} drawn with seed 0"
     table = make_table1(
-        config, store, make_pairs(store.table, options.pairs), test_store, test_pairs, options.out, name,
-        published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
+        config, store, make_pairs(store.table, options.pairs), test_store, test_pairs, options.out,
+        train_name, test_name, published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
         load_inception(options.inception, accelerator.device) if options.inception else None,
     )  # fmt: skip
     if accelerator.is_main_process:

@@ -116,8 +116,8 @@ class SetScores:
     """What an Inception network says of a set of images; None is what its outputs do not give.
 
     Attributes:
-        inception_score: of the images.
-        mask_inception_score: of the images multiplied by the pose mask.
+        inception_score: of the images; its deviation is over splits, not over pairs.
+        mask_inception_score: likewise, of the images multiplied by the pose mask.
         fid: distance to the target images; None for these themselves.
     """
 
@@ -221,10 +221,10 @@ class EvaluationReport:
             yield "L1 in grey levels, PSNR in dB, sharpness as gradient energy over the target's; "
         if self.lpips:
             yield f"LPIPS by {self.lpips}; "
-        score = _any_score(self)
+        score = any_score(self)
         if score is not None:
-            splits = f" over {score.splits} splits" if isinstance(score, InceptionScore) else ""
-            yield f"IS and FID by {score.network} on {score.images:,} images{splits}, size {score.resize}; "
+            splits = f", ± of IS over {score.splits} splits, not pairs" if isinstance(score, InceptionScore) else ""
+            yield f"IS and FID by {score.network} on {score.images:,} images, size {score.resize}{splits}; "
         for accuracy in list(self.poses.values())[:1]:
             yield (
                 f"poses by {self.detector} on {accuracy.images:,} images, PCKh on the {accuracy.images_with_head:,} "
@@ -375,15 +375,15 @@ def _what_differs(first: EvaluationReport, second: EvaluationReport) -> Iterator
             yield f"pairs: {first.data} and {second.data}"
     if first.lpips and second.lpips and first.lpips != second.lpips:
         yield f"LPIPS network: {first.lpips} and {second.lpips}"
-    one, other = _any_score(first), _any_score(second)
+    one, other = any_score(first), any_score(second)
     if one is not None and other is not None and (one.network, one.resize) != (other.network, other.resize):
         yield f"Inception network: {one.network} ({one.resize}) and {other.network} ({other.resize})"
     if first.detector and second.detector and first.detector != second.detector:
         yield f"pose detector: {first.detector} and {second.detector}"
 
 
-def _any_score(report: EvaluationReport) -> InceptionScore | FrechetDistance | None:
-    """One of the figures that a report's Inception network gave: all are by the same network."""
+def any_score(report: EvaluationReport) -> InceptionScore | FrechetDistance | None:
+    """One of the figures that a report's Inception network gave: all are by the same network; None without one."""
     scores = (score for entry in report.sets.values() for score in (entry.inception_score, entry.fid))
     return next((score for score in scores if score is not None), None)
 

@@ -8,13 +8,12 @@
           figure4.jpg         a column a pair: condition image, target pose, target image, and every model's result
           figure6.jpg         failure cases: the pairs that the full model is worst at
 
-What is there is not done again: a run goes on where it was stopped, and a row is scored again only when its model or
-the pairs have changed.
+What is there is not done again: a run goes on where it was stopped, and a row is scored again only when its model, the
+pairs, their keypoints or image files, or the Inception network have changed.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
@@ -30,10 +29,11 @@ from PIL import Image
 
 from pg2lib.config import TABLE1_ROWS, PG2Config
 from pg2lib.data.pairs import PairTable
+from pg2lib.data.people import PersonTable
 from pg2lib.data.read import SYNTHETIC, layout_of
-from pg2lib.data.store import ImageStore
+from pg2lib.data.store import ImageStore, fingerprint
 from pg2lib.errors import DataError
-from pg2lib.evaluation import EvaluationReport, Figure, evaluate
+from pg2lib.evaluation import EvaluationReport, Figure, PairScores, any_score, evaluate
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.metrics.inception import InceptionNetwork
@@ -88,7 +88,10 @@ class Table1:
     folder: Path
 
     def to_markdown(self) -> str:
-        """The table, ours and the published figures, and what ours stand for."""
+        """The table, ours and the published figures, and what ours stand for.
+
+        A ± is the standard deviation over pairs, but that of IS and mask-IS over the splits.
+        """
         published = f"{UNVERIFIED}: {' / '.join(TITLES.values())}"
         lines = [f"| model | {' | '.join(TITLES.values())} | {published} |", "|---" * (len(COLUMNS) + 2) + "|"]
         for row, report in self.reports.items():
@@ -120,8 +123,8 @@ class Table1:
         return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
     def to_csv(self) -> str:
-        """A line a row, empty where there is nothing: means, standard deviations and bootstrap 95 % intervals of ours,
-        then the published figures.
+        """A line a row, empty where there is nothing: means, standard deviations (over pairs; of IS and mask-IS over
+        splits) and bootstrap 95 % intervals of ours, then the published figures.
         """
         parts = ("mean", "std", "low", "high")
         ours = [f"{column}_{part}" for column in COLUMNS for part in parts]
@@ -140,7 +143,10 @@ class Table1:
         if judged is None or judged.inception_score is None:
             return ""
         score = judged.inception_score
-        return f"IS: {score.network}, {score.resize}, {score.splits} splits, {score.images:,} images. "
+        return (
+            f"IS and mask-IS: {score.network}, {score.resize}, {score.images:,} images, ± over {score.splits} splits, "
+            f"not pairs. "
+        )
 
     def _published(self, row: str) -> str:
         values = self.published.get(row)
@@ -175,7 +181,8 @@ def make_table1(
     test_store: ImageStore,
     test_pairs: PairTable,
     folder: str | PathLike[str],
-    data_name: str,
+    train_name: str,
+    test_name: str,
     published: str | None = None,
     rows: Sequence[str] = tuple(TABLE1_ROWS),
     reports: Reports = Reports(),
@@ -189,7 +196,8 @@ def make_table1(
         config: the full model's; every row is made of it (`PG2Config.row`).
         store, pairs: to train on.
         test_store, test_pairs: to score on; the same pairs for every row.
-        data_name: what the test pairs are called.
+        train_name: what the training data are called in the record of each model's training.
+        test_name: what the test pairs are called in the reports and under the table.
         published: whose published figures go beside: "market1501", "deepfashion" or None.
         rows: of TABLE1_ROWS.
         reports: of the training runs.
@@ -197,6 +205,7 @@ def make_table1(
 
     Raises:
         ConfigError: an unknown row.
+        DataError: see `pg2lib.evaluation.evaluate` and `read_table1`; or an image file of the test pairs is gone.
         TrainingDivergedError, CheckpointError: see `pg2lib.training.run.train`.
     """
     folder, accelerator = Path(folder), accelerator or make_accelerator()
@@ -204,12 +213,10 @@ def make_table1(
     for row, settings in configs.items():
         stage1 = folder / SHARES_STAGE1.get(row, row) / "stage1"
         log.info("%s: training what is missing", row)
-        pipeline = train(
-            settings, store, pairs, folder / row, f"train pairs of {data_name}", reports, accelerator, stage1=stage1
-        )
+        pipeline = train(settings, store, pairs, folder / row, train_name, reports, accelerator, stage1=stage1)
         pipeline.name = row
         if accelerator.is_main_process:
-            _score(pipeline, test_store, test_pairs, folder / row, data_name, inception, on_progress)
+            _score(pipeline, test_store, test_pairs, folder / row, test_name, inception, on_progress)
     accelerator.wait_for_everyone()
     table = read_table1(folder, published, rows)
     if accelerator.is_main_process:
@@ -229,7 +236,8 @@ def read_table1(
         published, rows: as there.
 
     Raises:
-        DataError: a row has not been scored, or not on the pairs and in the dialect of the others.
+        DataError: a row has not been scored, or not as the others were: on the same pairs, in the same dialect, with
+            the mask from the same side, and with the same Inception network and resize (or all without).
     """
     reports = {}
     for row in rows:
@@ -237,14 +245,21 @@ def read_table1(
         if not path.is_file():
             raise DataError(f"no {path}: the row {row} has not been scored; make the table first")
         reports[row] = EvaluationReport.from_json(path.read_text(encoding="utf-8"))
-    kinds = {row: (report.pairs_digest, report.dialect, report.mask_from) for row, report in reports.items()}
+    kinds = {row: _kind(report) for row, report in reports.items()}
     odd = [row for row in kinds if kinds[row] != kinds[rows[0]]]
     if odd:
         raise DataError(
-            f"{folder}: {', '.join(odd)} and {rows[0]} were scored on other pairs or in another dialect, so they make "
-            f"no table; make it again with all of them"
+            f"{folder}: {', '.join(odd)} and {rows[0]} were scored on other pairs, in another dialect, with another "
+            f"mask_from, or with another Inception network or resize, so they make no table; make it again with all of "
+            f"them"
         )
     return Table1(reports, PUBLISHED.get(published or "", {}), Path(folder))
+
+
+def _kind(report: EvaluationReport) -> tuple[object, ...]:
+    """What the reports of one table have in common."""
+    score = any_score(report)
+    return report.pairs_digest, report.dialect, report.mask_from, score and (score.network, score.resize)
 
 
 def _score(
@@ -256,12 +271,14 @@ def _score(
     inception: InceptionNetwork | None,
     on_progress: OnProgress | None,
 ) -> None:
-    """Makes the report of a row, unless there is one of these weights, pairs and settings."""
+    """Makes the report of a row, unless there is one of these weights, pairs, keypoints, images and settings."""
     path, stamp = folder / "report.json", folder / "report.stamp.json"
     wanted = {
         "weights": _digest_of(folder / "pipeline" / "model.safetensors"),
         "pairs": pairs.digest(),
-        "inception": inception and inception.name,
+        "keypoints": _digest_of_keypoints(store.table),
+        "images": None if store.table.paths is None else fingerprint(store.table),
+        "inception": inception and [inception.name, inception.resize],
         "config": pipeline.config.to_dict(),
         "data": data_name,
     }
@@ -280,7 +297,7 @@ def _score(
 
 def _draw(table: Table1, store: ImageStore, pairs: PairTable) -> None:
     """figure4.jpg, a row's extremes.jpg (by SSIM), and figure6.jpg (by mask-SSIM)."""
-    scores = {row: _column(table.folder / row / "pairs.csv", "refined_ssim") for row in table.reports}
+    scores = {row: PairScores.read(table.folder / row / "pairs.csv")["refined_ssim"] for row in table.reports}
     pipelines = {
         row: PG2Pipeline.from_pretrained(table.folder / row / "pipeline", store.device) for row in table.reports
     }
@@ -293,7 +310,7 @@ def _draw(table: Table1, store: ImageStore, pairs: PairTable) -> None:
         extremes, titles = [*order[:4], *order[-4:]], ["ahead"] * len(order[:4]) + ["behind"] * len(order[-4:])
         _save(_comparison(pipelines, store, pairs, extremes, titles), table.folder / row / "extremes.jpg")
     model = FULL_MODEL if FULL_MODEL in pipelines else list(pipelines)[-1]
-    masked = _column(table.folder / model / "pairs.csv", "refined_mask_ssim")
+    masked = PairScores.read(table.folder / model / "pairs.csv")["refined_mask_ssim"]
     worst = masked.argsort()[:16].tolist()
     _save(_comparison({model: pipelines[model]}, store, pairs, worst), table.folder / "figure6.jpg")
 
@@ -324,12 +341,6 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.save(temporary, "JPEG", quality=92, subsampling=0)
 
 
-def _column(path: Path, name: str) -> torch.Tensor:
-    """A column of a ``pairs.csv``, float64 (pairs,)."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return torch.tensor([float(row[name]) for row in csv.DictReader(file)], dtype=torch.float64)
-
-
 def _figure(report: EvaluationReport, column: str) -> Figure | None:
     """Mean and deviation of a column: over pairs, or over the splits of an Inception Score."""
     if column not in ("is", "mask_is"):
@@ -357,3 +368,7 @@ def _steps(config: PG2Config) -> int:
 
 def _digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest_of_keypoints(table: PersonTable) -> str:
+    return hashlib.sha256(repr(table.canvas).encode() + table.xy.numpy().tobytes()).hexdigest()

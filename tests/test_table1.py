@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from pg2lib import ConfigError, DataError, ImageStore, PG2Config, make_pairs, read_market1501
+from pg2lib import ConfigError, DataError, ImageStore, PG2Config, PG2Pipeline, Pose, make_pairs, read_market1501
+from pg2lib.cli import main
 from pg2lib.config import TABLE1_ROWS
+from pg2lib.data.people import write_keypoints
+from pg2lib.evaluation import EvaluationReport
 from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name, read_table1
 from pg2lib.training.run import Reports
@@ -30,13 +35,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
 
 
 def make(
-    store: ImageStore, folder: Path, pairs: int = 24, published: str | None = "market1501", config=CONFIG, **options
-) -> Table1:
-    every = make_pairs(store.table)
-    test_pairs = every.select(torch.arange(pairs))
+    store: ImageStore, folder: Path, pairs: int = 24, published: str | None = "market1501", config=CONFIG,
+    test_store: ImageStore | None = None, **options,
+) -> Table1:  # fmt: skip
+    test_store = test_store or store
+    test_pairs = make_pairs(test_store.table).select(torch.arange(pairs))
     return make_table1(
-        config, store, every, store, test_pairs, folder, "tiny people", published, reports=Reports(progress=False),
-        **options,
+        config, store, make_pairs(store.table), test_store, test_pairs, folder, "people to train on", "tiny people",
+        published, reports=Reports(progress=False), **options,
     )  # fmt: skip
 
 
@@ -55,7 +61,10 @@ def test_every_row_is_trained_scored_and_written(table: Table1) -> None:
     assert list(table.reports) == list(TABLE1_ROWS)
     for row, report in table.reports.items():
         assert report.pairs == 24
+        assert report.data == "tiny people"
         assert report.model["name"] == row
+        pipeline = PG2Pipeline.from_pretrained(table.folder / row / "pipeline", "cpu")
+        assert pipeline.training["data"] == "people to train on"
         assert PG2Config.from_dict(report.model["config"]) == CONFIG.row(row)
         with (table.folder / row / "pairs.csv").open(newline="") as file:
             scores = [float(line["refined_ssim"]) for line in csv.DictReader(file)]
@@ -124,6 +133,45 @@ def test_other_scoring_is_done_again_on_the_same_weights(store: ImageStore, tmp_
     assert [table.reports["G1-L1"].mask_from for table in (first, second)] == ["target", "condition"]
 
 
+def paint_over(root: Path) -> None:
+    """Another picture in the place of the first image."""
+    first = min((root / "bounding_box_train").iterdir())
+    Image.new("RGB", (64, 128), "red").save(first)
+
+
+def move_keypoints(root: Path) -> None:
+    """The same images, with everybody's keypoints 3 px further right."""
+    table = read_market1501(root, "train")
+    moved = (Pose(xy + torch.tensor([3.0, 0.0]), table.canvas) for xy in table.xy)
+    write_keypoints(root / "market-annotation-train.csv", list(zip(table.names, moved, strict=True)))
+
+
+@pytest.mark.parametrize("change", [paint_over, move_keypoints])
+def test_other_images_or_keypoints_of_the_same_names_are_scored_again(change, tmp_path: Path) -> None:
+    root, folder, rows = make_market1501(tmp_path / "people"), tmp_path / "table", ("G1-L1",)
+    store = ImageStore.open(read_market1501(root, "train"))
+    first = make(store, folder, rows=rows)
+    before = written(folder)
+    change(root)
+    test_store = ImageStore.open(read_market1501(root, "train"))
+    second = make(store, folder, rows=rows, test_store=test_store)
+    assert {path.name for path, time in written(folder).items() if before.get(path) != time} == {"report.json"}
+    copied = [table.reports["G1-L1"].figures["condition"]["mask_ssim"].mean for table in (first, second)]
+    assert copied[0] != copied[1]
+    before = written(folder)
+    make(store, folder, rows=rows, test_store=test_store)
+    assert written(folder) == before
+
+
+def test_images_without_files_are_scored_once_too(store: ImageStore, tmp_path: Path) -> None:
+    pixels = store.images(torch.arange(len(store))).permute(0, 2, 3, 1)
+    without = ImageStore(dataclasses.replace(store.table, paths=None), pixels)
+    make(store, tmp_path, rows=("G1-L1",), test_store=without)
+    before = written(tmp_path)
+    make(store, tmp_path, rows=("G1-L1",), test_store=without)
+    assert written(tmp_path) == before
+
+
 def test_rows_scored_on_different_pairs_make_no_table(store: ImageStore, tmp_path: Path) -> None:
     make(store, tmp_path, rows=("G1-L1",))
     make(store, tmp_path, pairs=10, rows=("G1-poseMaskLoss",))
@@ -180,4 +228,32 @@ def test_inception_scores_fill_their_columns(store: ImageStore, tmp_path: Path) 
     for score in (judged.inception_score, judged.mask_inception_score):
         assert 1 <= score.mean <= 2
         assert f"| {score.mean:.3f} ± {score.std:.3f} |" in table.to_markdown()
-    assert "IS: two classes" in table.to_markdown()
+    assert "IS and mask-IS: two classes, None, 24 images, ± over 10 splits, not pairs." in table.to_markdown()
+
+
+def test_rows_scored_with_different_inception_networks_make_no_table(store: ImageStore, tmp_path: Path) -> None:
+    """Nor with the same network shown images of another size; each of them is scored anew, on the same weights."""
+    rows, network = ("G1-L1", "G1-poseMaskLoss"), InceptionNetwork("two classes", TwoClasses(), "as they are")
+    make(store, tmp_path, rows=rows, inception=network)
+    others = (dataclasses.replace(network, resize="to 299x299"), dataclasses.replace(network, name="other"), None)
+    for other in others:
+        make(store, tmp_path, rows=rows[1:], inception=other)
+        with pytest.raises(DataError, match="G1-poseMaskLoss and G1-L1 were scored .* another Inception network"):
+            read_table1(tmp_path, rows=rows)
+    make(store, tmp_path, rows=rows[1:], inception=network)
+    assert list(read_table1(tmp_path, rows=rows).reports) == list(rows)
+
+
+def test_the_command_names_the_data_that_were_trained_on(tmp_path: Path) -> None:
+    root, out = make_market1501(tmp_path / "people"), tmp_path / "out"
+    shutil.copytree(root / "bounding_box_train", root / "bounding_box_test")
+    shutil.copy(root / "market-annotation-train.csv", root / "market-annotation-test.csv")
+    small = {"model.base_width": 4, "model.bottleneck": 8, "stage1.batch_size": 4, "stage1.steps": 1}
+    small["evaluation.pairs"] = 5
+    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
+    command = ["table1", "--data", str(root), "--profile", "fast", "--rows", "G1-L1", "--cpu", "--out", str(out)]
+    assert main(command + settings) == 0
+    pipeline = PG2Pipeline.from_pretrained(out / "G1-L1" / "pipeline", "cpu")
+    assert pipeline.training["data"] == "Market-1501 train, pair rule torso"
+    report = EvaluationReport.from_json((out / "G1-L1" / "report.json").read_text())
+    assert (report.data, report.pairs) == ("Market-1501 test, pairs all, 5 drawn with seed 0", 5)

@@ -140,7 +140,9 @@ def import_keypoints(poses: Iterable[NamedPose], csv: str | PathLike[str]) -> Pr
         if image_key(name) in keys:
             raise DataError(f"{name} comes twice; import the folders it is in one by one")
         if not fits_a_row(name):
-            raise DataError(f"the name {name!r} cannot stand in a keypoint CSV, nor in the list beside it; rename the file")
+            raise DataError(
+                f"the name {name!r} cannot stand in a keypoint CSV or in the list beside it: rename the file"
+            )
         keys.add(image_key(name))
         rows[name] = csv_row(name, pose) if pose is not None and bool(pose.inside().visible.any()) else ""
     missing = [(name, NOBODY) for name, row in rows.items() if not row]

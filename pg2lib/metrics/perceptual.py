@@ -48,14 +48,22 @@ class PerceptualNetwork:
         """The distance of each pair of images: 0 where they are equal.
 
         Raises:
-            DataError: images as no other metric takes them either, or a module that returns something else.
+            DataError: images as no other metric takes them either, or a module that returns something else or numbers
+                that are not finite.
         """
         check_images(generated, target)
         distances = self.module(from_uint8(generated), from_uint8(target))
         if not isinstance(distances, Tensor) or distances.numel() != len(generated):
             got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
             raise DataError(f"the network {self.name} must return {len(generated)} distances, got {got}")
-        return distances.reshape(-1).float()
+        distances = distances.reshape(-1).float()
+        wrong = int((~distances.isfinite()).sum())
+        if wrong:  # NaN would read as "this pair lacks the metric"
+            raise DataError(
+                f"the network {self.name} must return finite distances, got {wrong} of {len(distances)} that are not; "
+                f"check that its weights are whole (download the file again) and that it computes in float32"
+            )
+        return distances
 
 
 def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> PerceptualNetwork:

@@ -31,6 +31,19 @@ def test_images_are_shown_in_minus_1_to_1_and_a_distance_a_pair_comes_back() -> 
         PerceptualNetwork("sum", nn.MSELoss())(black, black)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_distances_that_are_not_finite_are_refused(value: float) -> None:
+    """As weights that were cut off give them; a NaN would count as a pair that lacks LPIPS."""
+
+    class Broken(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return torch.tensor([0.5, value, 0.25])
+
+    black = torch.zeros(3, 3, 8, 4, dtype=torch.uint8)
+    with pytest.raises(DataError, match="broken must return finite distances, got 1 of 3 that are not; check that"):
+        PerceptualNetwork("broken", Broken())(black, black)
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Torch's folder for weights, empty."""
