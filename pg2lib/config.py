@@ -142,6 +142,11 @@ class TrainingConfig:
         if not 0 <= self.lr_decay_steps <= self.steps:
             raise ConfigError(f"lr_decay_steps must lie in [0, steps = {self.steps}], got {self.lr_decay_steps}")
 
+    @property
+    def pairs_a_step(self) -> int:
+        """Pairs that one step learns from."""
+        return self.batch_size
+
 
 @dataclass(frozen=True)
 class Stage1Config(TrainingConfig):
@@ -177,6 +182,11 @@ class Stage2Config(TrainingConfig):
         if self.l1_weight < 0:
             raise ConfigError(f"l1_weight must not be negative, got {self.l1_weight}")
 
+    @property
+    def pairs_a_step(self) -> int:
+        """Pairs that one step learns from: a batch, or one each for G2 and D where they have their own."""
+        return self.batch_size * (2 if self.turns == "g-first" else 1)
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -185,7 +195,7 @@ class EvaluationConfig:
     Attributes:
         mask_from: the pose mask of mask-SSIM: the target's (paper) or, as the released scoring script reads it, the
             condition image's.
-        pairs: test pairs that are scored, where there are so many: 12,800 (section 4.1), 400 of DeepFashion in the
+        pairs: test pairs that Table 1 scores, where there are so many: 12,800 (section 4.1), 400 of DeepFashion in the
             released code.
     """
 

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -66,8 +67,14 @@ def flip_permutation() -> list[int]:
 
 def flip_xy(xy: Float[Tensor, "*batch 18 2"], width: int) -> Float[Tensor, "*batch 18 2"]:
     """Keypoints of the left-right flipped image: x becomes width - 1 - x, left and right joints change places."""
-    x, y = xy[..., flip_permutation(), :].unbind(-1)
+    x, y = xy.index_select(-2, _flip_permutation_on(xy.device)).unbind(-1)
     return torch.stack((width - 1 - x, y), dim=-1)
+
+
+@lru_cache
+def _flip_permutation_on(device: torch.device) -> Tensor:
+    """Kept on each device, so that no batch waits for it to be copied there."""
+    return torch.tensor(flip_permutation(), device=device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ coordinate truncated towards zero, and holds the pixels within a Euclidean dista
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -61,9 +62,8 @@ def render_pose_masks(
     Returns:
         float32 in {0, 1}.
     """
-    limbs = torch.tensor(MASK_LIMBS, device=xy.device)
     # Double precision: a disc's centre is truncated, and must not fall on the other side of a whole number.
-    start, end = xy[:, limbs[:, 0]].double(), xy[:, limbs[:, 1]].double()  # (batch, 23, 2)
+    start, end = (xy.index_select(1, joints).double() for joints in _limb_ends(xy.device))  # (batch, 23, 2)
     length = (end - start).square().sum(-1).sqrt()  # NaN when an end is missing
     if max_limb_px is None:
         max_limb_px = float(length.nan_to_num(nan=0.0).max()) if length.numel() else 0.0
@@ -78,15 +78,20 @@ def render_pose_masks(
     return _close(_stamp_discs(centres, canvas, radius_px)).float()[:, None]
 
 
+@lru_cache
+def _limb_ends(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The joints at which limbs start and end. Kept on each device, so that no batch waits for them to be copied."""
+    start, end = torch.tensor(MASK_LIMBS, device=device).unbind(1)
+    return start, end
+
+
+@lru_cache
 def _disc(radius_px: int, device: torch.device) -> Tensor:
     """(x, y) offsets of the pixels within `radius_px` of a centre: 49 of them for a radius of 4."""
-    side = torch.arange(-radius_px, radius_px + 1, device=device)
+    side = torch.arange(-radius_px, radius_px + 1)
     y, x = torch.meshgrid(side, side, indexing="ij")
     inside = x.square() + y.square() <= radius_px**2
-    if device.type == "cpu":
-        return torch.stack((x[inside], y[inside]), dim=-1)
-    # Boolean indexing would wait for the device: offsets outside the disc become the centre instead.
-    return torch.stack((x * inside, y * inside), dim=-1).flatten(0, 1)
+    return torch.stack((x[inside], y[inside]), dim=-1).to(device)
 
 
 def _centres(xy: Tensor) -> Tensor:

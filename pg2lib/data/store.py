@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -64,39 +63,6 @@ class PairBatch:
     def __repr__(self) -> str:
         shapes = (f"{entry.name} {tuple(getattr(self, entry.name).shape)}" for entry in fields(self))
         return f"PairBatch({', '.join(shapes)})"
-
-
-class PairOrder:
-    """Which pairs make the batch of a step, and which of them are flipped: a function of the seed and the step alone.
-
-    Every pair comes once an epoch, in an order shuffled anew; batches run on over the end of an epoch. With nothing to
-    remember there is nothing to save: a run resumes at a step by asking for that step.
-    """
-
-    def __init__(self, pairs: int, batch_size: int, seed: int, flip: bool = True) -> None:
-        if pairs < 1:
-            raise DataError("there is no pair to draw from")
-        self.pairs, self.batch_size, self.seed, self.flip = pairs, batch_size, seed, flip
-        self._epoch = lru_cache(maxsize=2)(self._shuffle)
-
-    def __call__(self, step: int) -> tuple[Int64[Tensor, "batch"], Bool[Tensor, "batch"]]:
-        """Pair indices and flip coins of the batch of one step, counted from 0."""
-        places = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = places // self.pairs, places % self.pairs
-        drawn = [
-            (order[places[epochs == epoch]], coins[places[epochs == epoch]])
-            for epoch in sorted(set(epochs.tolist()))
-            for order, coins in [self._epoch(epoch)]
-        ]
-        indices, coins = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        return indices, coins
-
-    def _shuffle(self, epoch: int) -> tuple[Tensor, Tensor]:
-        digest = hashlib.sha256(f"{self.seed}/{epoch}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        order = torch.randperm(self.pairs, generator=generator)
-        coins = torch.rand(self.pairs, generator=generator) < 0.5
-        return order, coins & self.flip
 
 
 class ImageStore:
@@ -189,11 +155,24 @@ class ImageStore:
         move = resident or self._pixels.is_cuda
         return ImageStore(self.table, self._pixels.to(device) if move else self._pixels, device)
 
+    @property
+    def resident(self) -> bool:
+        """Whether the images are on the device on which batches are made."""
+        return self.pixels_device.type == self.device.type  # "cpu" and "cpu:0" are one device
+
+    @property
+    def pixels_device(self) -> torch.device:
+        """Where the images are."""
+        return self._pixels.device
+
     def images(self, rows: Int64[Tensor, "batch"]) -> UInt8[Tensor, "batch 3 height width"]:
         """Images of some rows, on the device, in channels_last memory format."""
-        if self._pixels.device.type == self.device.type:  # "cpu" and "cpu:0" are one device
-            return self._pixels[rows.to(self._pixels.device)].permute(0, 3, 1, 2)
-        return self._pixels[rows].pin_memory().to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        return self._place(self.read(rows.to(self.pixels_device))).permute(0, 3, 1, 2)
+
+    def read(self, rows: Int64[Tensor, "batch"]) -> UInt8[Tensor, "batch height width 3"]:
+        """Images of some rows where all images are: on the device, or in pinned memory from which they go there."""
+        pixels = self._pixels[rows]
+        return pixels if self.resident else pixels.pin_memory()
 
     def batch(
         self,
@@ -211,13 +190,31 @@ class ImageStore:
         Raises:
             DataError: the pairs belong to another table.
         """
+        self.check(pairs)
+        rows = pairs.from_rows[indices], pairs.to_rows[indices]
+        return self.assemble(*rows, flips, *(self.read(side.to(self.pixels_device)) for side in rows))
+
+    def check(self, pairs: PairTable) -> None:
+        """Refuses pairs of another table with a DataError."""
         if pairs.table is not self.table:
             raise DataError("the pairs belong to another table than the store's; make them from store.table")
-        from_rows, to_rows = pairs.from_rows[indices], pairs.to_rows[indices]
-        condition, target = from_uint8(self.images(from_rows)), from_uint8(self.images(to_rows))
-        condition_xy, target_xy = self._xy[from_rows.to(self.device)], self._xy[to_rows.to(self.device)]
+
+    def assemble(
+        self,
+        from_rows: Int64[Tensor, "batch"],
+        to_rows: Int64[Tensor, "batch"],
+        flips: Bool[Tensor, "batch"] | None,
+        condition_pixels: UInt8[Tensor, "batch height width 3"],
+        target_pixels: UInt8[Tensor, "batch height width 3"],
+    ) -> PairBatch:
+        """A batch of images that `read` gave."""
+        condition, target = (
+            from_uint8(self._place(pixels).permute(0, 3, 1, 2)) for pixels in (condition_pixels, target_pixels)
+        )
+        from_rows, to_rows = self._place(from_rows), self._place(to_rows)
+        condition_xy, target_xy = self._xy[from_rows], self._xy[to_rows]
         if flips is not None:
-            flips = flips.to(self.device, non_blocking=True)
+            flips = self._place(flips)
             condition, target = (torch.where(flips.view(-1, 1, 1, 1), x.flip(-1), x) for x in (condition, target))
             width = self.table.canvas[1]
             condition_xy, target_xy = (
@@ -233,6 +230,10 @@ class ImageStore:
             from_rows=from_rows,
             to_rows=to_rows,
         )
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device of the batches; out of pinned memory nothing waits for it."""
+        return tensor.to(self.device, non_blocking=True)
 
     def batches(self, pairs: PairTable, batch_size: int) -> Iterator[PairBatch]:
         """All pairs in order, not flipped; the last batch may be smaller."""
@@ -267,9 +268,9 @@ def _open_or_build(
     assert table.paths is not None
     data, index = folder / "images.u8", folder / "images.json"
     shape = (len(table), *table.canvas, 3)
-    fingerprint = _fingerprint(table)
+    files = fingerprint(table)
     known = _read_index(index)
-    if known is None or known["fingerprint"] != fingerprint or data.stat().st_size != math.prod(shape):
+    if known is None or known["fingerprint"] != files or data.stat().st_size != math.prod(shape):
         if known is not None:
             log.info("%s: the images have changed since it was built; building it again", data)
         index.unlink(missing_ok=True)  # from here to the last line the folder counts as not built
@@ -277,7 +278,7 @@ def _open_or_build(
             pixels = np.memmap(temporary, dtype=np.uint8, mode="w+", shape=shape)
             corrupt = _decode(table, pixels, on_progress)
             pixels.flush()
-        entry = {"format": FORMAT, "fingerprint": fingerprint, "shape": shape, "corrupt": corrupt}
+        entry = {"format": FORMAT, "fingerprint": files, "shape": shape, "corrupt": corrupt}
         with atomic_write(index) as file:
             json.dump(entry, file)
     else:
@@ -297,8 +298,15 @@ def _read_index(index: Path) -> dict[str, Any] | None:
     return known
 
 
-def _fingerprint(table: PersonTable) -> str:
-    """Changes when any image file does."""
+def fingerprint(table: PersonTable) -> str:
+    """A SHA-256 of a table's canvas and fill and of its image files' places, sizes and times of change.
+
+    Args:
+        table: read with paths.
+
+    Raises:
+        DataError: a file is missing or cannot be asked.
+    """
     assert table.paths is not None
     digest = hashlib.sha256(repr((table.canvas, table.fill)).encode())
     for path in table.paths:

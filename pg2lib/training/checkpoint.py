@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,14 +101,18 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
     return int(metadata["step"])
 
 
-def load_model(path: Path, name: str, model: nn.Module) -> None:
+def load_model(path: Path, names: Sequence[str], model: nn.Module) -> None:
     """Restores one model of a checkpoint in place.
+
+    Args:
+        names: the first of them that the checkpoint has is taken.
 
     Raises:
         CheckpointError: not a training checkpoint, damaged, or its tensors do not fit the model.
     """
     tensors, _ = _read(path)
-    _load_model(model, _with_prefix(tensors, f"model.{name}."), path)
+    found = [own for name in names if (own := _with_prefix(tensors, f"model.{name}."))]
+    _load_model(model, found[0] if found else {}, path)
 
 
 def read_config(path: Path) -> PG2Config:

@@ -15,13 +15,15 @@ import logging
 import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -41,6 +43,24 @@ from pg2lib.training.stages import Generator, Sample, StepRecord, Watch, train_o
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Reports:
+    """What a run shows and saves on its way.
+
+    Attributes:
+        progress: show a bar.
+        sample_every, checkpoint_every: steps; no samples with 0.
+        samples: pairs in a grid of samples.
+        time_share: of the run's time that samples may take, and checkpoints too; see `Watch`.
+    """
+
+    progress: bool = True
+    sample_every: int = 500
+    checkpoint_every: int = 500
+    samples: int = 8
+    time_share: float = 0.01
+
+
 class Recorder:
     """Watches one stage: ``log.jsonl``, a progress bar with loss and images a second, and grids of samples.
 
@@ -49,32 +69,22 @@ class Recorder:
     Args:
         folder: where the log and the grids go.
         steps: of the whole stage, for the progress bar.
-        progress: show the bar.
-        sample_every, checkpoint_every: steps; no samples with 0.
-        samples: pairs in a grid.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        steps: int,
-        progress: bool = True,
-        sample_every: int = 500,
-        checkpoint_every: int = 500,
-        samples: int = 8,
-    ) -> None:
+    def __init__(self, folder: Path, steps: int, reports: Reports = Reports()) -> None:
         self.folder = folder
         self._started = time.monotonic()
-        self._bar = tqdm(total=steps, disable=not progress, desc=folder.name, unit="step", dynamic_ncols=True)
+        self._bar = tqdm(total=steps, disable=not reports.progress, desc=folder.name, unit="step", dynamic_ncols=True)
         self._file: TextIO | None = None
         on_gpu = torch.cuda.is_available()
         self.watch = Watch(
             on_step=self._on_step,
             on_sample=self._on_sample,
             read_every=20 if on_gpu else 1,
-            sample_every=sample_every,
-            checkpoint_every=checkpoint_every,
-            samples=samples,
+            sample_every=reports.sample_every,
+            checkpoint_every=reports.checkpoint_every,
+            samples=reports.samples,
+            time_share=reports.time_share,
         )
 
     def __enter__(self) -> Recorder:
@@ -139,31 +149,25 @@ def _open_log(path: Path, before: int) -> TextIO:
     return path.open("a", encoding="utf-8")
 
 
-def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto", cpu: bool = False) -> Accelerator:
+def make_accelerator(
+    precision: Literal["auto", "no", "bf16"] = "auto", cpu: bool = False, compile: bool = False
+) -> Accelerator:
     """Device, processes and precision of a run.
 
     Args:
         precision: "auto" is bf16 on a GPU that has it.
         cpu: use no GPU.
+        compile: let `torch.compile` fuse what lies between the convolutions; it needs a C++ compiler on a CPU and
+            Triton on a GPU, and a minute at the start of each stage.
     """
     bf16 = torch.cuda.is_available() and not cpu and torch.cuda.is_bf16_supported()
-    return Accelerator(mixed_precision=("bf16" if bf16 else "no") if precision == "auto" else precision, cpu=cpu)
-
-
-@dataclass(frozen=True)
-class Reports:
-    """What a run shows and saves on its way.
-
-    Attributes:
-        progress: show a bar.
-        sample_every, checkpoint_every: steps; no samples with 0.
-        samples: pairs in a grid of samples.
-    """
-
-    progress: bool = True
-    sample_every: int = 500
-    checkpoint_every: int = 500
-    samples: int = 8
+    return Accelerator(
+        mixed_precision=("bf16" if bf16 else "no") if precision == "auto" else precision,
+        cpu=cpu,
+        dynamo_backend="inductor" if compile else "no",
+        # The main process evaluates alone while the others wait.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
+    )
 
 
 def run_stage1(
@@ -228,8 +232,7 @@ def _join(accelerator: Accelerator | None) -> Accelerator:
 
 
 def _recorder(folder: Path, steps: int, reports: Reports, accelerator: Accelerator) -> Recorder:
-    progress = reports.progress and accelerator.is_main_process
-    return Recorder(folder, steps, progress, reports.sample_every, reports.checkpoint_every, reports.samples)
+    return Recorder(folder, steps, replace(reports, progress=reports.progress and accelerator.is_main_process))
 
 
 def train(
@@ -322,7 +325,7 @@ def config_of(folder: str | PathLike[str]) -> PG2Config:
 
 
 def load_stage1(folder: str | PathLike[str]) -> G1:
-    """The G1 that stage I left in a folder: the moving average of its newest checkpoint.
+    """The G1 that stage I left in a folder: its newest checkpoint's, the moving average where there is one.
 
     Raises:
         CheckpointError: no checkpoint there.
@@ -331,7 +334,7 @@ def load_stage1(folder: str | PathLike[str]) -> G1:
 
 
 def load_stage2(folder: str | PathLike[str]) -> G2:
-    """The G2 that stage II left in a folder: the moving average of its newest checkpoint.
+    """The G2 that stage II left in a folder: its newest checkpoint's, the moving average where there is one.
 
     Raises:
         CheckpointError: no checkpoint there.
@@ -342,7 +345,7 @@ def load_stage2(folder: str | PathLike[str]) -> G2:
 def _load_average(folder: str | PathLike[str], kind: type[Generator], name: str) -> Generator:
     checkpoint = _newest(folder)
     generator = kind(read_config(checkpoint).model)
-    load_model(checkpoint, f"{name}_average", generator)
+    load_model(checkpoint, (f"{name}_average", name), generator)
     return generator
 
 

@@ -11,29 +11,32 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.utils import set_seed
+from accelerate.utils import DynamoBackend, set_seed
 from torch import Tensor, nn
 
 from pg2lib import losses
 from pg2lib.config import PG2Config, Stage2Config, TrainingConfig
+from pg2lib.data.feed import PairFeed
 from pg2lib.data.pairs import PairTable
-from pg2lib.data.store import ImageStore, PairBatch, PairOrder
-from pg2lib.errors import ConfigError, TrainingDivergedError
+from pg2lib.data.store import ImageStore, PairBatch
+from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.models import G1, G2, Discriminator, to_device
 from pg2lib.training.checkpoint import TrainingState, list_checkpoints, load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
 
 Generator = TypeVar("Generator", G1, G2)
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class Watch:
         sample_every: steps between samples; 0 shows none.
         checkpoint_every: steps between checkpoints; the last step always makes one.
         samples: pairs in a sample.
+        time_share: a sample or a checkpoint that is due is left out while those before it have taken more than this
+            share of the run's time: on a fast GPU 500 steps take five seconds, and writing a wide model one. 1 leaves
+            out none.
     """
 
     on_step: Callable[[StepRecord], None] = lambda record: None
@@ -88,6 +94,7 @@ class Watch:
     sample_every: int = 0
     checkpoint_every: int = 500
     samples: int = 8
+    time_share: float = 1.0
 
 
 def train_stage1(
@@ -111,14 +118,14 @@ def train_stage1(
 
     Raises:
         TrainingDivergedError: the loss became NaN or infinite.
-        CheckpointError: the folder's checkpoints are of a run with other settings or data.
+        CheckpointError: the folder's checkpoints are of a run with other settings or data, or of more steps.
     """
     stage, accelerator = config.stage1, accelerator or Accelerator()
     set_seed(stage.seed)
     g1 = to_device(G1(config.model), accelerator.device)
-    average = copy.deepcopy(g1).requires_grad_(False)
+    average = _average_of(g1, stage)
     optimiser = _adam(g1, stage)
-    state = TrainingState({"g1": g1, "g1_average": average}, {"g1": optimiser}, _identity(config, 1, stage, pairs))
+    state = TrainingState(_with_average("g1", g1, average), {"g1": optimiser}, _identity(config, 1, stage, pairs))
     run = _Run(1, config, stage, store, pairs, Path(folder), accelerator, watch, state)
     wrapped, optimiser_step = accelerator.prepare(g1, optimiser)
 
@@ -167,6 +174,7 @@ def train_stage2(
     stage, accelerator = config.stage2, accelerator or Accelerator()
     set_seed(stage.seed)
     g1 = to_device(copy.deepcopy(g1).requires_grad_(False).eval(), accelerator.device)
+    frozen = _compiled(g1, accelerator)
     g2 = to_device(G2(config.model), accelerator.device)
     rivals = _Rivals.prepare(g2, config, stage, accelerator)
     identity = {**_identity(config, 2, stage, pairs), "g1": _digest(g1)}
@@ -175,7 +183,7 @@ def train_stage2(
     def refine(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
         """G1 is frozen; G2 adds the difference map."""
         with torch.no_grad():
-            coarse = g1(batch.condition_image, batch.target_heatmaps)
+            coarse = frozen(batch.condition_image, batch.target_heatmaps)
         return {"coarse": coarse, "refined": coarse + model(batch.condition_image, coarse)}
 
     _train_against_d(run, rivals, refine, result="refined", name="g2")
@@ -240,14 +248,14 @@ class _Rivals(Generic[Generator]):
         cls, generator: Generator, config: PG2Config, stage: Stage2Config, accelerator: Accelerator
     ) -> _Rivals[Generator]:
         d = to_device(Discriminator(config.model), accelerator.device)
-        average = copy.deepcopy(generator).requires_grad_(False)
+        average = _average_of(generator, stage)
         optimisers = _adam(generator, stage), _adam(d, stage)
         return cls(generator, average, d, *optimisers, *accelerator.prepare(generator, d, *optimisers))
 
     def state(self, name: str, identity: dict[str, Any]) -> TrainingState:
         """What a checkpoint holds; the generator goes by `name`."""
         return TrainingState(
-            {name: self.generator, f"{name}_average": self.average, "d": self.d},
+            {**_with_average(name, self.generator, self.average), "d": self.d},
             {name: self.generator_optimiser, "d": self.d_optimiser},
             identity,
         )
@@ -262,6 +270,7 @@ def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, 
         name: of the generator, in the losses.
     """
     stage, accelerator, d = run.stage, run.accelerator, rivals.d
+    bare_d = _compiled(d, accelerator)
     assert isinstance(stage, Stage2Config)
 
     def generated(batch: PairBatch) -> Tensor:
@@ -282,7 +291,7 @@ def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, 
         """Eq. 3 and 4. D does not learn; its gradients need no exchange between processes, so this is the bare D."""
         d.requires_grad_(False)
         with accelerator.autocast():
-            logits = judge(d, batch.condition_image, batch.target_image, image, stage)
+            logits = judge(bare_d, batch.condition_image, batch.target_image, image, stage)
         adversarial = losses.adversarial_loss(logits.refined, logits.condition, stage.adversarial_loss)
         loss = losses.generator_loss(adversarial, image, batch.target_image, batch.target_mask, stage.l1_weight)
         rivals.generator_step.zero_grad()
@@ -357,24 +366,26 @@ class _Run:
             raise ConfigError(f"the data are {store.table.canvas}, the model wants {config.model.canvas} pixels")
         self.number, self.config, self.stage, self.store, self.pairs = number, config, stage, store, pairs
         self.folder, self.accelerator, self.watch, self.state = folder, accelerator, watch, state
-        self.order = PairOrder(len(pairs), stage.batch_size, stage.seed, stage.flip)
-        self.share = slice(accelerator.process_index, None, processes)
+        share = slice(accelerator.process_index, None, processes)
+        self.batch = PairFeed(store, pairs, stage.batch_size, stage.seed, stage.flip, share)
         checkpoints = list_checkpoints(folder)
         self.saved = checkpoints[-1] if checkpoints else None
         self.start = 0
         if self.saved is not None:
             self.start = load_checkpoint(self.saved, state)
             log.info("stage %d goes on from %s", number, self.saved)
+        if self.start > stage.steps:
+            raise CheckpointError(
+                f"{self.saved} has done {self.start} steps already, and the configuration says {stage.steps}; train "
+                f"into another folder, or for as many steps"
+            )
         self.unread: list[dict[str, Tensor]] = []
         self.read_at = time.perf_counter()
+        self.sampling = _Chore(watch.sample_every, watch.time_share)
+        self.saving = _Chore(watch.checkpoint_every, watch.time_share)
 
     def steps(self) -> range:
         return range(self.start, self.stage.steps)
-
-    def batch(self, step: int) -> PairBatch:
-        """This process's share of the batch of a step."""
-        indices, flips = self.order(step)
-        return self.store.batch(self.pairs, indices[self.share], flips[self.share])
 
     def after(
         self, step: int, step_losses: dict[str, Tensor], results: Callable[[PairBatch], dict[str, Tensor]]
@@ -382,21 +393,25 @@ class _Run:
         """Everything that follows the arithmetic of step `step`, counted from 0."""
         done, watch = step + 1, self.watch
         last = done == self.stage.steps
-        sampling = watch.sample_every > 0 and (last or done % watch.sample_every == 0)
-        saving = last or done % watch.checkpoint_every == 0
         self.unread.append({name: loss.detach() for name, loss in step_losses.items()})
-        if saving or sampling or done % watch.read_every == 0:
+        if last or self.sampling.comes_at(done) or self.saving.comes_at(done) or done % watch.read_every == 0:
             self._read_losses(done)
-        if sampling and self.accelerator.is_main_process:
-            count = min(watch.samples, len(self.pairs))
-            chosen = torch.randperm(len(self.pairs), generator=torch.Generator().manual_seed(self.stage.seed))[:count]
-            batch = self.store.batch(self.pairs, chosen)
-            with torch.no_grad():
-                watch.on_sample(Sample(self.number, done, batch, results(batch)))
-        if saving:
-            if self.accelerator.is_main_process:
-                self.saved = save_checkpoint(self.folder, done, self.state, self.config)
+        if self.accelerator.is_main_process:
+            if self.sampling.due(done, last):
+                with self.sampling.timed():
+                    self._show_sample(done, results)
+            if self.saving.due(done, last):
+                with self.saving.timed():
+                    self.saved = save_checkpoint(self.folder, done, self.state, self.config)
+        if last:
             self.accelerator.wait_for_everyone()
+
+    def _show_sample(self, done: int, results: Callable[[PairBatch], dict[str, Tensor]]) -> None:
+        count = min(self.watch.samples, len(self.pairs))
+        chosen = torch.randperm(len(self.pairs), generator=torch.Generator().manual_seed(self.stage.seed))[:count]
+        batch = self.store.batch(self.pairs, chosen)
+        with torch.no_grad():
+            self.watch.on_sample(Sample(self.number, done, batch, results(batch)))
 
     def _read_losses(self, done: int) -> None:
         """Reads the losses of the last steps back, reports them, and stops at the first that is not finite."""
@@ -404,7 +419,7 @@ class _Run:
         values = torch.stack([torch.stack([losses[name] for name in names]) for losses in self.unread])
         values = self.accelerator.reduce(values, reduction="mean")
         now = time.perf_counter()
-        rate = len(self.unread) * self.stage.batch_size / (now - self.read_at)
+        rate = len(self.unread) * self.stage.pairs_a_step / (now - self.read_at)
         first = done - len(self.unread)
         for offset, row in enumerate(values.tolist(), start=1):
             record = StepRecord(self.number, first + offset, dict(zip(names, row, strict=True)), rate)
@@ -420,6 +435,36 @@ class _Run:
         self.read_at = now
 
 
+class _Chore:
+    """What a run does every so many steps, unless it has taken more than its share of the time already."""
+
+    def __init__(self, every: int, time_share: float) -> None:
+        self.every, self.time_share = every, time_share
+        self.began, self.seconds = time.perf_counter(), 0.0
+
+    def comes_at(self, done: int) -> bool:
+        """Whether it may be due: the same on all processes, as the clock is not."""
+        return self.every > 0 and done % self.every == 0
+
+    def due(self, done: int, last: bool) -> bool:
+        in_time = self.seconds <= self.time_share * (time.perf_counter() - self.began)
+        return self.every > 0 and (last or (self.comes_at(done) and in_time))
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
+
+
+def _compiled(model: Model, accelerator: Accelerator) -> Model:
+    """A model that accelerate does not prepare, compiled where it compiles those that it does."""
+    plugin = accelerator.state.dynamo_plugin
+    if plugin.backend == DynamoBackend.NO:
+        return model
+    return cast(Model, torch.compile(model, **plugin.to_kwargs()))
+
+
 def _adam(model: nn.Module, stage: TrainingConfig) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=stage.lr, betas=(stage.beta1, stage.beta2), fused=True)
 
@@ -432,11 +477,21 @@ def _set_lr(optimiser: torch.optim.Optimizer, stage: TrainingConfig, step: int) 
         group["lr"] = lr
 
 
+def _average_of(model: Generator, stage: TrainingConfig) -> Generator:
+    """A copy that follows the model; the model itself where no moving average is asked for."""
+    return copy.deepcopy(model).requires_grad_(False) if stage.ema_decay else model
+
+
+def _with_average(name: str, model: nn.Module, average: nn.Module) -> dict[str, nn.Module]:
+    return {name: model} if average is model else {name: model, f"{name}_average": average}
+
+
 @torch.no_grad()
 def _update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of the weights, with a shorter memory at the start; decay 0 is a copy."""
-    decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    """Exponential moving average of the weights, with a shorter memory at the start."""
+    if average is not model:
+        decay = min(decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
 
 
 def _identity(config: PG2Config, number: int, stage: TrainingConfig, pairs: PairTable) -> dict[str, Any]:

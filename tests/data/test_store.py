@@ -18,7 +18,6 @@ from pg2lib import (
     render_heatmaps,
     render_pose_masks,
 )
-from pg2lib.data.store import PairOrder
 from pg2lib.images import to_uint8
 from pg2lib.pose import flip_xy
 
@@ -137,32 +136,3 @@ def test_all_pairs_come_in_order_and_the_last_batch_is_smaller(tiny_market1501: 
     batches = list(store.batches(pairs, batch_size=10))
     assert [len(batch) for batch in batches] == [10, 10, 10, 6]
     assert torch.equal(torch.cat([batch.to_rows for batch in batches]), pairs.to_rows)
-
-
-def test_every_pair_once_an_epoch_in_another_order_each() -> None:
-    order = PairOrder(pairs=10, batch_size=4, seed=5)
-    drawn = torch.cat([order(step)[0] for step in range(10)]).view(4, 10)
-    assert all(sorted(epoch) == list(range(10)) for epoch in drawn.tolist())
-    assert len({tuple(epoch) for epoch in drawn.tolist()}) == 4
-
-
-def test_a_step_is_the_same_whenever_it_is_asked_for() -> None:
-    ahead, fresh = PairOrder(100, 16, seed=1), PairOrder(100, 16, seed=1)
-    for step in range(20):
-        ahead(step)
-    for got, expected in zip(fresh(7), ahead(7), strict=True):
-        assert torch.equal(got, expected)
-    assert not torch.equal(PairOrder(100, 16, seed=2)(7)[0], fresh(7)[0])
-
-
-def test_half_of_the_pairs_are_flipped_or_none() -> None:
-    assert PairOrder(20_000, 20_000, seed=0)(0)[1].float().mean() == pytest.approx(0.5, abs=0.02)
-    assert not PairOrder(1_000, 1_000, seed=0, flip=False)(0)[1].any()
-
-
-def test_a_batch_larger_than_the_data_runs_over_several_epochs() -> None:
-    indices, flips = PairOrder(pairs=3, batch_size=8, seed=0)(0)
-    assert (len(indices), len(flips)) == (8, 8)
-    assert sorted(indices[:3].tolist()) == sorted(indices[3:6].tolist()) == [0, 1, 2]
-    with pytest.raises(DataError, match="no pair to draw from"):
-        PairOrder(0, 8, 0)

@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from pg2lib import ImageStore, PersonTable, PG2Config, PG2Pipeline, build_models, make_pairs, read_market1501
 from pg2lib.config import TABLE1_ROWS, Stage2Config
+from pg2lib.data.feed import PairFeed
 from pg2lib.data.pairs import PairTable
-from pg2lib.data.store import PairOrder
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import Recorder, Reports, load_stage1, train
@@ -308,12 +308,12 @@ def test_a_whole_run_leaves_logs_samples_and_a_pipeline(data: Data, tmp_path) ->
 
 def test_a_log_is_cut_back_to_the_checkpoint_it_goes_on_from(data: Data, tmp_path) -> None:
     settings = config(stage1__steps=4)
-    with Recorder(tmp_path, 4, progress=False) as recorder:
+    with Recorder(tmp_path, 4, Reports(progress=False)) as recorder:
         train_stage1(settings, data.store, data.pairs, tmp_path, watch=recorder.watch)
     log = tmp_path / "log.jsonl"
     whole = log.read_text().splitlines()
     log.write_text("\n".join([*whole, json.dumps({"step": 5}), '{"step": 6, "l1']))
-    with Recorder(tmp_path, 6, progress=False) as recorder:
+    with Recorder(tmp_path, 6, Reports(progress=False)) as recorder:
         train_stage1(config(stage1__steps=6), data.store, data.pairs, tmp_path, watch=recorder.watch)
     lines = log.read_text().splitlines()
     assert lines[:4] == whole
@@ -358,17 +358,11 @@ def test_the_one_stage_model_trains_g1_against_d_for_the_steps_of_both_stages(da
 def test_the_released_turns_draw_a_batch_for_g2_and_another_for_d(data: Data, tmp_path, monkeypatch) -> None:
     settings = config(stage2__steps=2, stage2__turns="g-first")
     drawn: list[int] = []
-    batch = ImageStore.batch
-
-    def watched(store: ImageStore, pairs: PairTable, indices: torch.Tensor, flips: torch.Tensor | None = None) -> Any:
-        drawn.append(int(indices[0]))
-        return batch(store, pairs, indices, flips)
-
-    monkeypatch.setattr(ImageStore, "batch", watched)
-    order = PairOrder(len(data.pairs), settings.stage2.batch_size, settings.stage2.seed)
+    draw = PairFeed.__call__
+    monkeypatch.setattr(PairFeed, "__call__", lambda feed, number: (drawn.append(number), draw(feed, number))[1])
     g1 = build_models(settings)[0]
     train_stage2(settings, data.store, data.pairs, tmp_path / "released", g1)
-    assert drawn == [int(order(step)[0][0]) for step in range(4)]
+    assert drawn == [0, 1, 2, 3]
     drawn.clear()
     train_stage2(config(stage2__steps=2), data.store, data.pairs, tmp_path / "paper", g1)
-    assert drawn == [int(order(step)[0][0]) for step in range(2)]
+    assert drawn == [0, 1]
