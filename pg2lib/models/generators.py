@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pg2lib.config import ModelConfig
-from pg2lib.models.blocks import DoubleConv, conv3x3, xavier_init
+from pg2lib.models.blocks import DoubleConv, conv3x3, relu, xavier_init
 from pg2lib.pose import JOINTS
 
 
@@ -64,7 +64,7 @@ class G1(nn.Module):
             x = torch.cat((condition_image, heatmaps), dim=1)
         else:
             x = condition_image
-        x, skips = _encode(F.relu(self.first(x)), self.encoder, self.down)
+        x, skips = _encode(relu(self.first(x)), self.encoder, self.down)
         x = self.squeeze(x.flatten(1))  # (batch, z)
         if self.embedding is not None:
             x = torch.cat((x, self.embedding(target_heatmaps)), dim=1)  # (batch, 2 z)
@@ -72,13 +72,13 @@ class G1(nn.Module):
         x = x.unflatten(1, self.inner)  # (batch, h, 8, 4 or 8)
         for i, block in enumerate(self.decoder):
             x = torch.cat((x, skips.pop()), dim=1)
-            x = block(x if self.merge is None else F.relu(self.merge[i](x)))
+            x = block(x if self.merge is None else relu(self.merge[i](x)))
             if i < len(self.up) and self.merge is not None:
-                x = F.relu(self.up[i](_doubled(x)))  # twice the resolution
+                x = relu(self.up[i](_doubled(x)))  # twice the resolution
             elif i < len(self.up):
                 # The 1x1 convolution works on each pixel alone, so it can come before the pixels are doubled: the same
                 # values at a quarter of the cost.
-                x = _doubled(F.relu(self.up[i](x)))  # twice the resolution
+                x = _doubled(relu(self.up[i](x)))  # twice the resolution
         result: Tensor = self.last(x)
         return result
 
@@ -102,7 +102,7 @@ def _encode(x: Tensor, blocks: nn.ModuleList, down: nn.ModuleList) -> tuple[Tens
         x = block(x)
         skips.append(x)
         if i < len(down):
-            x = F.relu(down[i](x))  # half the resolution
+            x = relu(down[i](x))  # half the resolution
     return x, skips
 
 
@@ -195,6 +195,6 @@ class G2(nn.Module):
                 x = _doubled(x)  # twice the resolution
             if self.outer_skip or skips:
                 x = torch.cat((x, skip), dim=1)
-            x = block(x if self.merge is None else F.relu(self.merge[i](x)))
+            x = block(x if self.merge is None else relu(self.merge[i](x)))
         result: Tensor = self.last(x)
         return result

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pg2lib import ImageStore, PersonTable, PG2Config, PG2Pipeline, build_models, make_pairs, read_market1501
 from pg2lib.config import TABLE1_ROWS, Stage2Config
@@ -238,13 +240,84 @@ def test_lr_falls_to_zero_where_asked(data: Data, tmp_path) -> None:
     assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
-def test_the_moving_average_follows_and_decay_zero_is_a_copy(data: Data, tmp_path) -> None:
-    for decay in (0.0, 0.999):
-        folder = tmp_path / str(decay)
-        average = train_stage1(config(stage1__steps=5, stage1__ema_decay=decay), data.store, data.pairs, folder)
-        with safe_open(list_checkpoints(folder)[-1], "pt") as file:
-            live = file.get_tensor("model.g1.last.weight")
-        assert torch.equal(average.last.weight, live) == (decay == 0)
+def test_the_moving_average_follows(data: Data, tmp_path) -> None:
+    average = train_stage1(config(stage1__steps=5, stage1__ema_decay=0.999), data.store, data.pairs, tmp_path)
+    with safe_open(list_checkpoints(tmp_path)[-1], "pt") as file:
+        live, saved = (file.get_tensor(f"model.{name}.last.weight") for name in ("g1", "g1_average"))
+    assert not torch.equal(average.last.weight, live)
+    assert torch.equal(average.last.weight, saved)
+    assert same(weights(average), weights(load_stage1(tmp_path)))
+
+
+def test_without_a_moving_average_the_model_itself_is_kept_once(data: Data, tmp_path) -> None:
+    g1 = train_stage1(config(stage1__steps=5), data.store, data.pairs, tmp_path / "1")
+    train_stage2(config(stage2__steps=2), data.store, data.pairs, tmp_path / "2", g1)
+    for stage, kept in ((1, {"g1"}), (2, {"g2", "d"})):
+        with safe_open(list_checkpoints(tmp_path / str(stage))[-1], "pt") as file:
+            names = {key.split(".")[1] for key in file.keys() if key.startswith("model.")}  # noqa: SIM118
+        assert names == kept
+    assert same(weights(g1), weights(load_stage1(tmp_path / "1")))
+
+
+def test_samples_and_checkpoints_keep_to_their_share_of_the_time(data: Data, tmp_path) -> None:
+    for share, steps in ((1.0, [2, 4, 6, 7]), (0.0, [2, 7])):
+        log, folder = Log(), tmp_path / str(share)
+        watch = log.watch(sample_every=2, checkpoint_every=2, time_share=share)
+        train_stage1(config(stage1__steps=7), data.store, data.pairs, folder, watch=watch)
+        assert [sample.step for sample in log.samples] == steps
+        assert [path.name for path in list_checkpoints(folder)] == [
+            f"step-{step:08d}.safetensors" for step in steps[-2:]
+        ]
+        assert [record.step for record in log.records] == [1, 2, 3, 4, 5, 6, 7]
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make a step wait for a GPU: numbers read back, tensors made of Python's, sizes that depend on
+    values."""
+
+    WAITING = ("_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:  # type: ignore[no-untyped-def]
+        if func.overloadpacket.__name__ in self.WAITING:
+            self.found.append("".join(traceback.format_stack(limit=12)))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_no_step_waits_for_the_device(data: Data, tmp_path, stage: int) -> None:
+    loops = {0: train_one_stage, 1: train_stage1, 2: train_stage2}
+    settings = config(stage1__steps=6, stage2__steps=6)
+    g1 = [build_models(settings)[0]] if stage == 2 else []
+    waits, found = Waits(), []
+    draw = PairFeed.__call__
+
+    def watched(feed: PairFeed, number: int) -> Any:
+        if number == 2:  # everything that is kept on the device has come there
+            waits.__enter__()
+        if number == 5:
+            found.append(list(waits.found))
+            waits.__exit__(None, None, None)
+        return draw(feed, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PairFeed, "__call__", watched)
+        loops[stage](settings, data.store, data.pairs, tmp_path, *g1, watch=Watch(read_every=100, checkpoint_every=100))
+    assert found == [[]], found[0][0]
+
+
+def test_a_run_of_more_steps_than_asked_for_is_refused(data: Data, tmp_path) -> None:
+    train_stage1(config(stage1__steps=3), data.store, data.pairs, tmp_path)
+    with pytest.raises(CheckpointError, match=r"step-00000003.safetensors has done 3 steps already.* says 2"):
+        train_stage1(config(stage1__steps=2), data.store, data.pairs, tmp_path)
+
+
+def test_speed_counts_the_pairs_of_both_turns() -> None:
+    assert config(stage2__batch_size=4).stage2.pairs_a_step == 4
+    assert config(stage2__batch_size=4, stage2__turns="g-first").stage2.pairs_a_step == 8
 
 
 @pytest.mark.parametrize(
