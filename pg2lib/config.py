@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from pg2lib.errors import ConfigError
 
 DiscriminatorInput = Literal["pair", "single"]
+DiscriminatorNorm = Literal["batch", "spectral"]
 AdversarialLoss = Literal["paper", "released-market1501", "released-deepfashion"]
 MaskSource = Literal["target", "condition"]
 Decoder = Literal["released", "symmetric"]
@@ -49,6 +50,8 @@ class ModelConfig:
         discriminator_width: channels of D's first convolution; 64 as in DCGAN.
         discriminator_input: ``"pair"``: D sees condition and image stacked on channels (paper, Eq. 2);
             ``"single"``: D sees one image, and the condition image is one more negative (released code).
+        discriminator_norm: ``"batch"``: batch norm, as in DCGAN; ``"spectral"``: spectral norm of every layer's weights
+            in its place (Miyato et al. 2018), which the paper does not have.
         g2_outer_skip: whether G2 has its outermost skip connection. The paper draws shortcuts throughout; the released
             128x64 model leaves this one out, the 256x256 model has it.
         g1_decoder: ``"released"``: G1's decoder works at the full width of what it stacks, with 1x1 convolutions after
@@ -70,6 +73,7 @@ class ModelConfig:
     bottleneck: int = 64
     discriminator_width: int = 64
     discriminator_input: DiscriminatorInput = "pair"
+    discriminator_norm: DiscriminatorNorm = "batch"
     g2_outer_skip: bool = False
     g1_decoder: Decoder = "released"
     g2_last_down: bool = False
@@ -168,6 +172,7 @@ class Stage2Config(TrainingConfig):
         l1_weight: lambda of Eq. 4, on the mean over pixels and channels: 10 at 128x64 and 50 at 256x256 in the released
             code; the paper's body gives no value.
         adversarial_loss: Eq. 2 and 3 as in the paper, or as either released script has them (see pg2lib.losses).
+        d_lr: Adam's learning rate for D, two time scales (Heusel et al. 2017); 0 is the generator's, as in the paper.
         turns: who learns first in a step: ``"d-first"``, D and then G2 on one batch (the paper's "in turn"); or
             ``"g-first"``, G2 and then D, each on a batch of its own (released code).
     """
@@ -175,12 +180,15 @@ class Stage2Config(TrainingConfig):
     steps: int = 14_000
     l1_weight: float = 10.0
     adversarial_loss: AdversarialLoss = "paper"
+    d_lr: float = 0.0
     turns: Turns = "d-first"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.l1_weight < 0:
             raise ConfigError(f"l1_weight must not be negative, got {self.l1_weight}")
+        if self.d_lr < 0:
+            raise ConfigError(f"d_lr must not be negative, got {self.d_lr}")
 
     @property
     def pairs_a_step(self) -> int:

@@ -7,6 +7,7 @@ import torch
 
 from pg2lib import PG2Config, build_models, render_heatmaps
 from pg2lib.config import ModelConfig
+from pg2lib.models import Discriminator
 from pg2lib.models.blocks import DoubleConv
 from pg2lib.models.generators import coordinates
 
@@ -183,6 +184,23 @@ def test_residual_blocks_in_g2_are_a_choice(size: tuple[int, int]) -> None:
             torch.nn.init.zeros_(block.conv2.weight)
         changed = g2(image, image) - g2(1 - image, image)
         assert bool(changed.abs().sum() > 0) == residual
+
+
+def test_spectral_norm_takes_the_place_of_batch_norm() -> None:
+    d = Discriminator(ModelConfig(height=32, width=32, discriminator_width=4, discriminator_norm="spectral"))
+    x = torch.randn(3, 6, 32, 32)
+    for _ in range(50):
+        d(x)  # each pass in training refines the estimate by one power iteration
+    for layer in (*d.convs, d.last):
+        assert float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2)) == pytest.approx(1, abs=0.02)
+    d.eval()
+    assert torch.allclose(d(x)[:1], d(x[:1]), atol=1e-6)  # no image's logit depends on the others
+    d.last.bias.data += 1
+    copied = Discriminator(
+        ModelConfig(height=32, width=32, discriminator_width=4, discriminator_norm="spectral")
+    ).eval()
+    copied.load_state_dict(d.state_dict())
+    assert torch.equal(copied(x), d(x))
 
 
 def test_what_the_paper_says_of_the_networks_trains_and_is_saved(tmp_path) -> None:

@@ -7,6 +7,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from pg2lib.config import ModelConfig
 
@@ -14,6 +15,7 @@ from pg2lib.config import ModelConfig
 class Discriminator(nn.Module):
     """5x5 stride-2 convolutions down to 8 x (4 or 8), LeakyReLU 0.2, batch norm on all but the first, then one logit.
 
+    With ``discriminator_norm = "spectral"`` the weights of every layer have a spectral norm of one, and no batch norm.
     Widths double from ``discriminator_width`` to eight times it and stay there: 64, 128, 256, 512 at 128x64 and once
     more 512 at 256x256.
     """
@@ -27,13 +29,17 @@ class Discriminator(nn.Module):
             nn.Conv2d(width_in, width, kernel_size=5, stride=2, padding=2)
             for width_in, width in zip([channels, *widths], widths, strict=False)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
+        spectral = config.discriminator_norm == "spectral"
+        self.norms = nn.ModuleList(nn.Identity() if spectral else nn.BatchNorm2d(width) for width in widths[1:])
         self.last = nn.Linear(widths[-1] * (config.height >> depth) * (config.width >> depth), 1)
         for module in self.modules():  # DCGAN's initialisation
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if spectral:
+            for layer in (*self.convs, self.last):
+                spectral_norm(layer)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch"]:
         """One logit an image: high where D takes it for real. Six channels for pairs, three for single images."""

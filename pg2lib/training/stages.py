@@ -124,14 +124,14 @@ def train_stage1(
     set_seed(stage.seed)
     g1 = to_device(G1(config.model), accelerator.device)
     average = _average_of(g1, stage)
-    optimiser = _adam(g1, stage)
+    optimiser = _adam(g1, stage, stage.lr)
     state = TrainingState(_with_average("g1", g1, average), {"g1": optimiser}, _identity(config, 1, stage, pairs))
     run = _Run(1, config, stage, store, pairs, Path(folder), accelerator, watch, state)
     wrapped, optimiser_step = accelerator.prepare(g1, optimiser)
 
     for step in run.steps():
         batch = run.batch(step)
-        _set_lr(optimiser, stage, step)
+        _set_lr(optimiser, stage.lr, stage, step)
 
         # Eq. 1, or plain L1 where the configuration says so.
         with accelerator.autocast():
@@ -249,7 +249,7 @@ class _Rivals(Generic[Generator]):
     ) -> _Rivals[Generator]:
         d = to_device(Discriminator(config.model), accelerator.device)
         average = _average_of(generator, stage)
-        optimisers = _adam(generator, stage), _adam(d, stage)
+        optimisers = _adam(generator, stage, stage.lr), _adam(d, stage, stage.d_lr or stage.lr)
         return cls(generator, average, d, *optimisers, *accelerator.prepare(generator, d, *optimisers))
 
     def state(self, name: str, identity: dict[str, Any]) -> TrainingState:
@@ -301,8 +301,8 @@ def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, 
         return loss, adversarial
 
     for step in run.steps():
-        _set_lr(rivals.generator_optimiser, stage, step)
-        _set_lr(rivals.d_optimiser, stage, step)
+        _set_lr(rivals.generator_optimiser, stage.lr, stage, step)
+        _set_lr(rivals.d_optimiser, stage.d_lr or stage.lr, stage, step)
 
         if stage.turns == "d-first":
             batch = run.batch(step)
@@ -465,14 +465,14 @@ def _compiled(model: Model, accelerator: Accelerator) -> Model:
     return cast(Model, torch.compile(model, **plugin.to_kwargs()))
 
 
-def _adam(model: nn.Module, stage: TrainingConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(model.parameters(), lr=stage.lr, betas=(stage.beta1, stage.beta2), fused=True)
+def _adam(model: nn.Module, stage: TrainingConfig, lr: float) -> torch.optim.Adam:
+    return torch.optim.Adam(model.parameters(), lr=lr, betas=(stage.beta1, stage.beta2), fused=True)
 
 
-def _set_lr(optimiser: torch.optim.Optimizer, stage: TrainingConfig, step: int) -> None:
+def _set_lr(optimiser: torch.optim.Optimizer, lr: float, stage: TrainingConfig, step: int) -> None:
     """Constant, then linear to zero over the last ``lr_decay_steps``."""
-    left = stage.steps - step
-    lr = stage.lr * min(1.0, left / stage.lr_decay_steps) if stage.lr_decay_steps else stage.lr
+    if stage.lr_decay_steps:
+        lr *= min(1.0, (stage.steps - step) / stage.lr_decay_steps)
     for group in optimiser.param_groups:
         group["lr"] = lr
 

@@ -235,7 +235,7 @@ def test_lr_falls_to_zero_where_asked(data: Data, tmp_path) -> None:
     optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     rates = []
     for step in range(4):
-        _set_lr(optimiser, settings.stage1, step)
+        _set_lr(optimiser, settings.stage1.lr, settings.stage1, step)
         rates.append(optimiser.param_groups[0]["lr"])
     assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
@@ -313,6 +313,17 @@ def test_a_run_of_more_steps_than_asked_for_is_refused(data: Data, tmp_path) -> 
     train_stage1(config(stage1__steps=3), data.store, data.pairs, tmp_path)
     with pytest.raises(CheckpointError, match=r"step-00000003.safetensors has done 3 steps already.* says 2"):
         train_stage1(config(stage1__steps=2), data.store, data.pairs, tmp_path)
+
+
+def test_d_may_learn_at_a_rate_of_its_own(data: Data, tmp_path) -> None:
+    moved = {}
+    for d_lr in (0.0, 1e-30):
+        settings = config(stage2__steps=2, stage2__d_lr=d_lr, model__discriminator_norm="spectral")
+        g2, d = train_stage2(settings, data.store, data.pairs, tmp_path / str(d_lr), build_models(settings)[0])
+        assert float(g2.last.bias.abs().max()) > 1e-4  # they begin at zero, and the generator's rate is 1e-3
+        moved[d_lr] = float(d.last.bias.abs().max())
+    assert moved[0.0] > 1e-4
+    assert moved[1e-30] < 1e-20
 
 
 def test_speed_counts_the_pairs_of_both_turns() -> None:
