@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from pg2lib.errors import ConfigError, DataError, PG2Error
 if TYPE_CHECKING:
     from pg2lib.data.pairs import PairTable
     from pg2lib.data.store import ImageStore
+    from pg2lib.pose import Pose
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: by default those of the process.
     """
     options = _parser().parse_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -101,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--pairs", default="torso", help="rule all or torso, or a pair file (default: %(default)s)")
-    train.add_argument(
-        "--precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 on a GPU that has it"
-    )
+    _add_speed(train)
     train.add_argument(
         "--sample-every", type=int, default=500, metavar="STEPS", help="picture grids (default: %(default)s)"
     )
@@ -164,6 +165,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     table1.add_argument("--out", type=Path, required=True, help="folder of the runs, the table and its pictures")
     table1.add_argument("--cpu", action="store_true", help="use no GPU")
+    _add_speed(table1)
+
+    results = _command(
+        commands, "results", _results, "write what runs of table1 gave, and what they took, as one page",
+        "python -m pg2lib results runs/table1 runs/table1-deepfashion --out RESULTS.md",
+    )  # fmt: skip
+    results.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder that table1 wrote, finished or not")
+    results.add_argument(
+        "--out", type=Path, default=Path("RESULTS.md"),
+        help="page to write; its pictures go into a folder beside it that has its name (default: %(default)s)",
+    )  # fmt: skip
 
     generate = _command(
         commands, "generate", _generate, "put the person of a photo into another pose",
@@ -171,14 +183,34 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     generate.add_argument("image", type=Path, help="photo of the person")
     generate.add_argument(
-        "--pose", type=Path, required=True, help="image to take the target pose from, or a pose in JSON"
+        "--pose", type=Path, action="append", required=True, help="image to take the target pose from, or a pose in "
+        "JSON; repeatable",
+    )  # fmt: skip
+    generate.add_argument(
+        "--out", type=Path, required=True, help="picture to write; of several poses OUT-1.png, OUT-2.png ..."
     )
-    generate.add_argument("--out", type=Path, required=True, help="picture to write")
     generate.add_argument(
         "--grid", action="store_true", help="write all steps side by side, not the refined result alone"
     )
     generate.add_argument("--no-crop", action="store_true", help="the image already is a model canvas")
     _add_weights(generate)
+    generate.add_argument(
+        "--backend", choices=("torch", "onnxruntime"), default="torch",
+        help="what runs the networks; onnxruntime is often faster on a CPU, once export was run (default: %(default)s)",
+    )  # fmt: skip
+
+    export = _command(
+        commands, "export", _export, "write a pipeline's networks as an ONNX file",
+        "python -m pg2lib export runs/compact/pipeline",
+    )  # fmt: skip
+    export.add_argument(
+        "weights", nargs="?", metavar="FOLDER_OR_NAME",
+        help="pipeline folder, shipped name or hub id (default: the checkpoint that ships)",
+    )  # fmt: skip
+    export.add_argument(
+        "--out", type=Path, metavar="FILE", help="(default: model.onnx in the pipeline's folder, where generate "
+        "--backend onnxruntime looks for it)",
+    )  # fmt: skip
 
     doctor = _command(
         commands, "doctor", _doctor, "say what is installed, and what is right or wrong with the data",
@@ -229,6 +261,16 @@ def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
         "--cache", type=Path, help="folder for the decoded images (default: in memory, or with the run)"
     )
     parser.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be decoded")
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "no", "bf16"),
+        default="auto",
+        help="auto: bf16 on a GPU that has it; bf16 also pays on a CPU that multiplies in it (AVX512-BF16, AMX)",
+    )
+    parser.add_argument("--compile", action="store_true", help="use torch.compile, for a GPU; see make_accelerator")
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
@@ -304,7 +346,7 @@ def _train(options: argparse.Namespace) -> int:
 
     config = PG2Config.load(options.config)
     config = (config.row(options.row) if options.row else config).override(_assignments(options.set))
-    accelerator = make_accelerator(options.precision, options.cpu)
+    accelerator = make_accelerator(options.precision, options.cpu, options.compile)
     with accelerator.main_process_first():
         store = _open_store(options, options.cache or options.out / "cache", accelerator.device)
     pairs = _pairs(options.pairs, store)
@@ -325,7 +367,7 @@ def _table1(options: argparse.Namespace) -> int:
     from pg2lib.table1 import choose_config, make_table1, published_name
     from pg2lib.training.run import Reports, make_accelerator
 
-    accelerator = make_accelerator(cpu=options.cpu)
+    accelerator = make_accelerator(options.precision, options.cpu, options.compile)
     with accelerator.main_process_first():
         root = _table1_data(options)
         train, test = read_people(root, "train"), read_people(root, "test")
@@ -344,9 +386,24 @@ def _table1(options: argparse.Namespace) -> int:
         config, store, make_pairs(store.table, options.pairs), test_store, test_pairs, options.out,
         train_name, test_name, published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
         load_inception(options.inception, accelerator.device) if options.inception else None,
+        command=_command_line(options, accelerator.num_processes),
     )  # fmt: skip
     if accelerator.is_main_process:
         print(table.to_markdown(), end="")
+    return 0
+
+
+def _command_line(options: argparse.Namespace, processes: int) -> str:
+    """What was given to the shell, but for the path of Python."""
+    start = ["python"] if processes == 1 else ["torchrun", "--nproc_per_node", str(processes)]
+    return shlex.join([*start, "-m", "pg2lib", *map(str, options.arguments)])
+
+
+def _results(options: argparse.Namespace) -> int:
+    from pg2lib.results import write_results
+
+    write_results(options.runs, options.out)
+    print(f"{options.out}: {len(options.runs)} run{'s' if len(options.runs) > 1 else ''}")
     return 0
 
 
@@ -397,25 +454,48 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _generate(options: argparse.Namespace) -> int:
     from pg2lib.files import atomic_path
     from pg2lib.pipeline import PG2Pipeline
+
+    targets = [_target_pose(path) for path in options.pose]
+    pipeline = PG2Pipeline.from_pretrained(options.weights, options.device, backend=options.backend)
+    output = pipeline(options.image, targets, crop=not options.no_crop)
+    out: Path = options.out
+    if options.grid:
+        pictures = {out: output.to_grid(scale=2)}
+    elif len(targets) == 1:
+        pictures = {out: output[0].to_pil()}
+    else:
+        pictures = {out.with_stem(f"{out.stem}-{i}"): one.to_pil() for i, one in enumerate(output, 1)}
+    for path, picture in pictures.items():
+        with atomic_path(path) as temporary:
+            picture.save(temporary, _picture_format(path))
+        print(
+            f"{path}: {picture.width}x{picture.height} pixels, "
+            f"made in {output.seconds / len(pictures) * 1000:.0f} ms by {pipeline.name}"
+        )
+    return 0
+
+
+def _target_pose(path: Path) -> Pose | Path:
     from pg2lib.pose import Pose
 
-    target: Pose | Path = options.pose
-    if options.pose.suffix == ".json":
-        try:
-            target = Pose.from_json(options.pose.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"the pose {options.pose} cannot be read: {error}") from error
-        except DataError as error:
-            raise DataError(f"{options.pose}: {error}") from error
-    pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
-    output = pipeline(options.image, target, crop=not options.no_crop)
-    picture = output.to_grid(scale=2) if options.grid else output.to_pil()
-    with atomic_path(options.out) as path:
-        picture.save(path, _picture_format(options.out))
-    print(
-        f"{options.out}: {picture.width}x{picture.height} pixels, "
-        f"made in {output.seconds * 1000:.0f} ms by {pipeline.name}"
-    )
+    if path.suffix != ".json":
+        return path
+    try:
+        return Pose.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the pose {path} cannot be read: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pg2lib.onnx_model import export_onnx
+    from pg2lib.pipeline import ONNX_NAME, PG2Pipeline, find_folder
+
+    folder = find_folder(options.weights)
+    out: Path = options.out or folder / ONNX_NAME
+    export_onnx(PG2Pipeline.from_pretrained(folder, "cpu"), out)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -263,7 +263,7 @@ class PG2Config:
         Raises:
             ConfigError: no such preset; the message lists them.
         """
-        presets = _presets()
+        presets = all_presets()
         if name not in presets:
             raise ConfigError(f"no preset {name!r}{_nearest(name, presets)}; presets: {', '.join(presets)}")
         return presets[name]
@@ -316,13 +316,13 @@ class PG2Config:
     @classmethod
     def load(cls, name_or_file: str | Path) -> PG2Config:
         """A preset by name, or a JSON file by path."""
-        if str(name_or_file) in _presets():
+        if str(name_or_file) in all_presets():
             return cls.preset(str(name_or_file))
         path = Path(name_or_file)
         if not path.is_file():
             raise ConfigError(
-                f"{str(name_or_file)!r} is neither a preset nor a file{_nearest(str(name_or_file), _presets())}; "
-                f"presets: {', '.join(_presets())}"
+                f"{str(name_or_file)!r} is neither a preset nor a file{_nearest(str(name_or_file), all_presets())}; "
+                f"presets: {', '.join(all_presets())}"
             )
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
@@ -344,7 +344,7 @@ class PG2Config:
         return self.from_dict(values)
 
 
-def _presets() -> dict[str, PG2Config]:
+def all_presets() -> dict[str, PG2Config]:
     """All presets by name. PAPER: section 4.1; ``-released``: the authors' training scripts."""
     deepfashion_model = ModelConfig(height=256, width=256, g2_outer_skip=True)
     market1501 = PG2Config()

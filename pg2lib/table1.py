@@ -3,7 +3,8 @@
 ::
 
     TABLE/G1-CE-L1/ ...       a training run a row (see `pg2lib.training.run`), with report.json, pairs.csv, and
-                              extremes.jpg: where it is most ahead of the other models, and most behind
+                              extremes.jpg: where it is most ahead of the other models, and most behind; each of its
+                              stages with starts.jsonl: on what it was trained, a line a start
           table1.md, .csv, .tex
           figure4.jpg         a column a pair: condition image, target pose, target image, and every model's result
           figure6.jpg         failure cases: the pairs that the full model is worst at
@@ -18,7 +19,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from pg2lib.config import TABLE1_ROWS, PG2Config
+from pg2lib.config import TABLE1_ROWS, PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.people import PersonTable
 from pg2lib.data.read import SYNTHETIC, layout_of
@@ -38,6 +39,8 @@ from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.pipeline import PG2Pipeline
+from pg2lib.provenance import provenance
+from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import Reports, make_accelerator, train
 
 FULL_MODEL = "G1+G2+D"
@@ -61,6 +64,10 @@ PUBLISHED: dict[str, dict[str, tuple[float | None, ...]]] = {
 }
 """Table 1 as published, in the order of COLUMNS, transcribed second-hand; the rows CE, HME and L1 are not carried,
 because the copies at hand contradict the paper's text."""
+
+STARTS = "starts.jsonl"
+"""In the folder of a stage: a line whenever its training began or went on, with the steps done before ("after"), the
+kind of device, the number of processes, the command, and `pg2lib.provenance`."""
 
 UNVERIFIED = "published, not verified against the PDF"
 
@@ -95,7 +102,7 @@ class Table1:
         published = f"{UNVERIFIED}: {' / '.join(TITLES.values())}"
         lines = [f"| model | {' | '.join(TITLES.values())} | {published} |", "|---" * (len(COLUMNS) + 2) + "|"]
         for row, report in self.reports.items():
-            ours = " | ".join(_cell(_figure(report, column)) for column in COLUMNS)
+            ours = " | ".join(_cell(figure_of(report, column)) for column in COLUMNS)
             lines.append(f"| {row} | {ours} | {self._published(row)} |")
         report = next(iter(self.reports.values()))
         configs = {row: PG2Config.from_dict(made.model["config"]) for row, made in self.reports.items()}
@@ -117,7 +124,7 @@ class Table1:
             r"\hline",
         ]
         for row, report in self.reports.items():
-            figures = (_figure(report, column) for column in COLUMNS)
+            figures = (figure_of(report, column) for column in COLUMNS)
             cells = " & ".join("--" if figure is None else f"{figure.mean:.3f}" for figure in figures)
             lines.append(f"{row} & {cells}" + r" \\")
         return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
@@ -130,7 +137,7 @@ class Table1:
         ours = [f"{column}_{part}" for column in COLUMNS for part in parts]
         lines = [["model", *ours, *(f"published_{column}" for column in COLUMNS)]]
         for row, report in self.reports.items():
-            figures = (_figure(report, column) for column in COLUMNS)
+            figures = (figure_of(report, column) for column in COLUMNS)
             values = [value for figure in figures for value in _values(figure)]
             published = self.published.get(row, (None,) * len(COLUMNS))
             cells = [f"{value:.6f}" if value is not None else "" for value in values]
@@ -189,6 +196,7 @@ def make_table1(
     accelerator: Accelerator | None = None,
     inception: InceptionNetwork | None = None,
     on_progress: OnProgress | None = None,
+    command: str | None = None,
 ) -> Table1:
     """Trains what is missing, scores what has changed, and writes the table and its pictures.
 
@@ -202,6 +210,7 @@ def make_table1(
         rows: of TABLE1_ROWS.
         reports: of the training runs.
         inception: for the columns IS and mask-IS (see `pg2lib.metrics.inception`).
+        command: that gives this table again; kept in the provenance of the reports and in STARTS.
 
     Raises:
         ConfigError: an unknown row.
@@ -213,10 +222,12 @@ def make_table1(
     for row, settings in configs.items():
         stage1 = folder / SHARES_STAGE1.get(row, row) / "stage1"
         log.info("%s: training what is missing", row)
+        if accelerator.is_main_process:
+            _note_start(stages_of(row, settings, folder), accelerator, command)
         pipeline = train(settings, store, pairs, folder / row, train_name, reports, accelerator, stage1=stage1)
         pipeline.name = row
         if accelerator.is_main_process:
-            _score(pipeline, test_store, test_pairs, folder / row, test_name, inception, on_progress)
+            _score(pipeline, test_store, test_pairs, folder / row, test_name, inception, on_progress, command)
     accelerator.wait_for_everyone()
     table = read_table1(folder, published, rows)
     if accelerator.is_main_process:
@@ -244,7 +255,7 @@ def read_table1(
         path = Path(folder) / row / "report.json"
         if not path.is_file():
             raise DataError(f"no {path}: the row {row} has not been scored; make the table first")
-        reports[row] = EvaluationReport.from_json(path.read_text(encoding="utf-8"))
+        reports[row] = read_report(path)
     kinds = {row: _kind(report) for row, report in reports.items()}
     odd = [row for row in kinds if kinds[row] != kinds[rows[0]]]
     if odd:
@@ -254,6 +265,48 @@ def read_table1(
             f"them"
         )
     return Table1(reports, PUBLISHED.get(published or "", {}), Path(folder))
+
+
+def read_report(path: Path) -> EvaluationReport:
+    """The report of a row.
+
+    Raises:
+        DataError: not a report.
+    """
+    try:
+        return EvaluationReport.from_json(path.read_text(encoding="utf-8"))
+    except (DataError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: {error}. Remove it and make the table again: the row is scored anew, with the same weights"
+        ) from error
+
+
+def stages_of(row: str, config: PG2Config, folder: Path) -> dict[Path, TrainingConfig]:
+    """Where the stages of a row are trained in a table's folder, in their order, and with what settings.
+
+    Args:
+        config: the row's.
+    """
+    if config.networks == "G1+D":
+        return {folder / row / "one-stage": config.one_stage}
+    stages: dict[Path, TrainingConfig] = {folder / SHARES_STAGE1.get(row, row) / "stage1": config.stage1}
+    if config.networks == "G1+G2+D":
+        stages[folder / row / "stage2"] = config.stage2
+    return stages
+
+
+def _note_start(stages: Mapping[Path, TrainingConfig], accelerator: Accelerator, command: str | None) -> None:
+    """Writes down on what the stages that are not finished are about to be trained (see STARTS)."""
+    for folder, settings in stages.items():
+        checkpoints = list_checkpoints(folder)
+        after = int(checkpoints[-1].stem.removeprefix("step-")) if checkpoints else 0
+        if after >= settings.steps:
+            continue
+        machine = {"device": accelerator.device.type, "processes": accelerator.num_processes}
+        path = folder / STARTS
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        with atomic_write(path) as file:
+            file.write(before + json.dumps({"after": after, **machine, "command": command, **provenance()}) + "\n")
 
 
 def _kind(report: EvaluationReport) -> tuple[object, ...]:
@@ -270,6 +323,7 @@ def _score(
     data_name: str,
     inception: InceptionNetwork | None,
     on_progress: OnProgress | None,
+    command: str | None,
 ) -> None:
     """Makes the report of a row, unless there is one of these weights, pairs, keypoints, images and settings."""
     path, stamp = folder / "report.json", folder / "report.stamp.json"
@@ -290,7 +344,7 @@ def _score(
         pipeline, store.to(pipeline.device), pairs, data_name, folder / "pairs.csv", inception=inception,
         on_progress=None if on_progress is None else lambda done, total: on_progress(row, done, total),
     )  # fmt: skip
-    report.save(path)
+    replace(report, provenance={**report.provenance, "command": command}).save(path)
     with atomic_write(stamp) as file:
         json.dump(wanted, file)
 
@@ -341,7 +395,7 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.save(temporary, "JPEG", quality=92, subsampling=0)
 
 
-def _figure(report: EvaluationReport, column: str) -> Figure | None:
+def figure_of(report: EvaluationReport, column: str) -> Figure | None:
     """Mean and deviation of a column: over pairs, or over the splits of an Inception Score."""
     if column not in ("is", "mask_is"):
         return report.figures["refined"].get(column)

@@ -16,9 +16,10 @@ LAYERS = [
     {"errors", "config", "files", "processes"},
     {"images", "losses", "models.blocks"},
     {"pose", "raster", "models", "metrics"},
-    {"data", "detect", "pipeline", "provenance"},
+    {"data", "detect", "onnx_model", "pipeline", "provenance"},
     {"training", "evaluation", "doctor", "table1", "user_study"},
     {"viz"},
+    {"results"},
     {"cli"},
 ]
 """A module may import from its own layer and from those above it in this list."""
