@@ -34,7 +34,7 @@ lint: $(INSTALLED)
 	$(ENV_PYTHON) -m mypy
 
 bench: $(INSTALLED)
-	@$(ENV_PYTHON) benchmarks/run.py $(BENCH_ARGS)
+	@$(ENV_PYTHON) -m benchmarks.run $(BENCH_ARGS)
 
 # Progress bars are not kept: they are nothing to look at afterwards.
 notebooks: $(INSTALLED)

@@ -1,6 +1,7 @@
 """PG2Pipeline: a photo and a target pose in, the picture of that person in that pose out.
 
 A *pipeline folder* is what a finished model is shared as: ``config.json`` and ``model.safetensors``, nothing pickled.
+``model.onnx`` lies beside them where onnxruntime is to run it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pg2lib.config import PG2Config
-from pg2lib.errors import CheckpointError, ConfigError, DataError
+from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import Crop, ImageLike, from_uint8, image_grid, load_image, pil_from_tensor, tensor_from_pil
 from pg2lib.models import G1, G2, to_device
@@ -33,9 +34,12 @@ from pg2lib.raster import render_heatmaps
 
 if TYPE_CHECKING:
     from pg2lib.detect import PoseDetector
+    from pg2lib.onnx_model import OnnxStages
+
+Backend = Literal["torch", "onnxruntime"]
 
 FORMAT = "pg2lib pipeline 1"
-CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_CHECKPOINT = "market1501-compact"
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
@@ -105,11 +109,13 @@ class PG2Output:
     """What the pipeline made, and of what.
 
     Attributes:
-        coarse: stage I's result, [-1, 1], (3, height, width); from `PG2Pipeline.generate` with a batch dimension first.
+        coarse: stage I's result, [-1, 1], (3, height, width); with a batch dimension first from `PG2Pipeline.generate`,
+            and where the pipeline was given several target poses.
         difference_map: what G2 adds, not clamped; the same shape.
         refined: coarse + difference map, [-1, 1].
         condition_image: what the model saw, [-1, 1].
-        target_pose: the pose asked for, on the model's canvas; None from `generate`.
+        target_pose: the pose asked for, on the model's canvas; None in a batch and from `generate`.
+        target_poses: those of a batch, one a picture; empty from `generate`.
         condition_pose: the pose found in the photo, on the model's canvas; None where nothing was detected.
         crop: the part of the photo the model saw; None where the image came as a model canvas.
         seconds: wall time of the two generators.
@@ -120,6 +126,7 @@ class PG2Output:
     refined: Float[Tensor, "*batch 3 height width"]
     condition_image: Float[Tensor, "*batch 3 height width"]
     target_pose: Pose | None = None
+    target_poses: tuple[Pose, ...] = ()
     condition_pose: Pose | None = None
     crop: Crop | None = None
     seconds: float = math.nan
@@ -138,8 +145,15 @@ class PG2Output:
             self.difference_map[index],
             self.refined[index],
             self.condition_image[index],
+            target_pose=self.target_poses[index] if self.target_poses else None,
+            condition_pose=self.condition_pose,
+            crop=self.crop,
             seconds=self.seconds / len(self),
         )
+
+    def __iter__(self) -> Iterator[PG2Output]:
+        """The pictures of a batch."""
+        return (self[i] for i in range(len(self)))
 
     def to_pil(self) -> Image.Image:
         """The refined result as a picture.
@@ -156,23 +170,44 @@ class PG2Output:
         return pil_from_tensor(self.difference_map)
 
     def to_grid(self, scale: int = 1) -> Image.Image:
-        """Condition image, target pose (where known), coarse, difference map and refined side by side."""
+        """Condition image, target pose (where known), coarse, difference map and refined side by side.
+
+        Of a batch, a row a picture.
+        """
+        return _grid([self] if self.refined.ndim == 3 else list(self), scale)
+
+    def _pictures(self) -> dict[str, Image.Image]:
         pictures = {"condition": pil_from_tensor(self.condition_image)}
         if self.target_pose is not None:
             pictures["target pose"] = self.target_pose.draw()
-        pictures |= {
+        return pictures | {
             "coarse": pil_from_tensor(self.coarse),
             "difference": self.difference_to_pil(),
             "refined": self.to_pil(),
         }
-        return image_grid([list(pictures.values())], titles=list(pictures), scale=scale)
 
     def _repr_png_(self) -> bytes:
         outputs = [self] if self.refined.ndim == 3 else [self[i] for i in range(min(len(self), 8))]
-        grids = [output.to_grid(scale=max(1, 256 // output.refined.shape[-2])) for output in outputs]
         buffer = io.BytesIO()
-        image_grid([[grid] for grid in grids], padding_px=0).save(buffer, "PNG")
+        _grid(outputs, scale=max(1, 256 // self.refined.shape[-2])).save(buffer, "PNG")
         return buffer.getvalue()
+
+
+def _grid(outputs: Sequence[PG2Output], scale: int) -> Image.Image:
+    rows = [output._pictures() for output in outputs]
+    return image_grid([list(row.values()) for row in rows], titles=list(rows[0]), scale=scale)
+
+
+def both_stages(
+    g1: G1,
+    g2: G2 | None,
+    condition_image: Float[Tensor, "batch 3 height width"],
+    target_heatmaps: Float[Tensor, "batch 18 height width"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Coarse result, difference map and refined result, the two results clamped to [-1, 1], here and nowhere else."""
+    coarse = g1(condition_image, target_heatmaps)
+    difference_map = g2(condition_image, coarse) if g2 is not None else torch.zeros_like(coarse)
+    return coarse.clamp(-1, 1), difference_map, (coarse + difference_map).clamp(-1, 1)
 
 
 class PG2Pipeline:
@@ -183,6 +218,9 @@ class PG2Pipeline:
 
     >>> pipe = PG2Pipeline.from_pretrained()                      # doctest: +SKIP
     >>> pipe("me.jpg", "somebody_walking.jpg").to_pil().save("me_walking.png")  # doctest: +SKIP
+
+    Attributes:
+        onnx: what runs both stages in place of `g1` and `g2`, loaded with ``backend="onnxruntime"``; None: torch does.
     """
 
     def __init__(
@@ -207,12 +245,12 @@ class PG2Pipeline:
         self.config, self.framing, self.detector = config, framing, detector
         self.training = dict(training or {})
         self.name = "unnamed"
+        self.onnx: OnnxStages | None = None
 
     def __repr__(self) -> str:
         model = self.config.model
-        return (
-            f"PG2Pipeline({self.name}: {model.height}x{model.width}, base width {model.base_width}, on {self.device})"
-        )
+        place = f"{self.device}" if self.onnx is None else f"{self.device} by onnxruntime"
+        return f"PG2Pipeline({self.name}: {model.height}x{model.width}, base width {model.base_width}, on {place})"
 
     @property
     def generators(self) -> dict[str, G1 | G2]:
@@ -225,7 +263,13 @@ class PG2Pipeline:
         return self.g1.first.weight.device
 
     def to(self, device: torch.device | str) -> PG2Pipeline:
-        """Moves the generators; returns the pipeline itself."""
+        """Moves the generators; returns the pipeline itself.
+
+        Raises:
+            ConfigError: onnxruntime runs the pipeline, which it does on the CPU alone.
+        """
+        if self.onnx is not None and torch.device(device).type != "cpu":
+            raise ConfigError(f"onnxruntime runs this pipeline on the CPU; for {device} load it with backend='torch'")
         for generator in self.generators.values():
             generator.to(device)
         return self
@@ -239,11 +283,11 @@ class PG2Pipeline:
         """Both stages on tensors.
 
         Args:
-            condition_image: [-1, 1], of the model's canvas.
+            condition_image: [-1, 1], of the model's canvas; a batch of one serves all target poses.
             target_heatmaps: {0, 1}, as `pg2lib.render_heatmaps` makes them.
 
         Returns:
-            A batch; images clamped to [-1, 1], here and nowhere else.
+            A batch, one picture a target pose; images clamped to [-1, 1].
 
         Raises:
             DataError: shapes that do not fit the model.
@@ -255,33 +299,46 @@ class PG2Pipeline:
         ):
             if tensor.ndim != 4 or tensor.shape[1:] != (channels, height, width):
                 raise DataError(f"{name} must be (batch, {channels}, {height}, {width}), got {tuple(tensor.shape)}")
+        if len(condition_image) == 1 <= len(target_heatmaps):
+            condition_image = condition_image.expand(len(target_heatmaps), -1, -1, -1)
         if len(condition_image) != len(target_heatmaps):
             raise DataError(f"{len(condition_image)} condition images for {len(target_heatmaps)} target poses")
         start = time.perf_counter()
-        condition = condition_image.to(self.device, torch.float32, memory_format=torch.channels_last)
-        heatmaps = target_heatmaps.to(self.device, torch.float32, memory_format=torch.channels_last)
-        coarse = self.g1(condition, heatmaps)
-        difference_map = self.g2(condition, coarse) if self.g2 is not None else torch.zeros_like(coarse)
-        refined = (coarse + difference_map).clamp(-1, 1)
+        # Each backend in the layout it is fast in; after a change of layout, torch's threads are in onnxruntime's way.
+        layout = torch.channels_last if self.onnx is None else torch.contiguous_format
+        condition = condition_image.to(self.device, torch.float32, memory_format=layout)
+        heatmaps = target_heatmaps.to(self.device, torch.float32, memory_format=layout)
+        if self.onnx is not None:
+            coarse, difference_map, refined = self.onnx(condition, heatmaps)
+        else:
+            coarse, difference_map, refined = both_stages(self.g1, self.g2, condition, heatmaps)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - start
-        return PG2Output(coarse.clamp(-1, 1), difference_map, refined, condition, seconds=seconds)
+        return PG2Output(coarse, difference_map, refined, condition, seconds=seconds)
 
-    def __call__(self, image: ImageLike, target_pose: Pose | ImageLike, crop: bool = True) -> PG2Output:
+    def __call__(
+        self, image: ImageLike, target_pose: Pose | ImageLike | Sequence[Pose | ImageLike], crop: bool = True
+    ) -> PG2Output:
         """The person of `image` in `target_pose`.
 
         Args:
             image: a PIL image, an array or a path, of any size, mode and EXIF orientation.
             target_pose: a Pose, or an image to take the pose from. A Pose on the model's canvas is used as it is; any
-                other is framed like the people in the training images.
+                other is framed like the people in the training images. A list or tuple of these gives a batch, one
+                picture a pose, for one look for the person in `image`.
             crop: find the person and crop the photo as the training images are. False: `image` already is a model
                 canvas, so nothing is detected or cropped in it.
 
         Raises:
             NoPersonError: nobody is found in the photo, or in the image the pose is taken from.
-            DataError: an unreadable image, a pose without joints, or with ``crop=False`` an image of another size.
+            DataError: an unreadable image, a pose without joints, no pose at all, or with ``crop=False`` an image of
+                another size.
         """
+        if isinstance(target_pose, str) or not isinstance(target_pose, Sequence):
+            return self(image, [target_pose], crop)[0]
+        if not target_pose:
+            raise DataError("the list of target poses is empty; expected one or more")
         canvas = self.config.model.canvas
         photo = load_image(image)
         condition_pose = photo_crop = None
@@ -294,11 +351,23 @@ class PG2Pipeline:
                 f"with crop=False the image must be a model canvas of {canvas[1]}x{canvas[0]} pixels, got "
                 f"{photo.width}x{photo.height}; leave crop on for photos"
             )
-        target = target_pose if isinstance(target_pose, Pose) else self._detect(load_image(target_pose))
-        target = self.frame_pose(target)
-        heatmaps = render_heatmaps(target.xy[None], canvas)
-        output = self.generate(from_uint8(tensor_from_pil(photo))[None], heatmaps)[0]
-        return replace(output, target_pose=target, condition_pose=condition_pose, crop=photo_crop)
+        poses = self._target_poses(target_pose)
+        heatmaps = render_heatmaps(torch.stack([pose.xy for pose in poses]), canvas)
+        output = self.generate(from_uint8(tensor_from_pil(photo))[None], heatmaps)
+        return replace(output, target_poses=poses, condition_pose=condition_pose, crop=photo_crop)
+
+    def _target_poses(self, targets: Sequence[Pose | ImageLike]) -> tuple[Pose, ...]:
+        """Each on the model's canvas; among several, an error says which of them it is about."""
+        poses = []
+        for number, target in enumerate(targets, 1):
+            try:
+                pose = target if isinstance(target, Pose) else self._detect(load_image(target))
+                poses.append(self.frame_pose(pose))
+            except (DataError, NoPersonError) as error:
+                if len(targets) == 1:
+                    raise
+                raise type(error)(f"target pose {number} of {len(targets)}: {error}") from error
+        return tuple(poses)
 
     def frame_pose(self, pose: Pose) -> Pose:
         """A pose on the model's canvas: as it is when it is on it already, framed like the training images otherwise.
@@ -355,6 +424,7 @@ class PG2Pipeline:
         name_or_folder: str | PathLike[str] | None = None,
         device: torch.device | str | None = None,
         revision: str | None = None,
+        backend: Backend = "torch",
     ) -> PG2Pipeline:
         """Loads a pipeline folder.
 
@@ -363,12 +433,18 @@ class PG2Pipeline:
                 ("owner/name"), which is downloaded. None: the checkpoint that ships.
             device: by default a GPU when there is one.
             revision: branch, tag or commit of a hub id.
+            backend: what runs the networks. ``"onnxruntime"`` runs the folder's ``model.onnx`` on the CPU;
+                ``python -m pg2lib export`` makes it. The weights are loaded all the same, so that the pipeline can be
+                saved; a change of them does not reach onnxruntime.
 
         Raises:
-            CheckpointError: no such folder or hub id, files missing or damaged, another format, or weights that do not
-                fit the configuration.
+            CheckpointError: no such folder or hub id, files missing or damaged, another format, weights that do not fit
+                the configuration, a ``model.onnx`` that was not made from them, or no onnxruntime installed.
+            ConfigError: no such backend, or onnxruntime on another device than the CPU.
         """
-        folder = _find_folder(name_or_folder, revision)
+        if backend not in get_args(Backend):
+            raise ConfigError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+        folder = find_folder(name_or_folder, revision, with_onnx=backend == "onnxruntime")
         values = _read_config(folder)
         try:
             config = PG2Config.from_dict(values["config"])
@@ -390,10 +466,26 @@ class PG2Pipeline:
                 ) from error
         pipeline = cls(g1, g2, config, framing, values.get("training"))
         pipeline.name = str(name_or_folder) if name_or_folder is not None else DEFAULT_CHECKPOINT
+        if backend == "onnxruntime":
+            from pg2lib.onnx_model import OnnxStages
+
+            pipeline.onnx = OnnxStages(folder / ONNX_NAME, pipeline)
+            return pipeline.to(device or "cpu")
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def _find_folder(name_or_folder: str | PathLike[str] | None, revision: str | None) -> Path:
+def find_folder(
+    name_or_folder: str | PathLike[str] | None, revision: str | None = None, with_onnx: bool = False
+) -> Path:
+    """The folder that `PG2Pipeline.from_pretrained` reads, downloaded where a hub id is given.
+
+    Args:
+        name_or_folder, revision: as there.
+        with_onnx: download ``model.onnx`` too, where the hub has it.
+
+    Raises:
+        CheckpointError: no such folder or hub id.
+    """
     if name_or_folder is None:
         name_or_folder = DEFAULT_CHECKPOINT
     folder = Path(name_or_folder)
@@ -410,10 +502,9 @@ def _find_folder(name_or_folder: str | PathLike[str] | None, revision: str | Non
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    wanted = [CONFIG_NAME, WEIGHTS_NAME] + [ONNX_NAME] * with_onnx
     try:
-        return Path(
-            snapshot_download(str(name_or_folder), revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME])
-        )
+        return Path(snapshot_download(str(name_or_folder), revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"there is no folder {str(name_or_folder)!r}, and it cannot be downloaded from the hub: {error}"

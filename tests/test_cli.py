@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pg2lib import PG2Pipeline, Pose, read_keypoints
+from pg2lib import PG2Config, PG2Pipeline, Pose, build_models, read_keypoints
 from pg2lib.cli import main
 from pg2lib.data.photos import read_photos
+from pg2lib.pipeline import Framing
 from tests.conftest import ROOT, STANDING, make_market1501
 
 SMALL = ["--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4"]
@@ -76,7 +78,49 @@ def test_generate_takes_a_pose_in_json(run: Path) -> None:
     assert Image.open(run / "grid.jpg").width > 5 * 2 * 64
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "generate", "doctor"])
+def test_generate_takes_several_poses(run: Path, tmp_path) -> None:
+    image = next((run / "market1501" / "bounding_box_train").iterdir())
+    standing = Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64))
+    (tmp_path / "a.json").write_text(standing.to_json())
+    (tmp_path / "b.json").write_text(standing.flip().to_json())
+    poses = ["--pose", f"{tmp_path}/a.json", "--pose", f"{tmp_path}/b.json"]
+    common = ["generate", str(image), "--weights", f"{run}/run/pipeline", "--no-crop"]
+    assert main([*common, *poses, "--out", f"{tmp_path}/out.png"]) == 0
+    assert main([*common, *poses[2:], "--out", f"{tmp_path}/b.png"]) == 0
+    assert main([*common, *poses, "--out", f"{tmp_path}/grid.png", "--grid"]) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["b.png", "grid.png", "out-1.png", "out-2.png"]
+    assert grey_levels_between(tmp_path / "out-2.png", tmp_path / "b.png") <= 1
+    assert Image.open(tmp_path / "grid.png").height > 2 * 2 * 128
+
+
+def grey_levels_between(one: Path, other: Path) -> int:
+    """The largest difference between two pictures."""
+    pixels = [np.asarray(Image.open(path)).astype(int) for path in (one, other)]
+    return int(np.abs(pixels[0] - pixels[1]).max())
+
+
+def test_export_is_quiet_and_onnxruntime_draws_the_same_picture(tmp_path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra onnx")
+    torch.manual_seed(0)
+    config = PG2Config.preset("fast").override(
+        {"model.height": 32, "model.width": 16, "model.base_width": 4, "model.bottleneck": 8}
+    )
+    folder = tmp_path / "my pipeline"
+    PG2Pipeline(*build_models(config)[:2], config, Framing(0.5, {})).save_pretrained(folder)
+    done = pg2lib("export", folder)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"{folder}/model.onnx: ") and done.stdout.count("\n") == 1
+    Image.effect_noise((16, 32), 60).save(tmp_path / "me.png")
+    pose = Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64)).resize((32, 16))
+    (tmp_path / "pose.json").write_text(pose.to_json())
+    for backend in ("torch", "onnxruntime"):
+        arguments = ["--pose", f"{tmp_path}/pose.json", "--out", f"{tmp_path}/{backend}.png", "--weights", str(folder)]
+        assert main(["generate", f"{tmp_path}/me.png", *arguments, "--no-crop", "--backend", backend]) == 0
+    assert grey_levels_between(tmp_path / "torch.png", tmp_path / "onnxruntime.png") <= 1
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "generate", "export", "doctor"])
 def test_help_has_an_example(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
@@ -93,6 +137,7 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["train", "--data", "{data}", "--set", "steps", "--out", "{tmp}/o"], "expected KEY=VALUE"),
         (["evaluate", "--data", "{data}", "--weights", "{tmp}", "--out", "{tmp}/o"], "not a pipeline folder"),
         (["generate", "{tmp}/no.jpg", "--pose", "{tmp}/no.json", "--out", "{tmp}/o.png"], "no.json cannot be read"),
+        (["export", "{tmp}/nothing"], "is no folder, no checkpoint that ships"),
         (["prepare", "{tmp}/nowhere", "--out", "{tmp}/k.csv"], "no folder"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--shard", "4/3"], "numbered from 1 to 3"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge"], "no part of {tmp}/k.csv"),

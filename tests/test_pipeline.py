@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from pg2lib import CheckpointError, DataError, NoPersonError, PG2Config, PG2Pipeline, Pose, build_models
+from pg2lib import CheckpointError, ConfigError, DataError, NoPersonError, PG2Config, PG2Pipeline, Pose, build_models
 from pg2lib.images import from_uint8, tensor_from_pil, to_uint8
 from pg2lib.pipeline import Framing
 from pg2lib.raster import render_heatmaps
@@ -38,12 +38,14 @@ def canvas_image() -> Image.Image:
 
 
 class Finds:
-    """A detector that finds one pose, of any image."""
+    """A detector that finds one pose, of any image, and remembers the sizes of what it was shown."""
 
     def __init__(self, pose: Pose) -> None:
         self.pose = pose
+        self.shown: list[tuple[int, int]] = []
 
     def detect(self, image: Image.Image) -> SimpleNamespace:
+        self.shown.append(image.size)
         return SimpleNamespace(pose=Pose(self.pose.xy, (image.height, image.width)))
 
 
@@ -71,6 +73,7 @@ def test_a_batch_gives_its_pictures_one_by_one(pipe: PG2Pipeline) -> None:
         _ = out[2]
     with pytest.raises(TypeError, match="one picture"):
         len(out[0])
+    assert [torch.equal(one.refined, out.refined[i]) for i, one in enumerate(out)] == [True, True]
     assert out._repr_png_().startswith(b"\x89PNG")
 
 
@@ -81,6 +84,8 @@ def test_a_batch_gives_its_pictures_one_by_one(pipe: PG2Pipeline) -> None:
         ((3, 128, 64), (1, 18, 128, 64), "condition_image must be"),
         ((1, 3, 128, 64), (1, 17, 128, 64), "target_heatmaps must be"),
         ((2, 3, 128, 64), (1, 18, 128, 64), "2 condition images for 1 target poses"),
+        ((1, 3, 128, 64), (0, 18, 128, 64), "1 condition images for 0 target poses"),
+        ((2, 3, 128, 64), (3, 18, 128, 64), "2 condition images for 3 target poses"),
     ],
 )
 def test_tensors_that_do_not_fit(pipe: PG2Pipeline, image, heatmaps, message: str) -> None:
@@ -99,6 +104,55 @@ def test_a_canvas_goes_in_as_it_is(pipe: PG2Pipeline, canvas_image: Image.Image,
     assert np.array_equal(np.asarray(out.to_pil()), to_uint8(out.refined).permute(1, 2, 0).numpy())
     assert out._repr_png_().startswith(b"\x89PNG")
     assert out.seconds > 0
+
+
+def test_one_condition_image_serves_several_target_poses(pipe: PG2Pipeline) -> None:
+    image, heatmaps = torch.rand(1, 3, 128, 64) * 2 - 1, (torch.rand(3, 18, 128, 64) > 0.9).float()
+    out = pipe.generate(image, heatmaps)
+    assert torch.equal(out.condition_image, image.repeat(3, 1, 1, 1))
+    for one, own in zip(out, heatmaps, strict=True):
+        assert torch.allclose(one.refined, pipe.generate(image, own[None])[0].refined, atol=1e-5)
+
+
+def test_several_poses_of_one_photo(standing: Pose, tmp_path) -> None:
+    """One look for the person, one crop; each picture as a call of its own gives it."""
+    small = Pose(standing.xy * 0.5 + torch.tensor([400.0, 300.0]), (480, 640))
+    photo = Image.new("RGB", (640, 480), "white")
+    photo.paste("red", tuple(round(edge) for edge in small.box))
+    Image.new("RGB", (700, 490)).save(tmp_path / "other.png")
+    targets = [standing, Pose(standing.xy * 3 + 50, (600, 500)), standing.flip(), str(tmp_path / "other.png")]
+    finds = Finds(small)
+    pipe = tiny_pipeline(finds)
+    out = pipe(photo, targets)
+    assert finds.shown == [(640, 480), (700, 490)]
+    assert (len(out), out.refined.shape, out.target_pose) == (4, (4, 3, 128, 64), None)
+    for one, target in zip(out, targets, strict=True):
+        alone = pipe(photo, target)
+        assert (one.target_pose, one.condition_pose, one.crop) == (alone.target_pose, alone.condition_pose, alone.crop)
+        for name in ("coarse", "difference_map", "refined", "condition_image"):
+            assert torch.allclose(getattr(one, name), getattr(alone, name), atol=1e-5), name
+    assert not torch.allclose(out[0].coarse, out[2].coarse, atol=1e-3)  # the poses do reach their pictures
+    assert (out[-1].target_pose, out.target_poses[0]) == (out.target_poses[3], standing)
+    assert out.seconds == pytest.approx(sum(one.seconds for one in out))
+    single = out[0].to_grid()
+    assert out.to_grid().width == single.width
+    assert out.to_grid().height == single.height + 3 * (128 + 4)
+    assert out._repr_png_().startswith(b"\x89PNG")
+    assert len(pipe(photo, (standing,))) == 1
+
+
+def test_of_several_poses_the_wrong_one_is_named(canvas_image, standing: Pose) -> None:
+    finds = Finds(standing)
+    pipe = tiny_pipeline(finds)
+    nothing = Pose(torch.full((18, 2), math.nan), (128, 64))
+    with pytest.raises(DataError, match="target pose 2 of 3: the target pose has no joint at all"):
+        pipe(canvas_image, [standing, nothing, standing], crop=False)
+    with pytest.raises(DataError, match="target pose 1 of 2: no image file nowhere.jpg"):
+        pipe(canvas_image, ["nowhere.jpg", standing], crop=False)
+    for empty in ([], ()):
+        with pytest.raises(DataError, match="list of target poses is empty"):
+            pipe(canvas_image, empty)
+    assert finds.shown == []
 
 
 def test_the_same_picture_as_array_path_and_image(pipe, canvas_image, standing, tmp_path) -> None:
@@ -277,6 +331,26 @@ def test_a_hub_id_is_downloaded(pipe: PG2Pipeline, tmp_path, monkeypatch) -> Non
     assert PG2Pipeline.from_pretrained("somebody/pg2", device="cpu", revision="v1").name == "somebody/pg2"
     assert (asked["repo_id"], asked["revision"]) == ("somebody/pg2", "v1")
     assert asked["allow_patterns"] == ["config.json", "model.safetensors"]
+
+
+def test_model_onnx_is_downloaded_for_onnxruntime_alone(pipe: PG2Pipeline, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pipe.save_pretrained(tmp_path)
+    wanted = []
+
+    def snapshot_download(repo_id: str, revision: str | None, allow_patterns: list[str]) -> str:
+        wanted.extend(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(CheckpointError, match=r"has no model\.onnx"):
+        PG2Pipeline.from_pretrained("somebody/pg2", backend="onnxruntime")
+    assert wanted == ["config.json", "model.safetensors", "model.onnx"]
+
+
+def test_a_backend_that_is_nothing() -> None:
+    with pytest.raises(ConfigError, match="backend must be one of torch, onnxruntime, got 'tensorrt'"):
+        PG2Pipeline.from_pretrained(backend="tensorrt")
 
 
 def test_a_hub_id_that_cannot_be_reached(tmp_path, monkeypatch) -> None:
