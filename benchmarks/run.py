@@ -1,25 +1,39 @@
 """Speed and memory as ratios, each measured against its yardstick in the same run: ``make bench``.
 
-Times are medians after a warm-up. Absolute figures on a shared machine swing; the ratios are what to read.
+Times are medians after a warm-up, of ours and the yardstick in turn. Absolute figures on a shared machine swing; the
+ratios are what to read. On a GPU, `--only training` measures the training steps:
+
+    python -m benchmarks.run --only training --preset market1501 --out bench
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import math
+import os
+import re
 import resource
-import statistics
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from skimage.metrics import structural_similarity
 from skimage.morphology import dilation, erosion
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measure import Row, at_least, at_most, human, interleaved, matrix_product, median_seconds
+from benchmarks.training import bench_training, poses, random_store
 from pg2lib import (
     ImageStore,
     PersonTable,
@@ -28,47 +42,18 @@ from pg2lib import (
     build_models,
     evaluate,
     make_pairs,
+    mask_ssim,
     render_heatmaps,
     render_pose_masks,
     ssim,
 )
 from pg2lib.models import to_device
 from pg2lib.pose import MASK_LIMBS
+from pg2lib.processes import cpu_count
 from pg2lib.provenance import provenance
 
-STANDING = (
-    (32, 16), (32, 28), (23, 28), (19, 44), (18, 58), (41, 28), (45, 44), (46, 58),
-    (27, 62), (26, 88), (25, 112), (37, 62), (38, 88), (39, 112), (30, 14), (34, 14), (28, 15), (36, 15),
-)  # fmt: skip
-
-
+ROOT = Path(__file__).parent.parent
 EVALUATED = 640
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: how many times `ours` goes into `theirs`, or the other way round where less is better."""
-
-    what: str
-    ours: str
-    yardstick: str
-    ratio: float
-    target: str
-
-
-def median_seconds(run: Callable[[], object], repeats: int) -> float:
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def poses(batch: int) -> torch.Tensor:
-    shifts = torch.randint(-5, 6, (batch, 1, 2), generator=torch.Generator().manual_seed(0))
-    return torch.tensor(STANDING, dtype=torch.float32) + shifts
 
 
 def released_keypoint(y: float, x: float, canvas: tuple[int, int]) -> list[tuple[int, int]]:
@@ -100,70 +85,178 @@ def released_routine(xy: list[list[float]], canvas: tuple[int, int]) -> tuple[np
     return heatmaps, erosion(dilation(mask, square), square)
 
 
-def bench_raster() -> Row:
+def bench_raster() -> Iterator[Row]:
     xy, canvas = poses(16), (128, 64)
-    ours = median_seconds(lambda: (render_heatmaps(xy, canvas), render_pose_masks(xy, canvas)), 50)
-    theirs = median_seconds(lambda: [released_routine(pose, canvas) for pose in xy.tolist()], 5)
-    return Row("heatmaps and masks, batch of 16", f"{ours * 1e3:.2f} ms", f"released routine {theirs * 1e3:.0f} ms",
-               theirs / ours, ">= 100")  # fmt: skip
-
-
-def bench_forward() -> Row:
-    model = PG2Config.preset("compact").model
-    g1, g2, _ = build_models(model)
-    image, heatmaps = torch.randn(1, 3, *model.canvas), torch.rand(1, 18, *model.canvas)
-
-    def forward(a: torch.nn.Module, b: torch.nn.Module, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            coarse = a(x, p)
-            return coarse + b(x, coarse)
-
-    plain = median_seconds(lambda: forward(g1, g2, image, heatmaps), 20)
-    fast_g1, fast_g2 = to_device(g1), to_device(g2)
-    x, p = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (image, heatmaps))
-    ours = median_seconds(lambda: forward(fast_g1, fast_g2, x, p), 20)
-    return Row(
-        "compact pipeline, one picture", f"{ours * 1e3:.1f} ms", f"contiguous {plain * 1e3:.1f} ms", plain / ours, "> 1"
+    seconds = interleaved(
+        {
+            "ours": lambda: (render_heatmaps(xy, canvas), render_pose_masks(xy, canvas)),
+            "theirs": lambda: [released_routine(pose, canvas) for pose in xy.tolist()],
+        },
+        15,
     )
+    ours, theirs = seconds["ours"], seconds["theirs"]
+    yield at_least("heatmaps and masks, batch of 16", f"{ours * 1e3:.2f} ms", f"released routine {theirs * 1e3:.0f} ms",
+                   theirs / ours, 100)  # fmt: skip
 
 
-def bench_ssim() -> Row:
+def bench_forward() -> Iterator[Row]:
+    """One picture: our forward, with torch and with onnxruntime, a plain one, and a matrix product in turn."""
+    canvases = {"128x64": {}, "256x256": {"model.height": 256, "model.width": 256, "model.g2_outer_skip": True}}
+    for size, changes in canvases.items():
+        model = PG2Config.preset("compact").override(changes).model
+        g1, g2, _ = build_models(model)
+        plain_g1, plain_g2, _ = build_models(model)
+        x, p = torch.randn(1, 3, *model.canvas), torch.rand(1, 18, *model.canvas)
+        to_device(g1), to_device(g2)
+        fast = [tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, p)]
+
+        def forward(a: torch.nn.Module, b: torch.nn.Module, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+            with torch.inference_mode():
+                coarse = a(x, p)
+                return coarse + b(x, coarse)
+
+        with FlopCounterMode(display=False) as counter:
+            forward(plain_g1, plain_g2, x, p)
+        product, product_operations = matrix_product()
+        seconds = interleaved(
+            {
+                "ours": lambda: forward(g1, g2, *fast),  # noqa: B023
+                "plain": lambda: forward(plain_g1, plain_g2, x, p),  # noqa: B023
+                "product": product,
+            },
+            25,
+        )
+        ours, plain = seconds["ours"], seconds["plain"]
+        reached, rate = counter.get_total_flops() / ours, product_operations / seconds["product"]
+        what = f"compact pipeline, one picture of {size}"
+        yield at_least(what, f"{ours * 1e3:.1f} ms", f"plain eager {plain * 1e3:.1f} ms", plain / ours, 1.4)
+        yield at_least(what, human(reached, "FLOP/s"), f"matrix rate {human(rate, 'FLOP/s')}", reached / rate, 0.9)
+
+
+def bench_ssim() -> Iterator[Row]:
+    """SSIM and mask-SSIM in the released dialect, against scikit-image doing both."""
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randint(0, 256, (64, 3, 128, 64), dtype=torch.uint8, generator=generator) for _ in range(2))
-    pairs = list(zip(x.permute(0, 2, 3, 1).numpy(), y.permute(0, 2, 3, 1).numpy(), strict=True))
-    ours = median_seconds(lambda: ssim(x, y), 10)
-    theirs = median_seconds(lambda: [structural_similarity(a, b, channel_axis=2) for a, b in pairs], 3)
-    return Row("SSIM of 64 pairs at 128x64", f"{ours * 1e3:.0f} ms", f"scikit-image {theirs * 1e3:.0f} ms",
-               theirs / ours, "> 1")  # fmt: skip
+    masks = render_pose_masks(poses(64), (128, 64))
+    pairs = list(zip(x.permute(0, 2, 3, 1).numpy(), y.permute(0, 2, 3, 1).numpy(), masks[:, 0].numpy(), strict=True))
+
+    def ours() -> tuple[torch.Tensor, torch.Tensor]:
+        return ssim(x, y), mask_ssim(x, y, masks)
+
+    def theirs() -> list[tuple[float, float]]:
+        scores = []
+        for a, b, mask in pairs:
+            covered = mask[..., None].astype(np.uint8)
+            whole = structural_similarity(a, b, channel_axis=2, data_range=255)
+            scores.append((whole, structural_similarity(a * covered, b * covered, channel_axis=2, data_range=255)))
+        return scores
+
+    off = (torch.stack(ours(), dim=1) - torch.tensor(theirs())).abs().max()
+    if off > 1e-4:
+        raise SystemExit(f"SSIM differs from scikit-image's by {off:.1e}")
+    seconds = interleaved({"ours": ours, "theirs": theirs}, 7)
+    ratio = seconds["theirs"] / seconds["ours"]
+    yield at_least("SSIM and mask-SSIM of 64 pairs at 128x64", f"{seconds['ours'] * 1e3:.0f} ms",
+                   f"scikit-image {seconds['theirs'] * 1e3:.0f} ms", ratio, 3)  # fmt: skip
 
 
-def bench_import() -> Row:
-    def run(code: str) -> float:
-        return median_seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True), 5)
+def bench_decoding() -> Iterator[Row]:
+    """Opening a store of JPEGs of 128x64, as Market-1501's are."""
+    count = 2_000
+    with tempfile.TemporaryDirectory() as folder:
+        paths = tuple(Path(folder) / f"{i}.jpg" for i in range(count))
+        generator = np.random.default_rng(0)
+        for path in paths:
+            small = generator.integers(0, 256, (16, 8, 3), dtype=np.uint8)
+            Image.fromarray(small).resize((64, 128), Image.Resampling.BICUBIC).save(path, quality=95)
+        table = PersonTable(tuple(path.name for path in paths), ("a",) * count, poses(count), (128, 64), paths=paths)
+        seconds = median_seconds(lambda: ImageStore.open(table), 3)
+    rate = count / seconds
+    yield at_least("decoding images of 128x64", f"{rate:,.0f} a second", "3,000 a second", rate / 3_000, 1.0)
 
-    torch_alone = run("import torch")
-    ours = run("import torch, pg2lib; pg2lib.render_heatmaps, pg2lib.build_models, pg2lib.ssim")
-    return Row("import pg2lib, its models and metrics", f"{ours:.2f} s", f"import torch {torch_alone:.2f} s",
-               ours / torch_alone, "<= 1.3")  # fmt: skip
+
+def bench_prepare() -> Iterator[Row]:
+    """`prepare` with all cores against the detector in this process times the cores."""
+    if importlib.util.find_spec("mediapipe") is None:
+        print("no row for prepare: mediapipe is not installed", file=sys.stderr)
+        return
+    from pg2lib.data.prepare import prepare
+    from pg2lib.data.synthetic import write_deepfashion
+    from pg2lib.detect import MediaPipeDetector
+    from pg2lib.images import load_image
+
+    cores = cpu_count()
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_deepfashion(Path(name) / "people", people=12 * cores, test_people=4)
+        files = sorted((folder / "Img").rglob("*.jpg"))
+        with MediaPipeDetector() as detector:
+            detector.detect(load_image(files[0]))
+            some = files[: len(files) // cores]
+            begun = time.perf_counter()
+            for file in some:
+                detector.detect(load_image(file))
+            single = len(some) / (time.perf_counter() - begun)
+        times: list[float] = []
+        prepare(
+            folder / "Img", Path(name) / "k.csv", MediaPipeDetector, cores,
+            on_progress=lambda done, total: times.append(time.perf_counter()),
+        )  # fmt: skip
+    quarter = len(times) // 4  # by then all processes are at work
+    rate = (len(times) - 2 * quarter) / (times[-quarter] - times[quarter])
+    yield at_least(f"prepare, {cores} processes", f"{rate:.1f} images/s", f"one detector {single:.1f} images/s",
+                   rate / single / cores, 0.9)  # fmt: skip
 
 
-def bench_evaluation() -> Row:
+def bench_import() -> Iterator[Row]:
+    def run(code: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", code], check=True)
+
+    used = "pg2lib.render_heatmaps, pg2lib.build_models, pg2lib.ssim, pg2lib.PG2Pipeline"
+    seconds = interleaved({"torch": run("import torch"), "ours": run(f"import torch, pg2lib; {used}")}, 7)
+    ratio = seconds["ours"] / seconds["torch"]
+    yield at_most("import of pg2lib's models, metrics and pipeline", f"{seconds['ours']:.2f} s",
+                  f"import torch {seconds['torch']:.2f} s", ratio, 1.3)  # fmt: skip
+
+
+def bench_demo() -> Iterator[Row]:
+    """From `python demo/app.py` to its first page."""
+    if importlib.util.find_spec("gradio") is None:
+        print("no row for the demo: gradio is not installed", file=sys.stderr)
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(ROOT / "demo" / "app.py"), "--port", str(port)]
+    begun = time.perf_counter()
+    app = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert app.stdout is not None
+    try:
+        address = next(found[0] for line in app.stdout if (found := re.search(r"http://[\w.:]+", line)))
+        with urllib.request.urlopen(address) as page:
+            page.read()
+        seconds = time.perf_counter() - begun
+    finally:
+        app.terminate()
+        app.wait()
+    yield at_most("the demo's first page", f"{seconds:.1f} s", "limit 10 s", seconds / 10, 1.0)
+
+
+def bench_evaluation() -> Iterator[Row]:
     """`evaluate` with the checkpoint that ships, in a process of its own whose memory is read at its end."""
-    done = subprocess.run([sys.executable, __file__, "--evaluation"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", "--evaluation"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     seconds, peak_gib = map(float, done.stdout.split()[-2:])
     minutes = seconds / 60
-    ratio = min(15 / minutes, 2e9 / 2**30 / peak_gib)
+    ratio = max(minutes / 15, peak_gib / (2e9 / 2**30))
     ours = f"{minutes:.1f} min, {peak_gib:.2f} GiB"
-    return Row(f"evaluate, 12,000 pairs (from {EVALUATED})", ours, "limits 15 min, 2 GB", ratio, "> 1")
+    yield at_most(f"evaluate, 12,000 pairs (from {EVALUATED})", ours, "limits 15 min, 2 GB", ratio, 1.0)
 
 
 def time_evaluation() -> None:
     """Prints the seconds that 12,000 pairs would take, and the peak memory of this process in GiB."""
-    names = tuple(f"{i}.jpg" for i in range(40))
-    table = PersonTable(names, ("somebody",) * 40, poses(40), (128, 64))
-    pixels = torch.randint(0, 256, (40, 128, 64, 3), dtype=torch.uint8)
-    store = ImageStore(table, pixels)
-    pairs = make_pairs(table)
+    store = random_store(40, (128, 64), "cpu")
+    pairs = make_pairs(store.table)
     pipe = PG2Pipeline.from_pretrained(device="cpu")
     evaluate(pipe, store, pairs.sample(64, seed=0), "warm-up")
     seconds = evaluate(pipe, store, pairs.sample(EVALUATED, seed=0), "random images").seconds
@@ -171,18 +264,73 @@ def time_evaluation() -> None:
     print(seconds * 12_000 / EVALUATED, peak_kib / 2**20)
 
 
+BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
+    "raster": bench_raster,
+    "forward": bench_forward,
+    "ssim": bench_ssim,
+    "decoding": bench_decoding,
+    "prepare": bench_prepare,
+    "evaluation": bench_evaluation,
+    "import": bench_import,
+    "demo": bench_demo,
+}
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Each ratio as a share of its target: a bar to the right of the line is a target that is met."""
+    from matplotlib.figure import Figure
+
+    aimed = [row for row in rows if row.target]
+    shares = []
+    for row in aimed:
+        target = float(row.target.split()[1])
+        shares.append(row.ratio / target if row.target.startswith(">") else target / row.ratio)
+    figure = Figure(figsize=(9, 0.4 * len(aimed) + 1), layout="constrained")
+    axes = figure.add_subplot(xlabel="ratio, as a share of its target", xscale="log")
+    axes.barh([row.what for row in aimed], [share - 1 for share in shares], left=1,
+              color=["tab:green" if row.met else "tab:red" for row in aimed])  # fmt: skip
+    axes.axvline(1, color="black", linewidth=1)
+    axes.invert_yaxis()
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=(*BENCHES, "training"), help="some of the benchmarks")
+    parser.add_argument("--preset", nargs="+", default=["market1501", "deepfashion"], help="whose training is measured")
+    parser.add_argument("--steps", type=int, default=60, help="of each kind of training that is measured")
+    parser.add_argument("--out", type=Path, help="a folder for the table as JSON and as a picture")
+    parser.add_argument("--cpu", action="store_true", help="measure training on the CPU")
     parser.add_argument("--evaluation", action="store_true", help=argparse.SUPPRESS)
-    if parser.parse_args().evaluation:
+    options = parser.parse_args()
+    if options.evaluation:
         time_evaluation()
         return
+    os.environ.setdefault("PYTHONPATH", str(ROOT))
+    on_gpu = torch.cuda.is_available() and not options.cpu
+    chosen = options.only or [*BENCHES, *(["training"] if on_gpu else [])]
+    out = options.out or Path(tempfile.mkdtemp(prefix="pg2lib-bench-"))
+    out.mkdir(parents=True, exist_ok=True)
     origin = provenance()
     print(f"pg2lib {origin['pg2lib']}, commit {origin['commit']}, torch {origin['torch']}, {origin['hardware']}\n")
-    print("| what | ours | yardstick | ratio | target |\n|---|---|---|---|---|")
-    for bench in (bench_raster, bench_forward, bench_ssim, bench_evaluation, bench_import):
-        row = bench()
-        print(f"| {row.what} | {row.ours} | {row.yardstick} | {row.ratio:.2f} | {row.target} |", flush=True)
+    rows: list[Row] = []
+
+    def all_rows() -> Iterator[Row]:
+        for name in chosen:
+            if name != "training":
+                yield from BENCHES[name]()
+        if "training" in chosen:
+            presets = {name: PG2Config.load(name) for name in options.preset}
+            yield from bench_training(torch.device("cuda" if on_gpu else "cpu"), presets, options.steps, out)
+
+    for row in all_rows():
+        rows.append(row)
+        print(row, flush=True)
+        (out / "bench.json").write_text(json.dumps({**origin, "rows": [asdict(row) for row in rows]}, indent=1))
+    print("\nAll of it:\n\n| what | ours | yardstick | ratio | target | |\n|---|---|---|---|---|---|")
+    print(*rows, sep="\n")
+    draw(rows, out / "bench.png")
+    print(f"\nalso in {out}")
 
 
 if __name__ == "__main__":

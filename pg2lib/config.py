@@ -61,6 +61,8 @@ class ModelConfig:
             released code does not.
         g2_residual: whether G2's blocks add their input as G1's do ("a similar U-Net", says the paper). The released
             code's do not.
+        g2_pose: whether G2 sees the target heatmaps too. The paper's sees the condition image and the coarse result
+            alone.
         heatmap_background: value of a heatmap away from its keypoint: 0 (paper) or -1 (released code).
         pose_embedding: how the target pose enters G1 (Table 1): ``"heatmaps"``, the paper's own, stacks them on the
             condition image; ``"coordinates"`` (CE) passes the 18 coordinates through two linear layers, and
@@ -78,6 +80,7 @@ class ModelConfig:
     g1_decoder: Decoder = "released"
     g2_last_down: bool = False
     g2_residual: bool = False
+    g2_pose: bool = False
     heatmap_background: int = 0
     pose_embedding: PoseEmbedding = "heatmaps"
 

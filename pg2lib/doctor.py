@@ -45,9 +45,10 @@ from pg2lib.provenance import provenance
 OPTIONAL = {
     "mediapipe": "finding poses in photos (the demo, prepare, generate)",
     "gradio": "the demo",
+    "onnxruntime": "a faster CPU backend, and export to ONNX",
     "jupyterlab": "the notebooks",
 }
-EXTRA_OF = {"mediapipe": "pose", "gradio": "demo", "jupyterlab": "notebooks"}
+EXTRA_OF = {"mediapipe": "pose", "gradio": "demo", "onnxruntime": "onnx", "jupyterlab": "notebooks"}
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")

@@ -206,7 +206,7 @@ def both_stages(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Coarse result, difference map and refined result, the two results clamped to [-1, 1], here and nowhere else."""
     coarse = g1(condition_image, target_heatmaps)
-    difference_map = g2(condition_image, coarse) if g2 is not None else torch.zeros_like(coarse)
+    difference_map = g2(condition_image, coarse, target_heatmaps) if g2 is not None else torch.zeros_like(coarse)
     return coarse.clamp(-1, 1), difference_map, (coarse + difference_map).clamp(-1, 1)
 
 

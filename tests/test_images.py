@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -93,6 +94,34 @@ def test_files_that_are_no_image_are_named(tmp_path) -> None:
     (tmp_path / "half.jpg").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
     with pytest.raises(DataError, match=r"half\.jpg cannot be"):
         load_image(tmp_path / "half.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("side", "message"), [(12, r"\(144 pixels\) exceeds limit of 100"), (20, "exceeds limit of 200")])
+def test_pictures_that_pillow_thinks_too_large_are_refused(tmp_path, monkeypatch, side: int, message: str) -> None:
+    Image.new("RGB", (side, side)).save(tmp_path / "huge.png")
+    Image.new("RGB", (10, 10)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match=rf"huge\.png is too large: .*{message}"):
+        load_image(tmp_path / "huge.png")
+    assert load_image(tmp_path / "large.png").size == (10, 10)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert load_image(tmp_path / "huge.png").size == (side, side)
+
+
+def test_loading_does_not_touch_the_filters_of_warnings_which_all_threads_share(tmp_path, monkeypatch) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "small.png")
+    before, during, opened = list(warnings.filters), [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path: (during.append(list(warnings.filters)), opened(path))[1])
+    load_image(tmp_path / "small.png")
+    assert during == [before]
+
+
+def test_a_picture_of_a_user_is_left_as_it_is() -> None:
+    image = Image.new("RGB", (2, 2))
+    loaded = load_image(image)
+    loaded.putpixel((0, 0), (9, 9, 9))
+    assert image.getpixel((0, 0)) == (0, 0, 0)
 
 
 def test_a_crop_of_whole_pixels_copies_them() -> None:

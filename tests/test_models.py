@@ -186,13 +186,24 @@ def test_residual_blocks_in_g2_are_a_choice(size: tuple[int, int]) -> None:
         assert bool(changed.abs().sum() > 0) == residual
 
 
+def test_g2_may_see_the_target_pose() -> None:
+    image, heatmaps = torch.rand(1, 3, 128, 64), torch.zeros(1, 18, 128, 64)
+    moved = heatmaps.clone()
+    moved[:, 4, 60:68, 30:38] = 1
+    for sees in (False, True):
+        g2 = build_models(dataclasses.replace(SMALL[128, 64], g2_pose=sees))[1]
+        assert torch.equal(g2(image, image, heatmaps), g2(image, image, moved)) != sees
+    with pytest.raises(ValueError, match="needs the target heatmaps too"):
+        g2(image, image)
+
+
 def test_spectral_norm_takes_the_place_of_batch_norm() -> None:
     d = Discriminator(ModelConfig(height=32, width=32, discriminator_width=4, discriminator_norm="spectral"))
     x = torch.randn(3, 6, 32, 32)
     for _ in range(50):
         d(x)  # each pass in training refines the estimate by one power iteration
     for layer in (*d.convs, d.last):
-        assert float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2)) == pytest.approx(1, abs=0.02)
+        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)
     d.eval()
     assert torch.allclose(d(x)[:1], d(x[:1]), atol=1e-6)  # no image's logit depends on the others
     d.last.bias.data += 1

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -26,6 +25,7 @@ from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import from_uint8
 from pg2lib.pose import MASK_LIMBS, flip_xy
+from pg2lib.processes import cpu_count
 from pg2lib.raster import render_heatmaps, render_pose_masks
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ OnProgress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 FORMAT = 1
+
+DECODED_AT_ONCE = 32
+"""Images a thread decodes without a word to the others, which for small ones would take as long as the decoding."""
 
 
 @dataclass(frozen=True)
@@ -244,20 +247,26 @@ class ImageStore:
 def _decode(table: PersonTable, pixels: NDArray[np.uint8], on_progress: OnProgress | None) -> dict[int, str]:
     """Fills `pixels`; returns what is wrong with the rows that cannot be used."""
 
-    def decode(row: int) -> str | None:
-        try:
-            pixels[row] = np.asarray(table.load(row))
-        except DataError as error:
-            return str(error)
-        return None
+    def decode(rows: range) -> dict[int, str]:
+        wrong = {}
+        for row in rows:
+            try:
+                pixels[row] = np.asarray(table.load(row))
+            except DataError as error:
+                wrong[row] = str(error)
+        return wrong
 
     corrupt: dict[int, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-        for row, wrong in enumerate(pool.map(decode, range(len(table)))):
-            if wrong is not None:
-                corrupt[row] = wrong
+    parts = [range(len(table))[start : start + DECODED_AT_ONCE] for start in range(0, len(table), DECODED_AT_ONCE)]
+    pool = ThreadPoolExecutor(cpu_count())  # Pillow decodes without holding the interpreter's lock
+    try:
+        for rows, wrong in zip(parts, pool.map(decode, parts), strict=True):
+            corrupt |= wrong
             if on_progress is not None:
-                on_progress(row + 1, len(table))
+                for row in rows:
+                    on_progress(row + 1, len(table))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return corrupt
 
 

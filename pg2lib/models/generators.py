@@ -59,9 +59,7 @@ class G1(nn.Module):
     ) -> Float[Tensor, "batch 3 height width"]:
         """The coarse result. Images in [-1, 1], heatmaps in {0, 1}; the output is not clamped."""
         if self.embedding is None:
-            # Stacked on the image, from 0 and 1 to the released code's -1 and 1 where the configuration says so.
-            heatmaps = target_heatmaps if self.heatmap_background == 0 else target_heatmaps * 2 - 1
-            x = torch.cat((condition_image, heatmaps), dim=1)
+            x = torch.cat((condition_image, _with_background(target_heatmaps, self.heatmap_background)), dim=1)
         else:
             x = condition_image
         x, skips = _encode(relu(self.first(x)), self.encoder, self.down)
@@ -88,6 +86,11 @@ def _encoder(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     h, n = config.base_width, config.blocks
     blocks = nn.ModuleList(DoubleConv(h * (i + 1), h * (i + 1), residual=True) for i in range(n))
     return blocks, nn.ModuleList(conv3x3(h * (i + 1), h * (i + 2), stride=2) for i in range(n - 1))
+
+
+def _with_background(heatmaps: Tensor, background: int) -> Tensor:
+    """Heatmaps of 0 and 1, or of the released code's -1 and 1."""
+    return heatmaps if background == 0 else heatmaps * 2 - 1
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -149,9 +152,8 @@ class HeatmapEmbedding(nn.Module):
 
     def forward(self, heatmaps: Float[Tensor, "batch 18 height width"]) -> Float[Tensor, "batch z"]:
         """Heatmaps in {0, 1}."""
-        if self.heatmap_background == -1:
-            heatmaps = heatmaps * 2 - 1
-        x, _ = _encode(F.relu(self.first(heatmaps)), self.encoder, self.down)
+        heatmaps = _with_background(heatmaps, self.heatmap_background)
+        x, _ = _encode(relu(self.first(heatmaps)), self.encoder, self.down)
         result: Tensor = self.squeeze(x.flatten(1))
         return result
 
@@ -165,7 +167,7 @@ class G2(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         h, n, residual = config.base_width, config.blocks - 2, config.g2_residual
-        self.first = conv3x3(3 + 3, h)
+        self.first = conv3x3(3 + 3 + (len(JOINTS) if config.g2_pose else 0), h)
         widths = [h * (i + 1) for i in range(n)]
         # A residual block keeps its width, so there the convolution between two blocks widens, as in G1.
         entering = widths if residual else [h, *widths[:-1]]
@@ -178,16 +180,27 @@ class G2(nn.Module):
         self.merge = nn.ModuleList(conv3x3(width, h) for width in stacked) if residual else None
         self.decoder = nn.ModuleList(DoubleConv(h if residual else width, h, residual) for width in stacked)
         self.last = conv3x3(h, 3)
-        self.outer_skip = config.g2_outer_skip
+        self.outer_skip, self.pose = config.g2_outer_skip, config.g2_pose
+        self.heatmap_background = config.heatmap_background
         xavier_init(self)
 
     def forward(
         self,
         condition_image: Float[Tensor, "batch 3 height width"],
         coarse: Float[Tensor, "batch 3 height width"],
+        target_heatmaps: Float[Tensor, "batch 18 height width"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """The difference map; the refined result is ``coarse + difference_map``."""
-        x = F.relu(self.first(torch.cat((condition_image, coarse), dim=1)))
+        """The difference map; the refined result is ``coarse + difference_map``.
+
+        Args:
+            target_heatmaps: looked at where ``config.g2_pose`` says so, and needed there.
+        """
+        seen = [condition_image, coarse]
+        if self.pose:
+            if target_heatmaps is None:
+                raise ValueError("this G2 was configured with g2_pose, so it needs the target heatmaps too")
+            seen.append(_with_background(target_heatmaps, self.heatmap_background))
+        x = relu(self.first(torch.cat(seen, dim=1)))
         x, skips = _encode(x, self.encoder, self.down)
         for i, block in enumerate(self.decoder):
             skip = skips.pop()

@@ -184,7 +184,8 @@ def train_stage2(
         """G1 is frozen; G2 adds the difference map."""
         with torch.no_grad():
             coarse = frozen(batch.condition_image, batch.target_heatmaps)
-        return {"coarse": coarse, "refined": coarse + model(batch.condition_image, coarse)}
+        difference_map = model(batch.condition_image, coarse, batch.target_heatmaps)
+        return {"coarse": coarse, "refined": coarse + difference_map}
 
     _train_against_d(run, rivals, refine, result="refined", name="g2")
     return rivals.average, rivals.d

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from PIL import Image
 from pg2lib import (
     DataError,
     ImageStore,
+    PersonTable,
     make_pairs,
     read_keypoints,
     read_market1501,
     render_heatmaps,
     render_pose_masks,
 )
+from pg2lib.data import store as store_module
 from pg2lib.images import to_uint8
 from pg2lib.pose import flip_xy
 
@@ -58,6 +61,40 @@ def test_an_interrupted_build_leaves_nothing_that_counts_as_built(tiny_market150
         open_tiny(tiny_market1501, folder=tmp_path / "cache", on_progress=stop)
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(open_tiny(tiny_market1501, folder=tmp_path / "cache")) == 12
+
+
+def test_an_interrupted_build_decodes_no_further(tiny_market1501: Path, monkeypatch) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def slow_load(table: PersonTable, row: int) -> Image.Image:
+        loaded.append(row)
+        time.sleep(0.05)
+        return load(table, row)
+
+    loaded: list[int] = []
+    load = PersonTable.load
+    monkeypatch.setattr(PersonTable, "load", slow_load)
+    monkeypatch.setattr(store_module, "DECODED_AT_ONCE", 1)
+    monkeypatch.setattr(store_module, "cpu_count", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        open_tiny(tiny_market1501, on_progress=stop)
+    assert len(loaded) < 12
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 12])
+def test_images_decoded_in_parts_are_told_one_by_one_and_all_that_is_wrong_is_found(
+    tiny_market1501: Path, monkeypatch, at_once: int
+) -> None:
+    files = sorted((tiny_market1501 / "bounding_box_train").iterdir())
+    for number in (0, 4, 11):
+        files[number].write_bytes(b"")
+    monkeypatch.setattr(store_module, "DECODED_AT_ONCE", at_once)
+    done: list[tuple[int, int]] = []
+    with pytest.raises(DataError, match="3 of 12 images") as caught:
+        open_tiny(tiny_market1501, on_progress=lambda *progress: done.append(progress))
+    assert done == [(number, 12) for number in range(1, 13)]
+    assert all(files[number].name in str(caught.value) for number in (0, 4, 11))
 
 
 def test_a_pixel_file_of_the_wrong_length_is_built_again(tiny_market1501: Path, tmp_path) -> None:
