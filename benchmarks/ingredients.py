@@ -1,0 +1,152 @@
+"""What each ingredient of a "plus" preset is worth: the plain recipe with one of them at a time, trained and scored.
+
+    python -m benchmarks.ingredients Market-1501-v15.09.15 --out runs/ingredients
+    python -m benchmarks.ingredients deepfashion --config deepfashion --out runs/ingredients-deepfashion
+
+Stage I is trained once an ingredient of its own; those of stage II all start from the plain G1. Stopped at any time, it
+goes on where it was. The table is in OUT/ingredients.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from pg2lib import ImageStore, PairTable, PG2Config, PG2Pipeline, evaluate, make_pairs
+from pg2lib.data.locate import find_data
+from pg2lib.data.read import read_people, title_of
+from pg2lib.files import atomic_write
+from pg2lib.models import G1
+from pg2lib.provenance import provenance
+from pg2lib.training.checkpoint import list_checkpoints
+from pg2lib.training.run import (
+    Reports,
+    load_stage1,
+    load_stage2,
+    make_accelerator,
+    make_pipeline,
+    run_stage1,
+    run_stage2,
+)
+
+PLAIN = "plain"
+STAGE1: dict[str, dict[str, Any]] = {
+    PLAIN: {},
+    "batch of 64, four times the rate": {"batch_size": 64, "lr_factor": 4},
+    "rate falls over the last half": {"decay": 0.5},
+    "moving average": {"ema_decay": 0.999},
+}
+STAGE2: dict[str, dict[str, Any]] = {
+    PLAIN: {},
+    "rate falls over the last half": {"decay": 0.5},
+    "moving average": {"ema_decay": 0.999},
+    "L1 weighs five times as much": {"l1_factor": 5},
+    "spectral norm in D": {"discriminator_norm": "spectral"},
+    "D learns four times as fast": {"d_lr_factor": 4},
+    "G2 sees the target pose": {"g2_pose": True},
+}
+METRICS = ("ssim", "mask_ssim", "l1", "sharpness")
+
+
+def configuration(plain: PG2Config, stage: int, ingredient: Mapping[str, Any]) -> PG2Config:
+    """The plain configuration with an ingredient of stage I or II; factors and shares are of its own values."""
+    training = plain.stage1 if stage == 1 else plain.stage2
+    given = dict(ingredient)
+    changes = {f"model.{key}": given.pop(key) for key in ("discriminator_norm", "g2_pose") if key in given}
+    if "lr_factor" in given:
+        given["lr"] = training.lr * given.pop("lr_factor")
+    if "decay" in given:
+        given["lr_decay_steps"] = int(training.steps * given.pop("decay"))
+    if "l1_factor" in given:
+        given["l1_weight"] = plain.stage2.l1_weight * given.pop("l1_factor")
+    if "d_lr_factor" in given:
+        given["d_lr"] = plain.stage2.lr * given.pop("d_lr_factor")
+    return plain.override(changes | {f"stage{stage}.{key}": value for key, value in given.items()})
+
+
+class Kitchen:
+    """Trains and scores one configuration after the other on the same data."""
+
+    def __init__(
+        self, store: ImageStore, pairs: PairTable, test: tuple[ImageStore, PairTable], out: Path,
+        accelerator: Accelerator, names: tuple[str, str],
+    ) -> None:  # fmt: skip
+        self.store, self.pairs, self.test, self.out = store, pairs, test, out
+        self.accelerator, self.names = accelerator, names
+
+    def stage1(self, name: str, config: PG2Config) -> tuple[G1, dict[str, float]]:
+        folder = self.out / "stage1" / name.replace(" ", "-")
+        run_stage1(config, self.store, self.pairs, folder, Reports(sample_every=0), self.accelerator)
+        g1 = load_stage1(folder)
+        return g1, self.score(config.row("G1-poseMaskLoss"), g1, None, folder)
+
+    def stage2(self, name: str, config: PG2Config, g1: G1) -> dict[str, float]:
+        folder = self.out / "stage2" / name.replace(" ", "-")
+        run_stage2(config, self.store, self.pairs, folder, g1, Reports(sample_every=0), self.accelerator)
+        return self.score(config, g1, folder, folder)
+
+    def score(self, config: PG2Config, g1: G1, stage2: Path | None, folder: Path) -> dict[str, float]:
+        kept = folder / f"scores-{list_checkpoints(folder)[-1].stem}.json"
+        if kept.exists():
+            scores: dict[str, float] = json.loads(kept.read_text())
+            return scores
+        g2 = load_stage2(stage2) if stage2 is not None else None
+        pipeline: PG2Pipeline = make_pipeline(config, g1, g2, self.store, self.pairs, self.names[0], [folder])
+        report = evaluate(pipeline.to(self.accelerator.device), *self.test, self.names[1])
+        scores = {metric: report.figures["refined"][metric].mean for metric in METRICS}
+        with atomic_write(kept) as file:
+            json.dump(scores, file)
+        return scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", help="market1501, deepfashion or a folder")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", default="market1501", help="what is plain: a preset or a JSON file")
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the plain configuration")
+    parser.add_argument("--pairs", default="all", choices=("all", "torso"))
+    parser.add_argument("--test-pairs", type=int, default=2_000)
+    parser.add_argument("--precision", default="auto", choices=("auto", "no", "bf16"))
+    parser.add_argument("--cpu", action="store_true")
+    options = parser.parse_args()
+    root = find_data(options.data)
+    changes = {key: json.loads(value) for key, _, value in (text.partition("=") for text in options.set)}
+    plain = PG2Config.load(options.config).override(changes)
+    accelerator = make_accelerator(options.precision, options.cpu)
+    store, test_store = (
+        ImageStore.open(read_people(root, split), options.out / "cache" / split, accelerator.device)
+        for split in ("train", "test")
+    )
+    pairs, test_pairs = make_pairs(store.table, options.pairs), make_pairs(test_store.table)
+    test_pairs = test_pairs.sample(min(options.test_pairs, len(test_pairs)), seed=0)
+    title = title_of(root)
+    names = f"{title} train, pair rule {options.pairs}", f"{title} test, {len(test_pairs):,} random pairs, seed 0"
+    kitchen = Kitchen(store, pairs, (test_store, test_pairs), options.out, accelerator, names)
+
+    lines = [f"{names[1]}; trained on {names[0]}. {provenance()}", ""]
+    lines += ["| stage | ingredient | SSIM | mask-SSIM | L1 | sharpness |", "|---|---|---|---|---|---|"]
+
+    def note(stage: str, name: str, scores: Mapping[str, float]) -> None:
+        lines.append(f"| {stage} | {name} | " + " | ".join(f"{scores[metric]:.3f}" for metric in METRICS) + " |")
+        print(lines[-1], flush=True)
+        with atomic_write(options.out / "ingredients.md") as file:
+            file.write("\n".join(lines) + "\n")
+
+    g1 = None
+    for name, ingredient in STAGE1.items():
+        trained, scores = kitchen.stage1(name, configuration(plain, 1, ingredient))
+        g1 = trained if name == PLAIN else g1
+        note("I", name, scores)
+    assert g1 is not None
+    for name, ingredient in STAGE2.items():
+        note("II", name, kitchen.stage2(name, configuration(plain, 2, ingredient), g1))
+
+
+if __name__ == "__main__":
+    main()
