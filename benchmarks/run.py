@@ -9,6 +9,7 @@ ratios are what to read. On a GPU, `--only training` measures the training steps
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import json
 import math
@@ -23,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,9 @@ from pg2lib import (
     render_pose_masks,
     ssim,
 )
-from pg2lib.models import to_device
+from pg2lib.models import G1, G2
+from pg2lib.onnx_model import export_onnx
+from pg2lib.pipeline import MIDLINE, ONNX_NAME, Backend, Framing
 from pg2lib.pose import MASK_LIMBS
 from pg2lib.processes import cpu_count
 from pg2lib.provenance import provenance
@@ -87,50 +91,49 @@ def released_routine(xy: list[list[float]], canvas: tuple[int, int]) -> tuple[np
 
 def bench_raster() -> Iterator[Row]:
     xy, canvas = poses(16), (128, 64)
-    seconds = interleaved(
-        {
-            "ours": lambda: (render_heatmaps(xy, canvas), render_pose_masks(xy, canvas)),
-            "theirs": lambda: [released_routine(pose, canvas) for pose in xy.tolist()],
-        },
-        15,
-    )
-    ours, theirs = seconds["ours"], seconds["theirs"]
+    ours = median_seconds(lambda: (render_heatmaps(xy, canvas), render_pose_masks(xy, canvas)), 50)
+    theirs = median_seconds(lambda: [released_routine(pose, canvas) for pose in xy.tolist()], 5)
     yield at_least("heatmaps and masks, batch of 16", f"{ours * 1e3:.2f} ms", f"released routine {theirs * 1e3:.0f} ms",
                    theirs / ours, 100)  # fmt: skip
 
 
 def bench_forward() -> Iterator[Row]:
-    """One picture: our forward, with torch and with onnxruntime, a plain one, and a matrix product in turn."""
+    """One picture with each backend, a plain forward of the same networks, and a matrix product, in turn."""
+    backends: list[Backend] = ["torch"]
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnxscript"):
+        backends.append("onnxruntime")
     canvases = {"128x64": {}, "256x256": {"model.height": 256, "model.width": 256, "model.g2_outer_skip": True}}
     for size, changes in canvases.items():
-        model = PG2Config.preset("compact").override(changes).model
-        g1, g2, _ = build_models(model)
-        plain_g1, plain_g2, _ = build_models(model)
-        x, p = torch.randn(1, 3, *model.canvas), torch.rand(1, 18, *model.canvas)
-        to_device(g1), to_device(g2)
-        fast = [tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, p)]
+        config = PG2Config.preset("compact").override(changes)
+        g1, g2, _ = build_models(config)
+        x, p = torch.randn(1, 3, *config.model.canvas), torch.rand(1, 18, *config.model.canvas)
 
-        def forward(a: torch.nn.Module, b: torch.nn.Module, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-            with torch.inference_mode():
-                coarse = a(x, p)
-                return coarse + b(x, coarse)
+        @torch.inference_mode()
+        def plain(g1: G1 = g1, g2: G2 = g2, x: torch.Tensor = x, p: torch.Tensor = p) -> torch.Tensor:
+            coarse = g1(x, p)
+            return coarse + g2(x, coarse)
 
         with FlopCounterMode(display=False) as counter:
-            forward(plain_g1, plain_g2, x, p)
+            plain()
         product, product_operations = matrix_product()
-        seconds = interleaved(
-            {
-                "ours": lambda: forward(g1, g2, *fast),  # noqa: B023
-                "plain": lambda: forward(plain_g1, plain_g2, x, p),  # noqa: B023
-                "product": product,
-            },
-            25,
-        )
-        ours, plain = seconds["ours"], seconds["plain"]
-        reached, rate = counter.get_total_flops() / ours, product_operations / seconds["product"]
-        what = f"compact pipeline, one picture of {size}"
-        yield at_least(what, f"{ours * 1e3:.1f} ms", f"plain eager {plain * 1e3:.1f} ms", plain / ours, 1.4)
-        yield at_least(what, human(reached, "FLOP/s"), f"matrix rate {human(rate, 'FLOP/s')}", reached / rate, 0.9)
+        runs: dict[str, Callable[[], object]] = {"plain": plain, "product": product}
+        with tempfile.TemporaryDirectory() as folder:
+            middle = dict.fromkeys(MIDLINE, 0.5)
+            pipeline = PG2Pipeline(copy.deepcopy(g1), copy.deepcopy(g2), config, Framing(0.5, middle))
+            pipeline.save_pretrained(folder, torch.float32)
+            if "onnxruntime" in backends:
+                export_onnx(pipeline, Path(folder) / ONNX_NAME)
+            for backend in backends:
+                loaded = PG2Pipeline.from_pretrained(folder, "cpu", backend=backend)
+                runs[backend] = partial(loaded.generate, x, p)
+        seconds = interleaved(runs, 15, inner=3)
+        rate = product_operations / seconds["product"]
+        for backend in backends:
+            what, ours = f"compact, one picture of {size}, {backend}", seconds[backend]
+            reached = counter.get_total_flops() / ours
+            yield at_least(what, f"{ours * 1e3:.1f} ms", f"plain eager {seconds['plain'] * 1e3:.1f} ms",
+                           seconds["plain"] / ours, 1.4)  # fmt: skip
+            yield at_least(what, human(reached, "FLOP/s"), f"matrix rate {human(rate, 'FLOP/s')}", reached / rate, 0.9)
 
 
 def bench_ssim() -> Iterator[Row]:
