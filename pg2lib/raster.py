@@ -7,16 +7,21 @@ coordinate truncated towards zero, and holds the pixels within a Euclidean dista
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pg2lib.pose import MASK_LIMBS
 
 CLOSING_PX = 5
 """Side of the square that closes the gaps of a pose mask (released code)."""
+
+Combine = Callable[[Tensor, Tensor], Tensor]
+"""`torch.maximum`, which unites masks, or `torch.minimum`. Of uint8, as torch works on many of those at once."""
 
 
 def render_heatmaps(
@@ -32,17 +37,13 @@ def render_heatmaps(
     Returns:
         float32 in {0, 1}.
     """
-    batch, joints, _ = xy.shape
     height, width = canvas
-    offsets = _disc(radius_px, xy.device)
-    x, y = (_centres(xy)[..., None, :] + offsets).unbind(-1)  # (batch, 18, pixels of a disc)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    channel = torch.arange(batch * joints, device=xy.device).view(batch, joints, 1)
-    # Pixels that fall outside are written to one spare place at the end.
-    index = torch.where(inside, (channel * height + y) * width + x, batch * joints * height * width)
-    flat = torch.zeros(batch * joints * height * width + 1, device=xy.device)
-    flat.index_fill_(0, index.flatten(), 1.0)
-    return flat[:-1].view(batch, joints, height, width)
+    # Truncated towards zero; missing joints go far outside any canvas.
+    x, y = xy.nan_to_num(nan=-1e6).clamp(-1e6, 1e6).trunc().float().unbind(-1)
+    columns = (torch.arange(width, device=xy.device) - x[..., None]).square()  # (batch, 18, width)
+    rows = radius_px**2 - (torch.arange(height, device=xy.device) - y[..., None]).square()  # (batch, 18, height)
+    heatmaps = torch.empty(*xy.shape[:2], height, width, device=xy.device)
+    return torch.le(columns[..., None, :], rows[..., None], out=heatmaps)  # 1 and 0 at once, without a bool before
 
 
 def render_pose_masks(
@@ -63,79 +64,68 @@ def render_pose_masks(
         float32 in {0, 1}.
     """
     # Double precision: a disc's centre is truncated, and must not fall on the other side of a whole number.
-    start, end = (xy.index_select(1, joints).double() for joints in _limb_ends(xy.device))  # (batch, 23, 2)
-    length = (end - start).square().sum(-1).sqrt()  # NaN when an end is missing
-    if max_limb_px is None:
-        max_limb_px = float(length.nan_to_num(nan=0.0).max()) if length.numel() else 0.0
-    parts = (length / radius_px).nan_to_num(nan=0.0).trunc()[..., None, None]  # n, (batch, 23, 1, 1)
-    i = torch.arange(1, max(2, int(max_limb_px / radius_px)), device=xy.device).double()[:, None]
-    between = start[..., None, :] + (end - start)[..., None, :] * i / parts  # (batch, 23, n - 1, 2)
-    between = torch.where(i < parts, between, torch.nan)
-    ends = torch.where(
-        length.isnan()[..., None, None], torch.nan, torch.stack((start, end), dim=2)
-    )  # (batch, 23, 2, 2)
-    centres = torch.cat((ends, between), dim=2).flatten(1, 2)
-    return _close(_stamp_discs(centres, canvas, radius_px)).float()[:, None]
+    ends = xy.double().index_select(1, _limb_ends(xy.device)).view(len(xy), len(MASK_LIMBS), 2, 2)
+    start, end = ends[:, :, None, 0], ends[:, :, None, 1]  # (batch, 23, 1, 2)
+    way = end - start  # NaN when an end is missing
+    parts = (torch.linalg.vector_norm(way, dim=-1, keepdim=True) / radius_px).trunc().clamp_min(1)
+    if max_limb_px is not None:
+        most = max(1, int(max_limb_px / radius_px))
+    else:
+        most = int(parts.nan_to_num(nan=1.0).max()) if len(xy) else 1
+    i = torch.arange(most + 1, dtype=torch.float64, device=xy.device)[:, None]
+    centres = torch.where(i >= parts, end, start + way * i / parts)  # (batch, 23, most + 1, 2)
+    return _close(_stamp_discs(centres.flatten(1, 2), canvas, radius_px)).float()[:, None]
 
 
 @lru_cache
-def _limb_ends(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The joints at which limbs start and end. Kept on each device, so that no batch waits for them to be copied."""
-    start, end = torch.tensor(MASK_LIMBS, device=device).unbind(1)
-    return start, end
-
-
-@lru_cache
-def _disc(radius_px: int, device: torch.device) -> Tensor:
-    """(x, y) offsets of the pixels within `radius_px` of a centre: 49 of them for a radius of 4."""
-    side = torch.arange(-radius_px, radius_px + 1)
-    y, x = torch.meshgrid(side, side, indexing="ij")
-    inside = x.square() + y.square() <= radius_px**2
-    return torch.stack((x[inside], y[inside]), dim=-1).to(device)
-
-
-def _centres(xy: Tensor) -> Tensor:
-    """Whole-pixel centres, truncated towards zero; missing joints go far outside any canvas."""
-    return xy.nan_to_num(nan=-1e6).clamp(-1e6, 1e6).trunc().long()
+def _limb_ends(device: torch.device) -> Tensor:
+    """The joints at which limbs start and end, in turn. Kept on each device, so that no batch waits for a copy."""
+    return torch.tensor(MASK_LIMBS, device=device).flatten()
 
 
 def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Tensor:
-    """The union of discs around (batch, points, 2) centres: bool (batch, height, width)."""
-    batch = len(centres)
-    height, width = canvas[0] + 2 * radius_px, canvas[1] + 2 * radius_px  # a disc centred outside may reach in
-    x, y = (_centres(centres) + radius_px).unbind(-1)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    image = torch.arange(batch, device=centres.device)[:, None]
-    index = torch.where(inside, (image * height + y) * width + x, batch * height * width)
-    flat = torch.zeros(batch * height * width + 1, dtype=torch.bool, device=centres.device)
-    flat.index_fill_(0, index.flatten(), True)
-    # A disc is a stack of centred runs, one a row: spread the points sideways by each run's reach, then shift and
-    # unite.
+    """The union of discs around (batch, points, 2) centres: {0, 1}, uint8 (batch, height, width)."""
+    # A disc centred outside the canvas may reach in, but not from where the margin ends: missing points go there, too.
+    batch, margin = len(centres), radius_px + 1
+    height, width = canvas[0] + 2 * margin, canvas[1] + 2 * margin
+    x, y = centres.nan_to_num(nan=-margin).unbind(-1)
+    x, y = x.clamp(-margin, canvas[1] + radius_px).long(), y.clamp(-margin, canvas[0] + radius_px).long()
+    origin = torch.arange(batch, device=centres.device)[:, None] * (height * width) + margin * (width + 1)
+    tail = 2 * margin * (width + 1)  # as far as a disc reaches
+    flat = torch.zeros(batch * height * width + tail, dtype=torch.uint8, device=centres.device)
+    flat.index_fill_(0, (x.add(y, alpha=width) + origin).flatten(), 1)
+    # A disc is a stack of centred runs, one a row: widen the points to runs, then shift those and unite them.
     # In one flat piece of memory that is quick; what runs over the end of a row lands in the margin, which is cut off.
-    runs = [flat[:-1]]
+    runs = [flat]  # runs[reach] are 2 reach + 1 long, and stand `reach` places to the left of where they belong
     for _ in range(radius_px):
-        runs.append(_spread(runs[-1], dim=0))
-    body = torch.zeros(batch, *canvas, dtype=torch.bool, device=centres.device)
+        runs.append(_combine(runs[-1], 3, step=1, how=torch.maximum))
+    body = torch.zeros(batch * height * width, dtype=torch.uint8, device=centres.device)
     for dy in range(-radius_px, radius_px + 1):
-        run = runs[math.isqrt(radius_px**2 - dy**2)].view(batch, height, width)
-        body |= run[:, radius_px + dy : radius_px + dy + canvas[0], radius_px : radius_px + canvas[1]]
-    return body
+        reach = math.isqrt(radius_px**2 - dy**2)
+        start = (margin + dy) * width + margin - reach
+        torch.maximum(body, runs[reach][start : start + len(body)], out=body)
+    return body.view(batch, height, width)[:, : canvas[0], : canvas[1]]
 
 
 def _close(mask: Tensor) -> Tensor:
-    """Morphological closing of a bool (batch, height, width) mask by a square; what lies outside has no say."""
-    for _ in range(CLOSING_PX // 2):
-        mask = _spread(_spread(mask, dim=-1), dim=-2)
-    outside = ~mask
-    for _ in range(CLOSING_PX // 2):  # erosion is the dilation of what is outside
-        outside = _spread(_spread(outside, dim=-1), dim=-2)
-    return ~outside
+    """Morphological closing of a uint8 (batch, height, width) mask by a square; what lies outside has no say."""
+    return _in_squares(_in_squares(mask, torch.maximum, outside=0), torch.minimum, outside=1)
 
 
-def _spread(mask: Tensor, dim: int) -> Tensor:
-    """Dilation of a bool mask by one pixel either way along one dimension."""
-    spread = mask.clone()
-    inner = mask.shape[dim] - 1
-    spread.narrow(dim, 1, inner).bitwise_or_(mask.narrow(dim, 0, inner))
-    spread.narrow(dim, 0, inner).bitwise_or_(mask.narrow(dim, 1, inner))
-    return spread
+def _in_squares(mask: Tensor, how: Combine, outside: int) -> Tensor:
+    """The greatest or least value in the square around every pixel of a (batch, height, width) mask."""
+    padded = pad(mask, [CLOSING_PX // 2] * 4, value=outside)
+    _, height, width = padded.shape
+    flat = _combine(padded.flatten(), CLOSING_PX, step=width, how=how)
+    flat = _combine(flat, CLOSING_PX, step=1, how=how)
+    return flat.as_strided(mask.shape, (height * width, width, 1))
+
+
+def _combine(flat: Tensor, length: int, step: int, how: Combine) -> Tensor:
+    """The greatest or least value of every `length` places that lie `step` apart, where the first of them stands."""
+    done = 1
+    while done < length:
+        more = min(done, length - done)  # twice as long, or as long as is left
+        flat = how(flat[: -more * step], flat[more * step :])
+        done += more
+    return flat

@@ -97,7 +97,9 @@ def test_files_that_are_no_image_are_named(tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize(("side", "message"), [(12, r"\(144 pixels\) exceeds limit of 100"), (20, "exceeds limit of 200")])
+@pytest.mark.parametrize(
+    ("side", "message"), [(12, r"\(144 pixels\) exceeds limit of 100"), (20, "exceeds limit of 200")]
+)
 def test_pictures_that_pillow_thinks_too_large_are_refused(tmp_path, monkeypatch, side: int, message: str) -> None:
     Image.new("RGB", (side, side)).save(tmp_path / "huge.png")
     Image.new("RGB", (10, 10)).save(tmp_path / "large.png")

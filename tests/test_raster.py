@@ -16,43 +16,52 @@ from pg2lib.pose import MASK_LIMBS
 RADIUS_PX = 4
 
 
-def stamp(image: np.ndarray, y: float, x: float) -> None:
+def stamp(image: np.ndarray, y: float, x: float, radius_px: int = RADIUS_PX) -> None:
     height, width = image.shape
-    for i in range(-RADIUS_PX, RADIUS_PX + 1):
-        for j in range(-RADIUS_PX, RADIUS_PX + 1):
+    for i in range(-radius_px, radius_px + 1):
+        for j in range(-radius_px, radius_px + 1):
             row, column = int(y) + i, int(x) + j
-            if math.sqrt(i * i + j * j) <= RADIUS_PX and 0 <= row < height and 0 <= column < width:
+            if math.sqrt(i * i + j * j) <= radius_px and 0 <= row < height and 0 <= column < width:
                 image[row, column] = 1
 
 
-def reference_heatmaps(xy: list[list[float]], canvas: tuple[int, int]) -> np.ndarray:
+def reference_heatmaps(xy: list[list[float]], canvas: tuple[int, int], radius_px: int = RADIUS_PX) -> np.ndarray:
     maps = np.zeros((18, *canvas))
     for joint, (x, y) in enumerate(xy):
         if not math.isnan(x):
-            stamp(maps[joint], y, x)
+            stamp(maps[joint], y, x, radius_px)
     return maps
 
 
-def reference_mask(xy: list[list[float]], canvas: tuple[int, int]) -> np.ndarray:
+def reference_mask(xy: list[list[float]], canvas: tuple[int, int], radius_px: int = RADIUS_PX) -> np.ndarray:
     mask = np.zeros(canvas)
     for a, b in MASK_LIMBS:
         (x0, y0), (x1, y1) = xy[a], xy[b]
         if math.isnan(x0) or math.isnan(x1):
             continue
-        stamp(mask, y0, x0)
-        stamp(mask, y1, x1)
-        parts = int(math.sqrt((x0 - x1) ** 2 + (y0 - y1) ** 2) / RADIUS_PX)
+        stamp(mask, y0, x0, radius_px)
+        stamp(mask, y1, x1, radius_px)
+        parts = int(math.sqrt((x0 - x1) ** 2 + (y0 - y1) ** 2) / radius_px)
         for i in range(1, parts):
-            stamp(mask, y0 + (y1 - y0) * i / parts, x0 + (x1 - x0) * i / parts)
+            stamp(mask, y0 + (y1 - y0) * i / parts, x0 + (x1 - x0) * i / parts, radius_px)
     square = np.ones((5, 5))
     return erosion(dilation(mask, square), square)
 
 
-def assert_same_pixels(xy: torch.Tensor, canvas: tuple[int, int]) -> None:
-    heatmaps, masks = render_heatmaps(xy, canvas), render_pose_masks(xy, canvas)
+def assert_same_pixels(xy: torch.Tensor, canvas: tuple[int, int], radius_px: int = RADIUS_PX) -> None:
+    heatmaps, masks = render_heatmaps(xy, canvas, radius_px), render_pose_masks(xy, canvas, radius_px)
     for i, pose in enumerate(xy.tolist()):
-        assert np.array_equal(heatmaps[i].numpy(), reference_heatmaps(pose, canvas))
-        assert np.array_equal(masks[i, 0].numpy(), reference_mask(pose, canvas))
+        assert np.array_equal(heatmaps[i].numpy(), reference_heatmaps(pose, canvas, radius_px))
+        assert np.array_equal(masks[i, 0].numpy(), reference_mask(pose, canvas, radius_px))
+
+
+def scattered_poses(canvas: tuple[int, int], seed: int) -> torch.Tensor:
+    """Joints anywhere on the canvas and around it, some of them missing."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.tensor([canvas[1], canvas[0]])
+    xy = torch.rand(6, 18, 2, generator=generator) * size * 1.4 - 0.2 * size
+    xy[torch.rand(6, 18, generator=generator) < 0.3] = math.nan
+    return xy
 
 
 @pytest.mark.parametrize("canvas", [(128, 64), (256, 256), (40, 50)])
@@ -60,12 +69,26 @@ def assert_same_pixels(xy: torch.Tensor, canvas: tuple[int, int]) -> None:
 def test_same_pixels_as_the_released_routine_off_canvas_and_missing_joints_included(
     canvas: tuple[int, int], whole: bool
 ) -> None:
-    generator = torch.Generator().manual_seed(canvas[0] + whole)
-    size = torch.tensor([canvas[1], canvas[0]])
-    xy = torch.rand(6, 18, 2, generator=generator) * size * 1.4 - 0.2 * size
-    xy = xy.round() if whole else xy
-    xy[torch.rand(6, 18, generator=generator) < 0.3] = math.nan
-    assert_same_pixels(xy, canvas)
+    xy = scattered_poses(canvas, seed=canvas[0] + whole)
+    assert_same_pixels(xy.round() if whole else xy, canvas)
+
+
+@pytest.mark.parametrize("radius_px", [1, 2, 3, 6])
+def test_discs_of_other_radii(radius_px: int) -> None:
+    assert_same_pixels(scattered_poses((64, 48), seed=radius_px), (64, 48), radius_px)
+
+
+def test_no_pose_at_all_gives_no_picture() -> None:
+    empty = torch.empty(0, 18, 2)
+    assert render_heatmaps(empty, (128, 64)).shape == (0, 18, 128, 64)
+    assert render_pose_masks(empty, (128, 64)).shape == (0, 1, 128, 64)
+
+
+def test_joints_far_away_are_in_no_picture() -> None:
+    xy = torch.full((1, 18, 2), math.nan)
+    xy[0, 1:3] = torch.tensor([[1e30, 20.0], [1e30, 1e30]])
+    assert render_heatmaps(xy, (64, 64)).sum() == 0
+    assert render_pose_masks(xy, (64, 64), max_limb_px=100.0).sum() == 0
 
 
 def test_same_pixels_on_real_annotations(market1501_root) -> None:

@@ -258,15 +258,12 @@ def _decode(table: PersonTable, pixels: NDArray[np.uint8], on_progress: OnProgre
 
     corrupt: dict[int, str] = {}
     parts = [range(len(table))[start : start + DECODED_AT_ONCE] for start in range(0, len(table), DECODED_AT_ONCE)]
-    pool = ThreadPoolExecutor(cpu_count())  # Pillow decodes without holding the interpreter's lock
-    try:
+    with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
         for rows, wrong in zip(parts, pool.map(decode, parts), strict=True):
             corrupt |= wrong
             if on_progress is not None:
                 for row in rows:
                     on_progress(row + 1, len(table))
-    finally:
-        pool.shutdown(cancel_futures=True)
     return corrupt
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 from pg2lib import (
     DataError,
     ImageStore,
-    PersonTable,
     make_pairs,
     read_keypoints,
     read_market1501,
@@ -61,25 +59,6 @@ def test_an_interrupted_build_leaves_nothing_that_counts_as_built(tiny_market150
         open_tiny(tiny_market1501, folder=tmp_path / "cache", on_progress=stop)
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(open_tiny(tiny_market1501, folder=tmp_path / "cache")) == 12
-
-
-def test_an_interrupted_build_decodes_no_further(tiny_market1501: Path, monkeypatch) -> None:
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    def slow_load(table: PersonTable, row: int) -> Image.Image:
-        loaded.append(row)
-        time.sleep(0.05)
-        return load(table, row)
-
-    loaded: list[int] = []
-    load = PersonTable.load
-    monkeypatch.setattr(PersonTable, "load", slow_load)
-    monkeypatch.setattr(store_module, "DECODED_AT_ONCE", 1)
-    monkeypatch.setattr(store_module, "cpu_count", lambda: 2)
-    with pytest.raises(KeyboardInterrupt):
-        open_tiny(tiny_market1501, on_progress=stop)
-    assert len(loaded) < 12
 
 
 @pytest.mark.parametrize("at_once", [1, 5, 12])

@@ -44,6 +44,22 @@ def test_same_figures_as_scikit_image_on_real_pairs(market1501_root) -> None:
     assert np.allclose(mask_ssim(x, y, mask).numpy(), reference(*masked), atol=1e-4)
 
 
+def test_neighbours_in_a_batch_and_the_memory_format_have_no_say() -> None:
+    x, y = noise(0, (20, 3, 128, 64)), noise(1, (20, 3, 128, 64))
+    mask = (noise(2, (20, 1, 128, 64)) > 99).float()
+    alone = torch.cat([ssim(a[None], b[None]) for a, b in zip(x, y, strict=True)])
+    channels_last = [image.contiguous(memory_format=torch.channels_last) for image in (x, y)]
+    for images in ((x, y), channels_last, (x, channels_last[1])):
+        assert torch.allclose(ssim(*images), alone, rtol=0, atol=1e-7)
+        assert torch.equal(mask_ssim(*images, mask), mask_ssim(x, y, mask))
+
+
+def test_the_mean_over_many_windows_is_not_rounded_away() -> None:
+    """Of 187,500 windows that are nearly the same, a sum in float32 can lose the sixth decimal."""
+    x = noise(0, (2, 3, 256, 256)) // 16 + 200
+    assert np.allclose(ssim(x, x + 10).numpy(), reference(x, x + 10), rtol=0, atol=5e-7)
+
+
 def test_an_image_is_like_itself_and_the_order_does_not_matter() -> None:
     x, y = noise(0), noise(1)
     assert torch.allclose(ssim(x, x), torch.ones(4))

@@ -76,6 +76,13 @@ def test_dialects_disagree_and_the_default_is_the_authors() -> None:
         assert (scores[other] - scores["released"]).abs().min() > 0.01
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_dialect_looks_at_the_figures_it_makes(dialect: str) -> None:
+    """On a GPU that would wait for them; the meta device has none to look at, and refuses."""
+    x = torch.empty(2, 3, 64, 56, dtype=torch.uint8, device="meta")
+    assert ssim(x, x, dialect).shape == (2,)
+
+
 def test_what_a_dialect_cannot_score_is_refused() -> None:
     x, y = pairs(5)
     with pytest.raises(DataError, match=r"one of released, pose-gan, gfla, got 'gaussian'"):
