@@ -4,7 +4,9 @@ import pytest
 
 from pg2lib import ConfigError, PG2Config
 
-PRESETS = ("market1501", "deepfashion", "market1501-released", "deepfashion-released", "compact", "fast")
+PRESETS = (
+    "market1501", "deepfashion", "market1501-released", "deepfashion-released", "compact", "deepfashion-compact", "fast",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PRESETS)
