@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn import functional as distributed_f
 from torch.nn import functional as F
 
 
@@ -31,6 +33,34 @@ class DoubleConv(nn.Module):
         """(batch, channels_in, height, width) to (batch, channels_out, height, width)."""
         y = relu(self.conv2(relu(self.conv1(x))))
         return x + y if self.residual else y
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the batch of all processes together, which have equal shares of it.
+
+    So a run of several processes learns what a run of one does. torch's own SyncBatchNorm works on GPUs alone.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width), this process's share, to the same shape."""
+        several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+        if not (self.training and several):
+            return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        variances, means = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+        share = torch.stack((means, variances))
+        shares = torch.stack(distributed_f.all_gather(share))  # type: ignore[no-untyped-call]  # (processes, 2, channels)
+        mean = shares[:, 0].mean(dim=0)
+        variance = shares[:, 1].mean(dim=0) + shares[:, 0].var(dim=0, correction=0)
+        with torch.no_grad():
+            values = x.numel() // x.shape[1] * len(shares)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * values / (values - 1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (x * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
 
 def xavier_init(model: nn.Module) -> None:

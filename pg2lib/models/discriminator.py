@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pg2lib.config import ModelConfig
+from pg2lib.models.blocks import GlobalBatchNorm2d
 
 
 class Discriminator(nn.Module):
@@ -30,7 +31,7 @@ class Discriminator(nn.Module):
             for width_in, width in zip([channels, *widths], widths, strict=False)
         )
         spectral = config.discriminator_norm == "spectral"
-        self.norms = nn.ModuleList(nn.Identity() if spectral else nn.BatchNorm2d(width) for width in widths[1:])
+        self.norms = nn.ModuleList(nn.Identity() if spectral else GlobalBatchNorm2d(width) for width in widths[1:])
         self.last = nn.Linear(widths[-1] * (config.height >> depth) * (config.width >> depth), 1)
         for module in self.modules():  # DCGAN's initialisation
             if isinstance(module, nn.Conv2d | nn.Linear):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,29 +15,36 @@ from torch import Tensor
 
 from tests.conftest import ROOT, make_market1501
 
+NO_EFFECT = re.compile(r"model\.d\.(convs\.[1-9]\.bias|norms\.\d\.running_)")
+"""Batch norm takes away what these biases add, so their gradient is rounding, which Adam makes whole steps of; the
+running statistics see them, and are not used in training.
+"""
+
 
 def weights(checkpoint: Path) -> Tensor:
-    """All weights of a training checkpoint's models, as one vector."""
+    """All weights of a training checkpoint's models that have an effect, as one vector."""
     with safe_open(checkpoint, "pt") as file:
-        names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
+        names = [name for name in file.keys() if name.startswith("model.") and not NO_EFFECT.match(name)]  # noqa: SIM118
         return torch.cat([file.get_tensor(name).flatten() for name in sorted(names)])
 
 
-def assert_nearly_equal(one: Tensor, two: Tensor) -> None:
-    """But for rounding, which Adam's first steps enlarge where a gradient is next to nothing; a step moves by 1e-3."""
-    difference = (one - two).abs()
-    assert float(difference.mean()) < 1e-5
-    assert float(difference.max()) < 1e-3
+def assert_same_models(one: Path, two: Path) -> None:
+    """But for rounding, which Adam's first steps enlarge where a gradient is next to nothing.
+
+    A step moves a weight by about the learning rate: 1e-3 in stage I, 1e-4 in stage II.
+    """
+    for checkpoint in ("stage1/step-00000004.safetensors", "stage2/step-00000002.safetensors"):
+        assert float((weights(one / checkpoint) - weights(two / checkpoint)).abs().mean()) < 1e-5, checkpoint
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_g1_of_one(tmp_path: Path) -> None:
+def test_two_processes_make_the_models_of_one(tmp_path: Path) -> None:
     make_market1501(tmp_path / "market1501")
     arguments = [
         "-m", "pg2lib", "train", "--data", str(tmp_path / "market1501"), "--config", "fast", "--cpu",
         "--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4",
         "--set", "stage1.batch_size=4", "--set", "stage1.steps=4",
-        "--set", "stage2.batch_size=4", "--set", "stage2.steps=2",
+        "--set", "stage2.batch_size=4", "--set", "stage2.steps=2", "--set", "stage2.lr=1e-4",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     launchers = {
@@ -49,9 +57,7 @@ def test_two_processes_make_the_g1_of_one(tmp_path: Path) -> None:
             env=environment, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    one, two = (weights(tmp_path / name / "stage1" / "step-00000004.safetensors") for name in launchers)
-    assert_nearly_equal(one, two)
-    # Stage II runs in both; D's batch norm sees each process's share, so its weights are not the same.
+    assert_same_models(tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "two" / "pipeline" / "config.json").is_file()
     assert len((tmp_path / "two" / "stage1" / "log.jsonl").read_text().splitlines()) == 4
 
@@ -65,9 +71,9 @@ from pg2lib.training.run import Reports, load_stage1, load_stage2, run_stage1, r
 
 torch.randn(512, 512) @ torch.randn(512, 512)  # this process's threads are at work, as in any notebook
 root, out, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-small = {"model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4}
 config = pg2lib.PG2Config.preset("fast").override(
-    small | {f"stage{n}.{key}": value for n in (1, 2) for key, value in {"batch_size": 4, "steps": 4}.items()}
+    {"model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4}
+    | {"stage1.batch_size": 4, "stage1.steps": 4, "stage2.batch_size": 4, "stage2.steps": 2, "stage2.lr": 1e-4}
 )
 store = pg2lib.ImageStore.open(pg2lib.read_market1501(root, "train"))
 pairs = pg2lib.make_pairs(store.table)
@@ -83,7 +89,6 @@ load_stage2(out / "stage2")
 def test_a_notebook_starts_several_processes(tmp_path: Path) -> None:
     make_market1501(tmp_path / "market1501")
     (tmp_path / "notebook.py").write_text(NOTEBOOK)
-    made = {}
     for processes in (1, 2):
         arguments = [tmp_path / "notebook.py", tmp_path / "market1501", tmp_path / str(processes), processes]
         done = subprocess.run(
@@ -92,5 +97,4 @@ def test_a_notebook_starts_several_processes(tmp_path: Path) -> None:
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        made[processes] = weights(tmp_path / str(processes) / "stage1" / "step-00000004.safetensors")
-    assert_nearly_equal(made[1], made[2])
+    assert_same_models(tmp_path / "1", tmp_path / "2")
