@@ -5,7 +5,8 @@ import pytest
 from pg2lib import ConfigError, PG2Config
 
 PRESETS = (
-    "market1501", "deepfashion", "market1501-released", "deepfashion-released", "compact", "deepfashion-compact", "fast",
+    "market1501", "deepfashion", "market1501-released", "deepfashion-released",
+    "compact", "deepfashion-compact", "fast",
 )  # fmt: skip
 
 

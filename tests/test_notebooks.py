@@ -241,6 +241,25 @@ def test_04_scores_every_row_on_the_same_pairs(workplace: Path, stage2_run: nbfo
     assert (folder / "table1.md").read_text(encoding="utf-8").count("| –") > 0  # no Inception Score without its network
 
 
+@pytest.mark.notebook
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; on a CPU the full profile takes hours")
+def test_the_full_profile_runs_on_a_gpu(tmp_path: Path) -> None:
+    """All of it, but that notebook 04 trains its six wide models for a few steps each."""
+    full = 'profile = "full"'
+    execute("02_stage1_training", tmp_path, full)
+    stage2 = execute("03_stage2_training", tmp_path, full)
+    printed = [output.get("text", "") for cell in code_cells(stage2) for output in cell.outputs]
+    assert any("ms on cuda" in text for text in printed)
+    few = 'config = config.override({"stage1.steps": 40, "stage2.steps": 20})'
+    table = execute("04_table1", tmp_path, full, then=("config = choose_config", few))
+    assert (pictures(stage2), pictures(table)) == (5, 4)
+    folder = tmp_path / "runs/notebook/full-synthetic/table1"
+    for row in TABLE1_ROWS:
+        assert pg2lib.PG2Pipeline.from_pretrained(folder / row / "pipeline").config.model.base_width == 128
+
+
 @pytest.fixture(scope="module")
 def study_run(workplace: Path, stage2_run: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return execute("05_table2_user_study", workplace)
