@@ -10,7 +10,8 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pg2lib.errors import ConfigError, DataError, PG2Error
 if TYPE_CHECKING:
     from pg2lib.data.pairs import PairTable
     from pg2lib.data.store import ImageStore
+    from pg2lib.detect import PoseDetector
     from pg2lib.pose import Pose
 
 
@@ -133,10 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "TorchScript file",
     )  # fmt: skip
     evaluate.add_argument("--lpips", choices=("alex", "vgg", "squeeze"), help="also LPIPS, with this network")
-    evaluate.add_argument(
-        "--pose-pairs", type=int, default=0, metavar="COUNT", help="also detect the pose again, on so many pairs, and "
-        "compare it with the target pose (default: %(default)s)",
-    )  # fmt: skip
+    _add_pose_pairs(evaluate)
     evaluate.add_argument("--out", type=Path, required=True, help="folder for report.json, report.md and pairs.csv")
 
     table1 = _command(
@@ -157,12 +156,18 @@ def _parser() -> argparse.ArgumentParser:
     table1.add_argument("--rows", nargs="+", help="only these, such as G1-L1 G1+D (default: all six)")
     table1.add_argument("--pairs", default="torso", help="to train on: all or torso (default: %(default)s)")
     table1.add_argument(
-        "--test-pairs", default="all", help="to score on: rule or pair file (default: %(default)s); where there are "
-        "more than evaluation.pairs, that many are drawn",
+        "--test-pairs", nargs="+", default=["all"], help="to score on: rule or pair file (default: all); where there "
+        "are more than evaluation.pairs, that many are drawn; of several, the first makes the table, and each of the "
+        "others a table also-NAME.md",
+    )  # fmt: skip
+    table1.add_argument(
+        "--flat", action="store_true", help="DeepFashion: keep test images of garments alone, which test pair files "
+        "list",
     )  # fmt: skip
     table1.add_argument(
         "--inception", metavar="NAME_OR_FILE", help="as in evaluate; without it IS and mask-IS stay empty"
     )
+    _add_pose_pairs(table1)
     table1.add_argument("--out", type=Path, required=True, help="folder of the runs, the table and its pictures")
     table1.add_argument("--cpu", action="store_true", help="use no GPU")
     _add_speed(table1)
@@ -261,6 +266,19 @@ def _add_data(parser: argparse.ArgumentParser, split: str) -> None:
         "--cache", type=Path, help="folder for the decoded images (default: in memory, or with the run)"
     )
     parser.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be decoded")
+
+
+def _add_pose_pairs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pose-pairs", type=_count, default=0, metavar="COUNT", help="also detect the pose again, on so many pairs, "
+        "and compare it with the target pose (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number from 0 up, got {text!r}")
+    return int(text)
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
@@ -370,27 +388,46 @@ def _table1(options: argparse.Namespace) -> int:
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
     with accelerator.main_process_first():
         root = _table1_data(options)
-        train, test = read_people(root, "train"), read_people(root, "test")
+        train, test = read_people(root, "train"), read_people(root, "test", flat=options.flat)
         store, test_store = (
             ImageStore.open(table, options.out / "cache" / split, accelerator.device)
             for split, table in (("train", train), ("test", test))
         )
     config = choose_config(options.config, options.profile, train.canvas).override(_assignments(options.set))
-    test_pairs = _pairs(options.test_pairs, test_store)
     train_name = f"{title_of(root)} train, pair rule {options.pairs}"
-    test_name = f"{title_of(root)} test, pairs {Path(options.test_pairs).name}"
-    if config.evaluation.pairs < len(test_pairs):
-        test_pairs = test_pairs.sample(config.evaluation.pairs, seed=0)
-        test_name += f", {len(test_pairs):,} drawn with seed 0"
-    table = make_table1(
-        config, store, make_pairs(store.table, options.pairs), test_store, test_pairs, options.out,
-        train_name, test_name, published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
-        load_inception(options.inception, accelerator.device) if options.inception else None,
-        command=_command_line(options, accelerator.num_processes),
-    )  # fmt: skip
+    lists: dict[str, PairTable] = {}
+    for rule_or_file in options.test_pairs:
+        pairs, name = _pairs(rule_or_file, test_store), f"{title_of(root)} test, pairs {Path(rule_or_file).name}"
+        if config.evaluation.pairs < len(pairs):
+            pairs = pairs.sample(config.evaluation.pairs, seed=0)
+            name += f", {len(pairs):,} drawn with seed 0"
+        if name in lists:
+            raise ConfigError(f"--test-pairs names {name!r} twice; give each list once, in files of different names")
+        lists[name] = pairs
+    test_name = next(iter(lists))
+    with _detector(options.pose_pairs if accelerator.is_main_process else 0) as detector:
+        table = make_table1(
+            config, store, make_pairs(store.table, options.pairs), test_store, lists.pop(test_name), options.out,
+            train_name, test_name, published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
+            load_inception(options.inception, accelerator.device) if options.inception else None,
+            command=_command_line(options, accelerator.num_processes), also=lists,
+            detector=detector, pose_pairs=options.pose_pairs,
+        )  # fmt: skip
     if accelerator.is_main_process:
         print(table.to_markdown(), end="")
     return 0
+
+
+@contextmanager
+def _detector(pose_pairs: int) -> Iterator[PoseDetector | None]:
+    """What finds the poses of so many pairs again; None for none."""
+    if not pose_pairs:
+        yield None
+        return
+    from pg2lib.detect import MediaPipeDetector
+
+    with MediaPipeDetector() as detector:
+        yield detector
 
 
 def _command_line(options: argparse.Namespace, processes: int) -> str:
@@ -420,16 +457,11 @@ def _table1_data(options: argparse.Namespace) -> Path:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from contextlib import nullcontext
-
-    from pg2lib.detect import MediaPipeDetector
     from pg2lib.evaluation import evaluate
     from pg2lib.metrics.inception import load_inception
     from pg2lib.metrics.perceptual import load_lpips
     from pg2lib.pipeline import PG2Pipeline
 
-    if options.pose_pairs < 0:
-        raise ConfigError(f"--pose-pairs must not be negative, got {options.pose_pairs}")
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
     inception = load_inception(options.inception, pipeline.device) if options.inception else None
     lpips = load_lpips(options.lpips, pipeline.device) if options.lpips else None
@@ -439,7 +471,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.count is not None:
         pairs = pairs.sample(options.count, options.seed)
         name += f", {options.count:,} drawn with seed {options.seed}"
-    with MediaPipeDetector() if options.pose_pairs else nullcontext() as detector:
+    with _detector(options.pose_pairs) as detector:
         report = evaluate(
             pipeline, store, pairs, name, options.out / "pairs.csv", options.batch_size,
             _progress_bar("scoring", "pair"), dialect=options.dialect, inception=inception, lpips=lpips,

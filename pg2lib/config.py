@@ -260,8 +260,8 @@ class PG2Config:
         """A named configuration.
 
         ``market1501`` and ``deepfashion`` are the paper's (section 4.1); with ``-released`` the authors' code as
-        shipped. ``compact`` (128x64) and ``deepfashion-compact`` (256x256) are narrow, for the checkpoints that ship and
-        for laptops; ``fast`` is for tests and first looks.
+        shipped. ``compact`` (128x64) and ``deepfashion-compact`` (256x256) are narrow, for the checkpoints that ship
+        and for laptops; ``fast`` is for tests and first looks.
 
         Raises:
             ConfigError: no such preset; the message lists them.
@@ -381,9 +381,7 @@ def all_presets() -> dict[str, PG2Config]:
         "deepfashion-compact": PG2Config(
             model=dataclasses.replace(deepfashion_model, base_width=16, discriminator_width=32),
             stage1=Stage1Config(steps=9_500, batch_size=4, lr=4e-4, lr_decay_steps=4_000, ema_decay=0.999),
-            stage2=Stage2Config(
-                steps=600, batch_size=4, lr=1e-4, lr_decay_steps=200, ema_decay=0.995, l1_weight=100.0
-            ),
+            stage2=Stage2Config(steps=600, batch_size=4, lr=1e-4, lr_decay_steps=200, ema_decay=0.995, l1_weight=100.0),
         ),
         "fast": PG2Config(
             model=ModelConfig(base_width=8, bottleneck=16, discriminator_width=8),

@@ -388,6 +388,11 @@ def any_score(report: EvaluationReport) -> InceptionScore | FrechetDistance | No
     return next((score for score in scores if score is not None), None)
 
 
+def detector_name(detector: PoseDetector) -> str:
+    """What a detector is called in reports: its settings where it has any to tell."""
+    return str(getattr(detector, "settings", type(detector).__name__))
+
+
 def evaluate(
     pipeline: PG2Pipeline,
     store: ImageStore,
@@ -481,7 +486,7 @@ def evaluate(
         sets={name: judge.scores(judges[REAL]) for name, judge in judges.items()},
         poses=poses,
         lpips=lpips.name if lpips is not None else None,
-        detector=str(getattr(detector, "settings", type(detector).__name__)) if detector is not None else None,
+        detector=detector_name(detector) if detector is not None else None,
     )
 
 

@@ -23,7 +23,21 @@ from pg2lib.errors import ConfigError, DataError
 from pg2lib.evaluation import ABSENT, METRICS, EvaluationReport, Figure, PairScores, any_score, compare_reports
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.metrics.inception import INCEPTION_2015, InceptionScore
-from pg2lib.table1 import COLUMNS, PUBLISHED, STARTS, TITLES, UNVERIFIED, figure_of, read_report, read_table1, stages_of
+from pg2lib.table1 import (
+    ALSO,
+    COLUMNS,
+    PUBLISHED,
+    STAMP,
+    STARTS,
+    TITLES,
+    UNVERIFIED,
+    WEIGHTS,
+    digest_of,
+    figure_of,
+    read_report,
+    read_table1,
+    stages_of,
+)
 
 SYNTHETIC_TITLE = "synthetic people ("
 """How `pg2lib.data.read.title_of` begins for people that were drawn: their pictures may be shown to anybody."""
@@ -152,6 +166,7 @@ class Row:
         report: None where it has not been scored.
         training: what the finished pipeline says of its training; empty where there is none.
         stages: none where the row has not begun.
+        also: its scores on other pairs, by the name of their folder.
     """
 
     name: str
@@ -159,6 +174,7 @@ class Row:
     report: EvaluationReport | None
     training: Mapping[str, Any]
     stages: tuple[Stage, ...]
+    also: Mapping[str, EvaluationReport]
 
     @property
     def command(self) -> str | None:
@@ -211,6 +227,15 @@ class Run:
     def test_data(self) -> str | None:
         """What the rows were scored on; None where none has been."""
         return next((report.data for report in self.reports.values()), None)
+
+    @property
+    def also(self) -> dict[str, dict[str, EvaluationReport]]:
+        """The reports on other pairs, by the name of their folder, then by row."""
+        found: dict[str, dict[str, EvaluationReport]] = {}
+        for name, row in self.rows.items():
+            for other, report in row.also.items():
+                found.setdefault(other, {})[name] = report
+        return found
 
     @property
     def synthetic(self) -> bool:
@@ -295,6 +320,8 @@ def _read_run(folder: Path, name: str) -> Run:
     run = Run(folder, name, {row: _read_row(folder, row) for row in TABLE1_ROWS})
     if run.reports:
         read_table1(folder, rows=tuple(run.reports))  # refuses rows that were not scored alike
+    for other, reports in run.also.items():
+        read_table1(folder, rows=tuple(reports), also=other)
     return run
 
 
@@ -310,10 +337,26 @@ def _read_row(folder: Path, name: str) -> Row:
     elif config_path.is_file():
         config = PG2Config.load(config_path)
     if config is None:
-        return Row(name, None, None, {}, ())
+        return Row(name, None, None, {}, (), {})
     training = _read_training(folder / name / "pipeline" / "config.json")
     stages = stages_of(name, config, folder).items()
-    return Row(name, config, report, training, tuple(_read_stage(*stage, training) for stage in stages))
+    also = _read_also(folder / name)
+    return Row(name, config, report, training, tuple(_read_stage(*stage, training) for stage in stages), also)
+
+
+def _read_also(folder: Path) -> dict[str, EvaluationReport]:
+    """The reports of a row on other pairs, which the command for the table's own pairs does not renew."""
+    weights, reports = folder / WEIGHTS, {}
+    digest = digest_of(weights) if weights.is_file() else None
+    for path in sorted((folder / ALSO).glob("*/report.json")):
+        stamp = path.with_name(STAMP)
+        if digest and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8"))["weights"] != digest:
+            raise DataError(
+                f"{path} is of weights that the row had before. Give the command of the run again, with these pairs "
+                f"among its --test-pairs, or remove {path.parent}"
+            )
+        reports[path.parent.name] = read_report(path)
+    return reports
 
 
 def _read_training(path: Path) -> Mapping[str, Any]:
@@ -422,6 +465,8 @@ def _section(run: Run, pictures: Mapping[str, str]) -> Iterator[str]:
     yield from ("", "### Figures", "")
     yield from _figures(run)
     yield ""
+    for reports in run.also.values():
+        yield from (*_figures_also(reports), "")
     if run.reports:
         yield from ("### What they say", "")
         yield from _against_published(run)
@@ -514,12 +559,30 @@ def _figures(run: Run) -> Iterator[str]:
     shown = [name for name in OTHER_COLUMNS if any(name in r.figures["refined"] for r in run.reports.values())]
     head = [*(METRICS[name].title for name in shown), "PCKh@0.5"]
     rows = [
-        [name, *(_cell(run, row, column) for column in shown), _pose_cell(row)]
+        [name, *(_cell(run, row, column) for column in shown), _pose_cell(row.report)]
         for name, row in run.rows.items()
     ]  # fmt: skip
     yield from _table(["model", *head], rows)
     yield ""
     yield from _legend(run, beside)
+
+
+def _figures_also(reports: Mapping[str, EvaluationReport]) -> Iterator[str]:
+    """What rows score on other pairs."""
+    first = next(iter(reports.values()))
+    yield f"On {first.data}, {first.pairs:,} pairs:"
+    yield ""
+    shown = [name for name in METRICS if any(name in report.figures["refined"] for report in reports.values())]
+    scored = [column for column in ("is", "mask_is") if figure_of(first, column) is not None]
+    head = [*(METRICS[name].title for name in shown), *(TITLES[column] for column in scored), "PCKh@0.5"]
+    rows = [
+        [
+            name, *(_figure_cell(figure_of(report, column), METRICS[column].decimals) for column in shown),
+            *(_score_cell(report, column) for column in scored), _pose_cell(report),
+        ]
+        for name, report in reports.items()
+    ]  # fmt: skip
+    yield from _table(["model", *head], rows)
 
 
 def _legend(run: Run, beside: bool) -> Iterator[str]:
@@ -542,8 +605,8 @@ def _legend(run: Run, beside: bool) -> Iterator[str]:
     judged = next((r for r in run.reports.values() if "refined" in r.poses), None)
     if judged is None:
         yield (
-            "PCKh@0.5, the share of joints that a pose detector finds again, was not measured: `python -m pg2lib "
-            "evaluate --pose-pairs 200` does it with a row's `pipeline` folder."
+            "PCKh@0.5, the share of joints that a pose detector finds again, was not measured: `--pose-pairs 200`, "
+            "added to the command below, does it with the same weights."
         )
     else:
         yield (
@@ -563,12 +626,16 @@ def _cell(run: Run, row: Row, column: str) -> str:
     if row.report is None:
         return "missing"
     if column in ("is", "mask_is"):
-        figure = figure_of(row.report, column)
-        if figure is None:
-            return "no Inception network"
-        other = "" if _comparable(row.report, column) is not None else " (not comparable)"
-        return f"{figure.mean:.3f} ± {figure.std:.3f}{other}"
+        return _score_cell(row.report, column)
     return _figure_cell(figure_of(row.report, column), METRICS[column].decimals)
+
+
+def _score_cell(report: EvaluationReport, column: str) -> str:
+    figure = figure_of(report, column)
+    if figure is None:
+        return "no Inception network"
+    other = "" if _comparable(report, column) is not None else " (not comparable)"
+    return f"{figure.mean:.3f} ± {figure.std:.3f}{other}"
 
 
 def _figure_cell(figure: Figure | None, decimals: int) -> str:
@@ -580,10 +647,10 @@ def _figure_cell(figure: Figure | None, decimals: int) -> str:
     return f"{cell} [{figure.interval[0]:.{decimals}f}, {figure.interval[1]:.{decimals}f}]"
 
 
-def _pose_cell(row: Row) -> str:
-    if row.report is None:
+def _pose_cell(report: EvaluationReport | None) -> str:
+    if report is None:
         return "missing"
-    accuracy = row.report.poses.get("refined")
+    accuracy = report.poses.get("refined")
     return "not measured" if accuracy is None or accuracy.pckh is None else f"{accuracy.pckh:.1%}"
 
 

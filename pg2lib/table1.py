@@ -5,12 +5,13 @@
     TABLE/G1-CE-L1/ ...       a training run a row (see `pg2lib.training.run`), with report.json, pairs.csv, and
                               extremes.jpg: where it is most ahead of the other models, and most behind; each of its
                               stages with starts.jsonl: on what it was trained, a line a start
-          table1.md, .csv, .tex
+          G1-CE-L1/also/NAME/ report.json and pairs.csv of other pairs that the rows were scored on too
+          table1.md, .csv, .tex, and also-NAME.md, .csv, .tex
           figure4.jpg         a column a pair: condition image, target pose, target image, and every model's result
           figure6.jpg         failure cases: the pairs that the full model is worst at
 
 What is there is not done again: a run goes on where it was stopped, and a row is scored again only when its model, the
-pairs, their keypoints or image files, or the Inception network have changed.
+pairs, their keypoints or image files, the Inception network or the pose detector have changed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from accelerate import Accelerator
@@ -34,7 +37,7 @@ from pg2lib.data.people import PersonTable
 from pg2lib.data.read import SYNTHETIC, layout_of
 from pg2lib.data.store import ImageStore, fingerprint
 from pg2lib.errors import DataError
-from pg2lib.evaluation import EvaluationReport, Figure, PairScores, any_score, evaluate
+from pg2lib.evaluation import EvaluationReport, Figure, PairScores, any_score, detector_name, evaluate
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.metrics.inception import InceptionNetwork
@@ -42,6 +45,9 @@ from pg2lib.pipeline import PG2Pipeline
 from pg2lib.provenance import provenance
 from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import Reports, make_accelerator, train
+
+if TYPE_CHECKING:
+    from pg2lib.detect import PoseDetector
 
 FULL_MODEL = "G1+G2+D"
 SHARES_STAGE1 = {FULL_MODEL: "G1-poseMaskLoss"}
@@ -68,6 +74,15 @@ because the copies at hand contradict the paper's text."""
 STARTS = "starts.jsonl"
 """In the folder of a stage: a line whenever its training began or went on, with the steps done before ("after"), the
 kind of device, the number of processes, the command, and `pg2lib.provenance`."""
+
+WEIGHTS = "pipeline/model.safetensors"
+"""In the folder of a row."""
+
+STAMP = "report.stamp.json"
+"""Beside a report: what it was made from, with the SHA-256 of the weights."""
+
+ALSO = "also"
+"""In the folder of a row: folders with its scores on other pairs."""
 
 UNVERIFIED = "published, not verified against the PDF"
 
@@ -197,6 +212,9 @@ def make_table1(
     inception: InceptionNetwork | None = None,
     on_progress: OnProgress | None = None,
     command: str | None = None,
+    also: Mapping[str, PairTable] = MappingProxyType({}),
+    detector: PoseDetector | None = None,
+    pose_pairs: int = 200,
 ) -> Table1:
     """Trains what is missing, scores what has changed, and writes the table and its pictures.
 
@@ -211,6 +229,9 @@ def make_table1(
         reports: of the training runs.
         inception: for the columns IS and mask-IS (see `pg2lib.metrics.inception`).
         command: that gives this table again; kept in the provenance of the reports and in STARTS.
+        also: other pairs of the test store to score every row on, by what they are called in the reports; each gets a
+            table of its own, but no pictures.
+        detector, pose_pairs: for pose accuracy, as in `pg2lib.evaluation.evaluate`.
 
     Raises:
         ConfigError: an unknown row.
@@ -219,6 +240,7 @@ def make_table1(
     """
     folder, accelerator = Path(folder), accelerator or make_accelerator()
     configs = {row: config.row(row) for row in rows}
+    scoring = _Scoring(test_store, inception, detector, pose_pairs, on_progress, command)
     for row, settings in configs.items():
         stage1 = folder / SHARES_STAGE1.get(row, row) / "stage1"
         log.info("%s: training what is missing", row)
@@ -227,24 +249,31 @@ def make_table1(
         pipeline = train(settings, store, pairs, folder / row, train_name, reports, accelerator, stage1=stage1)
         pipeline.name = row
         if accelerator.is_main_process:
-            _score(pipeline, test_store, test_pairs, folder / row, test_name, inception, on_progress, command)
+            weights = folder / row / WEIGHTS
+            scoring.score(pipeline, weights, test_pairs, folder / row, test_name)
+            for name, other_pairs in also.items():
+                scoring.score(pipeline, weights, other_pairs, folder / row / ALSO / also_name(name), name)
     accelerator.wait_for_everyone()
     table = read_table1(folder, published, rows)
     if accelerator.is_main_process:
-        for suffix, text in (("md", table.to_markdown()), ("csv", table.to_csv()), ("tex", table.to_latex())):
-            with atomic_write(folder / f"table1.{suffix}") as file:
-                file.write(text)
+        _write(table, folder / "table1")
+        for name in map(also_name, also):
+            _write(read_table1(folder, None, rows, name), folder / f"{ALSO}-{name}")
         _draw(table, test_store.to(accelerator.device), test_pairs)
     return table
 
 
 def read_table1(
-    folder: str | PathLike[str], published: str | None = None, rows: Sequence[str] = tuple(TABLE1_ROWS)
+    folder: str | PathLike[str],
+    published: str | None = None,
+    rows: Sequence[str] = tuple(TABLE1_ROWS),
+    also: str | None = None,
 ) -> Table1:
     """The table of a folder that `make_table1` filled.
 
     Args:
         published, rows: as there.
+        also: of which other pairs, by `also_name`; None: of the table's own.
 
     Raises:
         DataError: a row has not been scored, or not as the others were: on the same pairs, in the same dialect, with
@@ -252,7 +281,7 @@ def read_table1(
     """
     reports = {}
     for row in rows:
-        path = Path(folder) / row / "report.json"
+        path = Path(folder) / row / (f"{ALSO}/{also}" if also else "") / "report.json"
         if not path.is_file():
             raise DataError(f"no {path}: the row {row} has not been scored; make the table first")
         reports[row] = read_report(path)
@@ -265,6 +294,11 @@ def read_table1(
             f"them"
         )
     return Table1(reports, PUBLISHED.get(published or "", {}), Path(folder))
+
+
+def also_name(name: str) -> str:
+    """The folder name of other pairs that rows were scored on, from what the pairs are called in the reports."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def read_report(path: Path) -> EvaluationReport:
@@ -315,38 +349,52 @@ def _kind(report: EvaluationReport) -> tuple[object, ...]:
     return report.pairs_digest, report.dialect, report.mask_from, score and (score.network, score.resize)
 
 
-def _score(
-    pipeline: PG2Pipeline,
-    store: ImageStore,
-    pairs: PairTable,
-    folder: Path,
-    data_name: str,
-    inception: InceptionNetwork | None,
-    on_progress: OnProgress | None,
-    command: str | None,
-) -> None:
-    """Makes the report of a row, unless there is one of these weights, pairs, keypoints, images and settings."""
-    path, stamp = folder / "report.json", folder / "report.stamp.json"
-    wanted = {
-        "weights": _digest_of(folder / "pipeline" / "model.safetensors"),
-        "pairs": pairs.digest(),
-        "keypoints": _digest_of_keypoints(store.table),
-        "images": None if store.table.paths is None else fingerprint(store.table),
-        "inception": inception and [inception.name, inception.resize],
-        "config": pipeline.config.to_dict(),
-        "data": data_name,
-    }
-    if path.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
-        return
-    stamp.unlink(missing_ok=True)
-    row = pipeline.name
-    report = evaluate(
-        pipeline, store.to(pipeline.device), pairs, data_name, folder / "pairs.csv", inception=inception,
-        on_progress=None if on_progress is None else lambda done, total: on_progress(row, done, total),
-    )  # fmt: skip
-    replace(report, provenance={**report.provenance, "command": command}).save(path)
-    with atomic_write(stamp) as file:
-        json.dump(wanted, file)
+@dataclass(frozen=True)
+class _Scoring:
+    """How the rows of a table are scored."""
+
+    store: ImageStore
+    inception: InceptionNetwork | None
+    detector: PoseDetector | None
+    pose_pairs: int
+    on_progress: OnProgress | None
+    command: str | None
+
+    def score(self, pipeline: PG2Pipeline, weights: Path, pairs: PairTable, folder: Path, data_name: str) -> None:
+        """Makes the report of a row in a folder, unless there is one of these weights, pairs, keypoints, images and
+        settings.
+        """
+        path, stamp, row = folder / "report.json", folder / STAMP, pipeline.name
+        table = self.store.table
+        wanted = {
+            "weights": digest_of(weights),
+            "pairs": pairs.digest(),
+            "keypoints": _digest_of_keypoints(table),
+            "images": None if table.paths is None else fingerprint(table),
+            "inception": self.inception and [self.inception.name, self.inception.resize],
+            "poses": self.detector and [detector_name(self.detector), self.pose_pairs],
+            "config": pipeline.config.to_dict(),
+            "data": data_name,
+        }
+        if path.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
+            return
+        stamp.unlink(missing_ok=True)
+        tell = self.on_progress
+        report = evaluate(
+            pipeline, self.store.to(pipeline.device), pairs, data_name, folder / "pairs.csv", inception=self.inception,
+            on_progress=None if tell is None else lambda done, total: tell(row, done, total),
+            detector=self.detector, pose_pairs=self.pose_pairs,
+        )  # fmt: skip
+        replace(report, provenance={**report.provenance, "command": self.command}).save(path)
+        with atomic_write(stamp) as file:
+            json.dump(wanted, file)
+
+
+def _write(table: Table1, path: Path) -> None:
+    """The table in its three formats, under one name."""
+    for suffix, text in (("md", table.to_markdown()), ("csv", table.to_csv()), ("tex", table.to_latex())):
+        with atomic_write(path.with_name(f"{path.name}.{suffix}")) as file:
+            file.write(text)
 
 
 def _draw(table: Table1, store: ImageStore, pairs: PairTable) -> None:
@@ -420,7 +468,8 @@ def _steps(config: PG2Config) -> int:
     return config.stage1.steps + (0 if config.networks == "G1" else config.stage2.steps)
 
 
-def _digest_of(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -269,13 +269,42 @@ def test_the_command_is_the_one_that_was_given(data: Path, run: Path, finished: 
     assert f"G1-poseMaskLoss, G1+D, G1+G2+D:\n\n```sh\n{command}\n```" in text
 
 
+def test_other_pairs_that_were_scored_have_a_table_of_their_own(run: Path) -> None:
+    rows = list(TABLE1_ROWS)[:2]
+    for number, row in enumerate(rows):
+        folder = run / row / "also" / "list"
+        folder.mkdir(parents=True)
+        shutil.copy(run / row / "report.json", folder)
+        change(folder / "report.json", lambda report: report.update(data="the 12,000 pairs", pairs=12_000))
+        mean = 0.25 + number / 100
+        change(folder / "report.json", lambda r, m=mean: r["figures"]["refined"]["ssim"].update(mean=m, interval=None))
+    text = page(run)
+    [table] = [t for t in tables(text.partition("On the 12,000 pairs, 12,000 pairs:")[2]) if "PSNR" in t[0]]
+    assert [line[0] for line in table[1:]] == rows
+    assert [line[1].partition(" ")[0] for line in table[1:]] == ["0.2500", "0.2600"]
+    change(run / rows[1] / "also" / "list" / "report.json", lambda report: report.update(pairs_digest="others"))
+    with pytest.raises(DataError, match=f"{rows[1]} and {rows[0]} were scored on other pairs"):
+        page(run)
+
+
+def test_scores_on_other_pairs_of_weights_that_are_no_more_are_refused(run: Path) -> None:
+    folder = run / "G1-L1" / "also" / "list"
+    folder.mkdir(parents=True)
+    shutil.copy(run / "G1-L1" / "report.json", folder)
+    (folder / "report.stamp.json").write_text(json.dumps({"weights": "others"}))
+    assert page(run).count("| PCKh@0.5 |") == 2  # the weights are not here, so nobody can tell
+    (run / "G1-L1" / "pipeline" / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(DataError, match="is of weights that the row had before. Give the command"):
+        page(run)
+
+
 def test_without_a_recorded_command_one_is_composed_that_makes_the_same_row(run: Path) -> None:
     change_reports(run, lambda report: report["provenance"].pop("command"))
     lines = [line for line in page(run).splitlines() if line.startswith("python -m pg2lib table1 --data DATA")]
     assert len(lines) == len(TABLE1_ROWS)
     for row, line in zip(TABLE1_ROWS, lines, strict=True):
         options = _parser().parse_args(shlex.split(line)[3:])
-        assert (options.rows, options.pairs, options.test_pairs, options.profile) == ([row], "torso", "all", "full")
+        assert (options.rows, options.pairs, options.test_pairs, options.profile) == ([row], "torso", ["all"], "full")
         assert (
             PG2Config.load(options.config).row(row).to_dict()
             == json.loads((run / row / "report.json").read_text())["model"]["config"]

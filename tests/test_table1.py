@@ -16,11 +16,12 @@ from pg2lib import ConfigError, DataError, ImageStore, PG2Config, PG2Pipeline, P
 from pg2lib.cli import main
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.data.people import write_keypoints
-from pg2lib.evaluation import EvaluationReport
+from pg2lib.detect import Detection
+from pg2lib.evaluation import EvaluationReport, evaluate
 from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name, read_table1
 from pg2lib.training.run import Reports
-from tests.conftest import make_market1501
+from tests.conftest import STANDING, make_market1501
 
 CONFIG = PG2Config.preset("fast").override(
     {"model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4}
@@ -121,6 +122,41 @@ def test_other_pairs_are_scored_with_the_same_models(store: ImageStore, tmp_path
     changed = {path.name for path, time in written(tmp_path).items() if before.get(path) != time}
     assert changed == {"report.json"}
     assert (first.reports["G1-L1"].pairs, second.reports["G1-L1"].pairs) == (24, 10)
+
+
+def test_one_run_scores_several_lists_of_pairs(store: ImageStore, tmp_path: Path) -> None:
+    rows = ("G1-L1", "G1-poseMaskLoss")
+    other = make_pairs(store.table).select(torch.arange(30, 36))
+    first = make(store, tmp_path, rows=rows, also={"tiny people, pairs six.csv": other})
+    six = read_table1(tmp_path, rows=rows, also="tiny-people-pairs-six-csv")
+    assert (tmp_path / "also-tiny-people-pairs-six-csv.md").read_text() == six.to_markdown()
+    for row in rows:
+        assert (first.reports[row].pairs, six.reports[row].pairs) == (24, 6)
+        assert six.reports[row].data == "tiny people, pairs six.csv"
+        alone = evaluate(PG2Pipeline.from_pretrained(tmp_path / row / "pipeline", "cpu"), store, other, "alone")
+        ssim = (report.figures["refined"]["ssim"].mean for report in (six.reports[row], alone))
+        assert next(ssim) == pytest.approx(next(ssim), abs=1e-3)  # on disk the weights are float16
+    before = written(tmp_path)
+    make(store, tmp_path, rows=rows, also={"tiny people, pairs six.csv": other})
+    assert written(tmp_path) == before
+
+
+class EverybodyStands:
+    """Finds the same pose in every image."""
+
+    def detect(self, image: Image.Image) -> Detection:
+        return Detection(Pose(torch.tensor(STANDING, dtype=torch.float32), (image.height, image.width)), 0, 1.0)
+
+
+def test_poses_are_judged_where_there_is_a_detector(store: ImageStore, tmp_path: Path) -> None:
+    rows = ("G1-L1",)
+    without = make(store, tmp_path, rows=rows)
+    before = written(tmp_path)
+    judged = make(store, tmp_path, rows=rows, detector=EverybodyStands(), pose_pairs=6)
+    assert {path.name for path, time in written(tmp_path).items() if before.get(path) != time} == {"report.json"}
+    assert without.reports["G1-L1"].poses == {}
+    assert judged.reports["G1-L1"].poses["refined"].images == 6
+    assert judged.reports["G1-L1"].detector == "EverybodyStands"
 
 
 def test_other_scoring_is_done_again_on_the_same_weights(store: ImageStore, tmp_path: Path) -> None:
@@ -250,10 +286,17 @@ def test_the_command_names_the_data_that_were_trained_on(tmp_path: Path) -> None
     shutil.copy(root / "market-annotation-train.csv", root / "market-annotation-test.csv")
     small = {"model.base_width": 4, "model.bottleneck": 8, "stage1.batch_size": 4, "stage1.steps": 1}
     small["evaluation.pairs"] = 5
+    names = [f"0002_c{n}s1_000{n - 1}51_01.jpg" for n in (1, 2)]
+    (tmp_path / "one.csv").write_text(f"from,to\n{','.join(names)}\n")
     settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
     command = ["table1", "--data", str(root), "--profile", "fast", "--rows", "G1-L1", "--cpu", "--out", str(out)]
+    command += ["--test-pairs", "all", str(tmp_path / "one.csv")]
     assert main(command + settings) == 0
     pipeline = PG2Pipeline.from_pretrained(out / "G1-L1" / "pipeline", "cpu")
     assert pipeline.training["data"] == "Market-1501 train, pair rule torso"
     report = EvaluationReport.from_json((out / "G1-L1" / "report.json").read_text())
     assert (report.data, report.pairs) == ("Market-1501 test, pairs all, 5 drawn with seed 0", 5)
+    (also,) = (out / "G1-L1" / "also").glob("*/report.json")
+    report = EvaluationReport.from_json(also.read_text())
+    assert (report.data, report.pairs) == ("Market-1501 test, pairs one.csv", 1)
+    assert main([*command, str(tmp_path / "one.csv"), *settings]) == 1  # twice the same list
