@@ -3,8 +3,9 @@
     python -m benchmarks.ingredients Market-1501-v15.09.15 --out runs/ingredients
     python -m benchmarks.ingredients deepfashion --config deepfashion --out runs/ingredients-deepfashion
 
-Stage I is trained once an ingredient of its own; those of stage II all start from the plain G1. Stopped at any time, it
-goes on where it was. The table is in OUT/ingredients.md.
+Stage I is trained once an ingredient of its own; those of stage II all start from the plain G1, or from the G1 of a
+pipeline (`--g1`), and then stage I is left out. Stopped at any time, it goes on where it was. The table is in
+OUT/ingredients.md, a grid of test pairs a model in OUT/grids/.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from pg2lib import ImageStore, PairTable, PG2Config, PG2Pipeline, evaluate, make_pairs
 from pg2lib.data.locate import find_data
 from pg2lib.data.read import read_people, title_of
-from pg2lib.files import atomic_write
+from pg2lib.files import atomic_path, atomic_write
 from pg2lib.models import G1
 from pg2lib.provenance import provenance
 from pg2lib.training.checkpoint import list_checkpoints
@@ -97,7 +99,11 @@ class Kitchen:
             return scores
         g2 = load_stage2(stage2) if stage2 is not None else None
         pipeline: PG2Pipeline = make_pipeline(config, g1, g2, self.store, self.pairs, self.names[0], [folder])
-        report = evaluate(pipeline.to(self.accelerator.device), *self.test, self.names[1])
+        test_store, test_pairs = self.test
+        report = evaluate(pipeline.to(self.accelerator.device), test_store, test_pairs, self.names[1])
+        batch = test_store.batch(test_pairs, torch.arange(min(8, len(test_pairs))))
+        with atomic_path(self.out / "grids" / f"{folder.parent.name}-{folder.name}.png") as temporary:
+            pipeline.generate(batch.condition_image, batch.target_heatmaps).to_grid(scale=2).save(temporary, "PNG")
         scores = {metric: report.figures["refined"][metric].mean for metric in METRICS}
         with atomic_write(kept) as file:
             json.dump(scores, file)
@@ -110,6 +116,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", default="market1501", help="what is plain: a preset or a JSON file")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the plain configuration")
+    parser.add_argument(
+        "--g1", metavar="PIPELINE", help="do stage II alone, from the G1 of this folder or shipped name"
+    )
     parser.add_argument("--pairs", default="all", choices=("all", "torso"))
     parser.add_argument("--test-pairs", type=int, default=2_000)
     parser.add_argument("--precision", default="auto", choices=("auto", "no", "bf16"))
@@ -129,7 +138,7 @@ def main() -> None:
     names = f"{title} train, pair rule {options.pairs}", f"{title} test, {len(test_pairs):,} random pairs, seed 0"
     kitchen = Kitchen(store, pairs, (test_store, test_pairs), options.out, accelerator, names)
 
-    lines = [f"{names[1]}; trained on {names[0]}. {provenance()}", ""]
+    lines = [f"{names[1]}; trained on {names[0]}. {provenance()}. Plain is:", "", "```json", plain.to_json(), "```", ""]
     lines += ["| stage | ingredient | SSIM | mask-SSIM | L1 | sharpness |", "|---|---|---|---|---|---|"]
 
     def note(stage: str, name: str, scores: Mapping[str, float]) -> None:
@@ -138,8 +147,8 @@ def main() -> None:
         with atomic_write(options.out / "ingredients.md") as file:
             file.write("\n".join(lines) + "\n")
 
-    g1 = None
-    for name, ingredient in STAGE1.items():
+    g1 = PG2Pipeline.from_pretrained(options.g1, "cpu").g1 if options.g1 else None
+    for name, ingredient in STAGE1.items() if g1 is None else ():
         trained, scores = kitchen.stage1(name, configuration(plain, 1, ingredient))
         g1 = trained if name == PLAIN else g1
         note("I", name, scores)

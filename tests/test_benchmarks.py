@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.ingredients import STAGE1, STAGE2, configuration
 from pg2lib import PG2Config
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_market1501
 
 TINY = {
     "model.height": 32,
@@ -45,3 +47,35 @@ def test_the_command_measures_a_table_and_a_picture(tmp_path: Path) -> None:
     assert kept["ratio"] < 0.6  # G1's activations, which are more than G2's, are not kept
     pictures = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert pictures == {"bench.png", "bf16.png"}
+
+
+def test_an_ingredient_changes_what_it_is_called_after() -> None:
+    plain = PG2Config.preset("market1501")
+    wide = configuration(plain, 1, STAGE1["batch of 64, four times the rate"])
+    assert (wide.stage1.batch_size, wide.stage1.lr, wide.stage2) == (64, 8e-5, plain.stage2)
+    fast_d = configuration(plain, 2, STAGE2["D learns four times as fast"])
+    assert (fast_d.stage2.d_lr, fast_d.stage2.lr, fast_d.stage1) == (8e-5, 2e-5, plain.stage1)
+    assert configuration(plain, 2, STAGE2["rate falls over the last half"]).stage2.lr_decay_steps == 7_000
+    assert configuration(plain, 2, STAGE2["spectral norm in D"]).model.discriminator_norm == "spectral"
+
+
+@pytest.mark.slow
+def test_the_ingredients_of_stage_2_are_trained_from_one_g1_and_scored(tmp_path: Path) -> None:
+    root, out = make_market1501(tmp_path / "people"), tmp_path / "out"
+    shutil.copytree(root / "bounding_box_train", root / "bounding_box_test")
+    shutil.copy(root / "market-annotation-train.csv", root / "market-annotation-test.csv")
+    command = [
+        sys.executable, "-m", "benchmarks.ingredients", str(root), "--config", "compact", "--g1", "market1501-compact",
+        "--set", "stage2.steps=1", "stage2.batch_size=2", "stage2.lr_decay_steps=0", "--test-pairs", "4", "--cpu",
+        "--out", str(out),
+    ]  # fmt: skip
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr
+        rows = [
+            line.split(" | ") for line in (out / "ingredients.md").read_text().splitlines() if line.startswith("| II")
+        ]
+        assert [row[1] for row in rows] == list(STAGE2)
+    assert len({tuple(row[2:]) for row in rows}) > 1  # one step each, and not all of them the same
+    assert len(list((out / "grids").glob("stage2-*.png"))) == len(STAGE2)
+    assert not (out / "stage1").exists()
