@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from pg2lib import ImageStore, PairTable, PG2Config, PG2Pipeline, evaluate, make_pairs
+from pg2lib.cli import assignments
 from pg2lib.data.locate import find_data
 from pg2lib.data.read import read_people, title_of
 from pg2lib.files import atomic_path, atomic_write
@@ -115,7 +116,9 @@ def main() -> None:
     parser.add_argument("data", help="market1501, deepfashion or a folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", default="market1501", help="what is plain: a preset or a JSON file")
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the plain configuration")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the plain configuration; repeatable"
+    )
     parser.add_argument(
         "--g1", metavar="PIPELINE", help="do stage II alone, from the G1 of this folder or shipped name"
     )
@@ -125,8 +128,7 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true")
     options = parser.parse_args()
     root = find_data(options.data)
-    changes = {key: json.loads(value) for key, _, value in (text.partition("=") for text in options.set)}
-    plain = PG2Config.load(options.config).override(changes)
+    plain = PG2Config.load(options.config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu)
     store, test_store = (
         ImageStore.open(read_people(root, split), options.out / "cache" / split, accelerator.device)

@@ -121,11 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_weights(evaluate)
     evaluate.add_argument("--pairs", default="all", help="rule all or torso, or a pair file (default: %(default)s)")
     evaluate.add_argument(
-        "--count", type=int, help="score this many pairs, drawn at random (default: all; evaluation.pairs of the "
+        "--count", type=_positive, help="score this many pairs, drawn at random (default: all; evaluation.pairs of the "
         "configuration is for table1 alone)",
     )  # fmt: skip
     evaluate.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
-    evaluate.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    evaluate.add_argument("--batch-size", type=_positive, default=32, help="(default: %(default)s)")
     evaluate.add_argument(
         "--dialect", choices=("released", "pose-gan", "gfla"), default="released",
         help="whose SSIM; figures of different dialects cannot be compared (default: %(default)s)",
@@ -168,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         "--inception", metavar="NAME_OR_FILE", help="as in evaluate; without it IS and mask-IS stay empty"
     )
     _add_pose_pairs(table1)
+    table1.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be decoded")
     table1.add_argument("--out", type=Path, required=True, help="folder of the runs, the table and its pictures")
     table1.add_argument("--cpu", action="store_true", help="use no GPU")
     _add_speed(table1)
@@ -281,6 +282,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text!r}")
+    return int(text)
+
+
 def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
@@ -363,7 +370,7 @@ def _train(options: argparse.Namespace) -> int:
     from pg2lib.training.run import Reports, make_accelerator, train
 
     config = PG2Config.load(options.config)
-    config = (config.row(options.row) if options.row else config).override(_assignments(options.set))
+    config = (config.row(options.row) if options.row else config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
     with accelerator.main_process_first():
         store = _open_store(options, options.cache or options.out / "cache", accelerator.device)
@@ -382,7 +389,7 @@ def _table1(options: argparse.Namespace) -> int:
     from pg2lib.data.read import read_people, title_of
     from pg2lib.data.store import ImageStore
     from pg2lib.metrics.inception import load_inception
-    from pg2lib.table1 import choose_config, make_table1, published_name
+    from pg2lib.table1 import also_name, choose_config, make_table1, published_name
     from pg2lib.training.run import Reports, make_accelerator
 
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
@@ -390,10 +397,10 @@ def _table1(options: argparse.Namespace) -> int:
         root = _table1_data(options)
         train, test = read_people(root, "train"), read_people(root, "test", flat=options.flat)
         store, test_store = (
-            ImageStore.open(table, options.out / "cache" / split, accelerator.device)
+            ImageStore.open(table, options.out / "cache" / split, accelerator.device, skip_corrupt=options.skip_corrupt)
             for split, table in (("train", train), ("test", test))
         )
-    config = choose_config(options.config, options.profile, train.canvas).override(_assignments(options.set))
+    config = choose_config(options.config, options.profile, train.canvas).override(assignments(options.set))
     train_name = f"{title_of(root)} train, pair rule {options.pairs}"
     lists: dict[str, PairTable] = {}
     for rule_or_file in options.test_pairs:
@@ -401,8 +408,11 @@ def _table1(options: argparse.Namespace) -> int:
         if config.evaluation.pairs < len(pairs):
             pairs = pairs.sample(config.evaluation.pairs, seed=0)
             name += f", {len(pairs):,} drawn with seed 0"
-        if name in lists:
-            raise ConfigError(f"--test-pairs names {name!r} twice; give each list once, in files of different names")
+        if also_name(name) in map(also_name, lists):
+            raise ConfigError(
+                f"--test-pairs: two lists would be kept as {also_name(name)!r}; give each once, in files whose names "
+                f"differ in a letter or number"
+            )
         lists[name] = pairs
     test_name = next(iter(lists))
     with _detector(options.pose_pairs if accelerator.is_main_process else 0) as detector:
@@ -544,7 +554,12 @@ def _doctor(options: argparse.Namespace) -> int:
     return 1 if any(finding.wrong for finding in findings) else 0
 
 
-def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+def assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """What ``--set KEY=VALUE`` sets, as `PG2Config.override` takes it.
+
+    Raises:
+        ConfigError: no ``=``.
+    """
     values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

@@ -348,7 +348,7 @@ class PG2Config:
 
 
 def all_presets() -> dict[str, PG2Config]:
-    """All presets by name. PAPER: section 4.1; ``-released``: the authors' training scripts."""
+    """All presets by name: the paper's (section 4.1), the authors' scripts' (``-released``), and narrow ones."""
     deepfashion_model = ModelConfig(height=256, width=256, g2_outer_skip=True)
     market1501 = PG2Config()
     deepfashion = PG2Config(
@@ -419,9 +419,12 @@ def _from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
             raise ConfigError(f"unknown configuration key {where + key!r}{_nearest(key, hints)}")
         if dataclasses.is_dataclass(hints[key]) and not isinstance(value, Mapping):
             raise ConfigError(f"{where + key} must be an object of settings, got {value!r}")
-    return cls(
-        **{
-            key: _from_dict(hints[key], value, f"{where}{key}.") if dataclasses.is_dataclass(hints[key]) else value
-            for key, value in values.items()
-        }
-    )
+    parts = {
+        key: _from_dict(hints[key], value, f"{where}{key}.") if dataclasses.is_dataclass(hints[key]) else value
+        for key, value in values.items()
+    }
+    try:
+        return cls(**parts)
+    except ConfigError as error:
+        message = str(error)
+        raise ConfigError(message if message.startswith(where) else where + message) from None

@@ -136,6 +136,9 @@ class PG2Output:
             raise TypeError("this output holds one picture, not a batch")
         return len(self.refined)
 
+    def __bool__(self) -> bool:
+        return True
+
     def __getitem__(self, index: int) -> PG2Output:
         """One picture of a batch."""
         if not -len(self) <= index < len(self):
@@ -161,13 +164,21 @@ class PG2Output:
         Raises:
             DataError: the output is a batch; take one picture of it, ``output[0]``.
         """
-        if self.refined.ndim != 3:
-            raise DataError(f"this output is a batch of {len(self)}; take one, output[0].to_pil()")
+        self._refuse_batch()
         return pil_from_tensor(self.refined)
 
     def difference_to_pil(self) -> Image.Image:
-        """The difference map as a picture: grey where G2 changes nothing."""
+        """The difference map as a picture: grey where G2 changes nothing.
+
+        Raises:
+            DataError: as `to_pil`.
+        """
+        self._refuse_batch()
         return pil_from_tensor(self.difference_map)
+
+    def _refuse_batch(self) -> None:
+        if self.refined.ndim != 3:
+            raise DataError(f"this output is a batch of {len(self)}; take one, such as output[0]")
 
     def to_grid(self, scale: int = 1) -> Image.Image:
         """Condition image, target pose (where known), coarse, difference map and refined side by side.
@@ -266,12 +277,17 @@ class PG2Pipeline:
         """Moves the generators; returns the pipeline itself.
 
         Raises:
-            ConfigError: onnxruntime runs the pipeline, which it does on the CPU alone.
+            ConfigError: no such device here; or onnxruntime runs the pipeline, which it does on the CPU alone.
         """
-        if self.onnx is not None and torch.device(device).type != "cpu":
+        try:
+            place = torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:  # torch's answer where it was built without the device
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"there is no device {str(device)!r} here; try 'cpu', or None ({reason})") from error
+        if self.onnx is not None and place.type != "cpu":
             raise ConfigError(f"onnxruntime runs this pipeline on the CPU; for {device} load it with backend='torch'")
         for generator in self.generators.values():
-            generator.to(device)
+            generator.to(place)
         return self
 
     @torch.inference_mode()
@@ -440,7 +456,7 @@ class PG2Pipeline:
         Raises:
             CheckpointError: no such folder or hub id, files missing or damaged, another format, weights that do not fit
                 the configuration, a ``model.onnx`` that was not made from them, or no onnxruntime installed.
-            ConfigError: no such backend, or onnxruntime on another device than the CPU.
+            ConfigError: no such backend or device, or onnxruntime on another device than the CPU.
         """
         if backend not in get_args(Backend):
             raise ConfigError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
@@ -491,13 +507,13 @@ def find_folder(
     folder = Path(name_or_folder)
     if folder.is_dir():
         return folder
-    if (SHIPPED / folder.name).is_dir() and len(folder.parts) == 1:
-        return SHIPPED / folder.name
+    shipped = {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{CONFIG_NAME}"))}
+    if str(name_or_folder) in shipped:
+        return shipped[str(name_or_folder)]
     if not HUB_ID.match(str(name_or_folder)):
-        shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if path.is_dir()))
         raise CheckpointError(
-            f"{str(name_or_folder)!r} is no folder, no checkpoint that ships (there is: {shipped or 'none'}) and "
-            f"no hub id (owner/name)"
+            f"{str(name_or_folder)!r} is no folder, no checkpoint that ships ({', '.join(shipped)}) and no hub id "
+            f"(owner/name)"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

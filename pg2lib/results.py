@@ -35,6 +35,7 @@ from pg2lib.table1 import (
     digest_of,
     figure_of,
     read_report,
+    read_stamp,
     read_table1,
     stages_of,
 )
@@ -73,7 +74,7 @@ class Order:
 
 
 ORDERS = (
-    Order("The coordinate embedding is below the heatmap embedding in SSIM", "G1-HME-L1", "G1-CE-L1", "ssim"),
+    Order("The coordinate embedding is below the heatmaps in SSIM", "G1-L1", "G1-CE-L1", "ssim"),
     Order("The pose mask loss is above plain L1 in mask-SSIM", "G1-poseMaskLoss", "G1-L1", "mask_ssim"),
     Order("The full model is sharper than its stage I", "G1+G2+D", "G1-poseMaskLoss", "sharpness"),
 )
@@ -350,10 +351,10 @@ def _read_also(folder: Path) -> dict[str, EvaluationReport]:
     digest = digest_of(weights) if weights.is_file() else None
     for path in sorted((folder / ALSO).glob("*/report.json")):
         stamp = path.with_name(STAMP)
-        if digest and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8"))["weights"] != digest:
+        if digest and stamp.is_file() and read_stamp(stamp).get("weights") != digest:
             raise DataError(
-                f"{path} is of weights that the row had before. Give the command of the run again, with these pairs "
-                f"among its --test-pairs, or remove {path.parent}"
+                f"{path} is of weights that the row had before, or {stamp.name} beside it is damaged. Give the command "
+                f"of the run again, with these pairs among its --test-pairs, or remove {path.parent}"
             )
         reports[path.parent.name] = read_report(path)
     return reports
@@ -428,7 +429,8 @@ def _read_lines(path: Path, *needed: str) -> Iterator[Mapping[str, Any]]:
     Args:
         needed: numbers that every line must have.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    # A letter that is none is a damaged line, and said to be one below.
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     for number, text in enumerate(lines, start=1):
         try:
             line: Mapping[str, Any] = json.loads(text)
@@ -446,7 +448,7 @@ def _overview(runs: Sequence[Run]) -> Iterator[str]:
     rows = []
     for run in runs:
         full = run.rows["G1+G2+D"]
-        cells = [_cell(run, full, column) for column in ("ssim", "mask_ssim")]
+        cells = [_cell(full, column) for column in ("ssim", "mask_ssim")]
         published = [_published(run, full.name, column) for column in ("ssim", "mask_ssim")]
         rows.append([
             f"[{run.name}](#{_anchor(run)})", _training_data(full), run.test_data or "not scored yet", cells[0],
@@ -552,14 +554,14 @@ def _figures(run: Run) -> Iterator[str]:
     head = [part for column in PAPER_COLUMNS for part in (TITLES[column], "published")[: 1 + beside]]
     rows = []
     for name, row in run.rows.items():
-        cells = [(_cell(run, row, column), _published(run, name, column)) for column in PAPER_COLUMNS]
+        cells = [(_cell(row, column), _published(run, name, column)) for column in PAPER_COLUMNS]
         rows.append([name, *(part for cell in cells for part in cell[: 1 + beside])])
     yield from _table(["model", *head], rows)
     yield ""
     shown = [name for name in OTHER_COLUMNS if any(name in r.figures["refined"] for r in run.reports.values())]
     head = [*(METRICS[name].title for name in shown), "PCKh@0.5"]
     rows = [
-        [name, *(_cell(run, row, column) for column in shown), _pose_cell(row.report)]
+        [name, *(_cell(row, column) for column in shown), _pose_cell(row.report)]
         for name, row in run.rows.items()
     ]  # fmt: skip
     yield from _table(["model", *head], rows)
@@ -622,7 +624,7 @@ def _legend(run: Run, beside: bool) -> Iterator[str]:
         yield "The paper has no figures for these data."
 
 
-def _cell(run: Run, row: Row, column: str) -> str:
+def _cell(row: Row, column: str) -> str:
     if row.report is None:
         return "missing"
     if column in ("is", "mask_is"):

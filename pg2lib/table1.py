@@ -25,10 +25,9 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from accelerate import Accelerator
 from PIL import Image
 
 from pg2lib.config import TABLE1_ROWS, PG2Config, TrainingConfig
@@ -47,6 +46,8 @@ from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import Reports, make_accelerator, train
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from pg2lib.detect import PoseDetector
 
 FULL_MODEL = "G1+G2+D"
@@ -315,6 +316,15 @@ def read_report(path: Path) -> EvaluationReport:
         ) from error
 
 
+def read_stamp(path: Path) -> dict[str, Any]:
+    """What a report was made from; nothing where the stamp is damaged, so that the report is made again."""
+    try:
+        stamp = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
 def stages_of(row: str, config: PG2Config, folder: Path) -> dict[Path, TrainingConfig]:
     """Where the stages of a row are trained in a table's folder, in their order, and with what settings.
 
@@ -376,7 +386,7 @@ class _Scoring:
             "config": pipeline.config.to_dict(),
             "data": data_name,
         }
-        if path.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
+        if path.is_file() and stamp.is_file() and read_stamp(stamp) == wanted:
             return
         stamp.unlink(missing_ok=True)
         tell = self.on_progress

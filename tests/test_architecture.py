@@ -24,7 +24,7 @@ LAYERS = [
 ]
 """A module may import from its own layer and from those above it in this list."""
 
-ONLY_IN = {"matplotlib": "viz", "mediapipe": "detect", "accelerate": ("training", "table1"), "gradio": ()}
+ONLY_IN = {"matplotlib": "viz", "mediapipe": "detect", "accelerate": "training", "gradio": ()}
 
 
 def modules() -> list[str]:

@@ -66,7 +66,8 @@ def test_the_ingredients_of_stage_2_are_trained_from_one_g1_and_scored(tmp_path:
     shutil.copy(root / "market-annotation-train.csv", root / "market-annotation-test.csv")
     command = [
         sys.executable, "-m", "benchmarks.ingredients", str(root), "--config", "compact", "--g1", "market1501-compact",
-        "--set", "stage2.steps=1", "stage2.batch_size=2", "stage2.lr_decay_steps=0", "--test-pairs", "4", "--cpu",
+        "--set", "stage2.steps=1", "--set", "stage2.batch_size=2", "--set", "stage2.lr_decay_steps=0",
+        "--test-pairs", "4", "--cpu",
         "--out", str(out),
     ]  # fmt: skip
     for _ in range(2):

@@ -120,7 +120,9 @@ def test_export_is_quiet_and_onnxruntime_draws_the_same_picture(tmp_path) -> Non
     assert grey_levels_between(tmp_path / "torch.png", tmp_path / "onnxruntime.png") <= 1
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "generate", "export", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["synthesize", "prepare", "train", "evaluate", "table1", "results", "generate", "export", "doctor"]
+)
 def test_help_has_an_example(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

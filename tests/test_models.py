@@ -73,8 +73,8 @@ def test_every_parameter_learns() -> None:
 
 def test_no_output_activation_and_no_normalisation_in_the_generators() -> None:
     for model in build_models(SMALL[128, 64])[:2]:
-        kinds = {type(module).__name__ for module in model.modules()}
-        assert not kinds & {"BatchNorm2d", "InstanceNorm2d", "Dropout", "Tanh"}
+        forbidden = torch.nn.modules.batchnorm._NormBase, torch.nn.modules.dropout._DropoutNd, torch.nn.Tanh
+        assert not any(isinstance(module, forbidden) for module in model.modules())
         torch.nn.init.constant_(model.last.bias, 7.0)
         torch.nn.init.zeros_(model.last.weight)
         out = model(torch.zeros(1, 3, 128, 64), torch.zeros(1, 18 if hasattr(model, "squeeze") else 3, 128, 64))
@@ -214,7 +214,7 @@ def test_spectral_norm_takes_the_place_of_batch_norm() -> None:
     assert torch.equal(copied(x), d(x))
 
 
-def test_what_the_paper_says_of_the_networks_trains_and_is_saved(tmp_path) -> None:
+def test_what_the_paper_says_of_the_networks_trains() -> None:
     config = PG2Config(
         dataclasses.replace(
             SMALL[128, 64], g1_decoder="symmetric", g2_last_down=True, g2_residual=True, g2_outer_skip=True

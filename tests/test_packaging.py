@@ -143,7 +143,7 @@ def test_environment_yml_agrees_with_pyproject() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
-    """A wheel of this tree, with a checkpoint and a preset planted beside those that ship."""
+    """A wheel of this tree, with a checkpoint planted beside those that ship."""
     pytest.importorskip("setuptools", minversion="77")
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "pg2lib", tree / "pg2lib", ignore=shutil.ignore_patterns("__pycache__"))
@@ -151,7 +151,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
         shutil.copy(ROOT / name, tree)
     for name in ("g1.safetensors", "config.json", "README.md", "model.onnx"):
         executable(tree / "pg2lib/weights/planted" / name, "planted")
-    executable(tree / "pg2lib/presets/planted.json", "{}")
     subprocess.run(
         [sys.executable, "-c", "from setuptools import build_meta; build_meta.build_wheel('dist')"],
         cwd=tree, check=True, capture_output=True, timeout=120,
@@ -160,12 +159,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     return zipfile.Path(built)
 
 
-def test_wheel_carries_code_weights_and_presets(wheel: zipfile.Path) -> None:
+def test_wheel_carries_code_and_weights(wheel: zipfile.Path) -> None:
     shipped = set(wheel.root.namelist())
     folder = ROOT / "pg2lib"
     wanted = {
         f"pg2lib/{path.relative_to(folder).as_posix()}"
-        for pattern in ("**/*.py", "weights/**/*", "presets/**/*", "py.typed")
+        for pattern in ("**/*.py", "weights/**/*", "py.typed")
         for path in folder.glob(pattern)
         # An exported model.onnx is made where it is wanted.
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".onnx"
@@ -174,7 +173,6 @@ def test_wheel_carries_code_weights_and_presets(wheel: zipfile.Path) -> None:
         "pg2lib/weights/planted/g1.safetensors",
         "pg2lib/weights/planted/config.json",
         "pg2lib/weights/planted/README.md",
-        "pg2lib/presets/planted.json",
     }
     assert "pg2lib/py.typed" in wanted
     assert wanted | planted <= shipped, f"missing in the wheel: {sorted((wanted | planted) - shipped)}"

@@ -315,8 +315,22 @@ def test_folders_that_are_no_pipeline_say_what_was_expected(pipe: PG2Pipeline, t
 
 
 def test_a_name_that_is_nothing() -> None:
-    with pytest.raises(CheckpointError, match="is no folder, no checkpoint that ships .there is: .*and no hub id"):
+    with pytest.raises(
+        CheckpointError, match="is no folder, no checkpoint that ships .market1501-compact.* and no hub id"
+    ):
         PG2Pipeline.from_pretrained("market-1501")
+
+
+def test_weights_that_are_no_pipeline_are_not_offered() -> None:
+    with pytest.raises(CheckpointError) as refused:
+        PG2Pipeline.from_pretrained("facing")
+    assert "'facing' is no folder, no checkpoint that ships (" in str(refused.value)
+
+
+def test_a_device_that_is_not_here() -> None:
+    for device in ("foo", "xpu"):
+        with pytest.raises(ConfigError, match=f"there is no device '{device}' here; try 'cpu'"):
+            PG2Pipeline.from_pretrained(device=device)
 
 
 def test_a_hub_id_is_downloaded(pipe: PG2Pipeline, tmp_path, monkeypatch) -> None:

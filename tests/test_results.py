@@ -392,7 +392,7 @@ def test_the_order_of_rows_is_judged_pair_by_pair(run: Path) -> None:
     shift(run, "G1+G2+D", "refined_sharpness", lambda number: 0.1 * (-1) ** number)
     text = page(run)
     assert "against 3 that the paper reports: agrees in 1, disagrees in 1, undecided in 1." in text
-    assert "below the heatmap embedding in SSIM: **agrees**" in text
+    assert "below the heatmaps in SSIM: **agrees**" in text
     assert "above plain L1 in mask-SSIM: **disagrees**" in text
     assert "sharper than its stage I: **undecided**" in text
 

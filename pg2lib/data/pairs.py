@@ -136,8 +136,9 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
         unknown = line[0] if first is None else line[1]
         if not skip_unknown:
             raise DataError(
-                f"{path}:{number}: {unknown} is not in {table!r}; read the split the pairs belong to, or leave "
-                f"such pairs out with skip_unknown"
+                f"{path}:{number}: {unknown} is not in {table!r}; read the split the pairs belong to, keep garments "
+                f"without a person (--flat) where a list of DeepFashion names them, or leave such pairs out with "
+                f"skip_unknown=True"
             )
         skipped.append(Skipped(f"{path.name}:{number}", f"no image {unknown}"))
     if not rows:

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pg2lib.config import PG2Config
+from pg2lib.config import ModelConfig, PG2Config, Stage1Config, Stage2Config
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path
 
@@ -29,6 +29,15 @@ log = logging.getLogger(__name__)
 
 FORMAT = "pg2lib training checkpoint 1"
 FILE_NAME = re.compile(r"^step-(\d{8})\.safetensors$")
+
+DEFAULTS = {
+    f"{part}.{entry.name}": entry.default
+    for part, settings in (
+        ("model", ModelConfig), ("stage0", Stage2Config), ("stage1", Stage1Config), ("stage2", Stage2Config),
+    )
+    for entry in fields(settings)
+}  # fmt: skip
+"""Of settings, by their names in an identity: what a checkpoint has that was written before pg2lib had the setting."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,8 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
             what differs.
     """
     tensors, metadata = _read(path)
-    theirs = json.loads(metadata["identity"])
+    missing = {key: DEFAULTS[key] for key in state.identity if key in DEFAULTS}
+    theirs = missing | json.loads(metadata["identity"])
     differing = sorted(
         key for key in theirs.keys() | state.identity.keys() if theirs.get(key) != state.identity.get(key)
     )

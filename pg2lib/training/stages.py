@@ -401,7 +401,7 @@ class _Run:
             if self.sampling.due(done, last):
                 with self.sampling.timed():
                     self._show_sample(done, results)
-            if self.saving.due(done, last):
+            if last or self.saving.due(done, last):
                 with self.saving.timed():
                     self.saved = save_checkpoint(self.folder, done, self.state, self.config)
         if last:

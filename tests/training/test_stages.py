@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pg2lib import ImageStore, PersonTable, PG2Config, PG2Pipeline, build_models, make_pairs, read_market1501
@@ -17,6 +18,8 @@ from pg2lib.config import TABLE1_ROWS, Stage2Config
 from pg2lib.data.feed import PairFeed
 from pg2lib.data.pairs import PairTable
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
+from pg2lib.models import G1, G2, Discriminator
+from pg2lib.training import stages
 from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import Recorder, Reports, load_stage1, train
 from pg2lib.training.stages import Sample, StepRecord, Watch, judge, train_one_stage, train_stage1, train_stage2
@@ -146,7 +149,7 @@ def test_stage2_trains_both_d_and_g2(data: Data, tmp_path) -> None:
     settings = config(stage2__steps=1, stage2__seed=4)
     g1 = build_models(settings)[0]
     torch.manual_seed(settings.stage2.seed)
-    _, fresh_g2, fresh_d = build_models(settings)
+    fresh_g2, fresh_d = G2(settings.model), Discriminator(settings.model)  # drawn as the loop draws them
     g2, d = train_stage2(settings, data.store, data.pairs, tmp_path, g1)
     assert not same(weights(g2), weights(fresh_g2))
     assert not same(weights(d), weights(fresh_d))
@@ -223,21 +226,38 @@ def test_a_loss_that_is_nan_stops_with_step_loss_and_checkpoint(data: Data, tmp_
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000004.safetensors"]
 
 
-def test_lr_falls_to_zero_where_asked(data: Data, tmp_path) -> None:
-    """With the rate at 1/1000 of itself in the last step, the weights all but stand still."""
-    settings = config(stage1__steps=4, stage1__lr_decay_steps=4, stage1__lr=0.1)
-    steps: list[dict[str, torch.Tensor]] = []
-    log = Watch(sample_every=1, samples=1, on_sample=lambda sample: steps.append(dict(sample.results)))
-    train_stage1(settings, data.store, data.pairs, tmp_path, watch=log)
-    assert len(steps) == 4
-    from pg2lib.training.stages import _set_lr
+def test_lr_falls_to_zero_where_asked(data: Data, tmp_path, monkeypatch) -> None:
+    """With nothing but its decay, the rate is what every step of the loop sets."""
+    rates: list[float] = []
+    set_lr = stages._set_lr
 
-    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-    rates = []
-    for step in range(4):
-        _set_lr(optimiser, settings.stage1.lr, settings.stage1, step)
+    def watched(optimiser: torch.optim.Optimizer, *arguments) -> None:
+        set_lr(optimiser, *arguments)
         rates.append(optimiser.param_groups[0]["lr"])
-    assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+    monkeypatch.setattr(stages, "_set_lr", watched)
+    settings = config(stage1__steps=6, stage1__lr_decay_steps=4, stage1__lr=0.1)
+    train_stage1(settings, data.store, data.pairs, tmp_path)
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.075, 0.05, 0.025])
+
+
+def test_a_run_without_checkpoints_on_its_way_leaves_its_last(data: Data, tmp_path) -> None:
+    train_stage1(config(stage1__steps=3), data.store, data.pairs, tmp_path, watch=Watch(checkpoint_every=0))
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000003.safetensors"]
+
+
+def test_a_checkpoint_from_before_a_setting_goes_on_with_its_default(data: Data, tmp_path) -> None:
+    settings = config(stage1__steps=2)
+    train_stage1(settings, data.store, data.pairs, tmp_path)
+    (path,) = list_checkpoints(tmp_path)
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    identity = json.loads(metadata["identity"])
+    del identity["model.g2_pose"]
+    save_file(tensors, path, {**metadata, "identity": json.dumps(identity)})
+    train_stage1(settings, data.store, data.pairs, tmp_path)
+    with pytest.raises(CheckpointError, match="model.g2_pose: False then, True now"):
+        train_stage1(settings.override({"model.g2_pose": True}), data.store, data.pairs, tmp_path)
 
 
 def test_the_moving_average_follows(data: Data, tmp_path) -> None:
@@ -436,7 +456,8 @@ def test_the_one_stage_model_trains_g1_against_d_for_the_steps_of_both_stages(da
     g1, _ = train_one_stage(settings, data.store, data.pairs, tmp_path, watch=log.watch())
     assert [sorted(entry) for entry in log.losses] == [["adversarial", "d", "g1"]] * 5
     assert list_checkpoints(tmp_path)[-1].name == "step-00000005.safetensors"
-    assert not same(weights(g1), weights(build_models(settings)[0]))
+    torch.manual_seed(settings.one_stage.seed)
+    assert not same(weights(g1), weights(G1(settings.model)))
 
 
 def test_the_released_turns_draw_a_batch_for_g2_and_another_for_d(data: Data, tmp_path, monkeypatch) -> None:
