@@ -302,7 +302,7 @@ def draw(rows: list[Row], path: Path) -> None:
         shares.append(row.ratio / target if row.target.startswith(">") else target / row.ratio)
     figure = Figure(figsize=(9, 0.4 * len(aimed) + 1), layout="constrained")
     axes = figure.add_subplot(xlabel="ratio, as a share of its target", xscale="log")
-    axes.barh([row.what for row in aimed], [share - 1 for share in shares], left=1,
+    axes.barh(range(len(aimed)), [share - 1 for share in shares], left=1, tick_label=[row.what for row in aimed],
               color=["tab:green" if row.met else "tab:red" for row in aimed])  # fmt: skip
     axes.axvline(1, color="black", linewidth=1)
     axes.invert_yaxis()

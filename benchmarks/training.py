@@ -123,11 +123,13 @@ def plain_step(config: PG2Config, stage: int, batch: PairBatch, device: torch.de
         d_optimiser.zero_grad()
         d_loss.backward()
         d_optimiser.step()
+        d.requires_grad_(False)
         logits = judge(d, image, target, refined, settings)
         loss = losses.generator_loss(losses.adversarial_loss(logits.refined), refined, target, mask, settings.l1_weight)
         g2_optimiser.zero_grad()
         loss.backward()
         g2_optimiser.step()
+        d.requires_grad_(True)
 
     return step2
 
@@ -172,9 +174,11 @@ def bench_steps(name: str, config: PG2Config, device: torch.device, steps: int, 
         del plain
         ours: dict[str, float] = {}
         for variant in VARIANTS if device.type == "cuda" else VARIANTS[:2]:
+            if stage == 2 and variant.compile == "reduce-overhead":
+                continue  # a graph's output lives until the next graph runs, and G2 runs on what G1 gave
             try:
                 seconds, first = our_step_seconds(config, stage, store, pairs, g1, variant, steps)
-            except RuntimeError as error:  # a compiler that is missing or gives up; the other variants still count
+            except (RuntimeError, AssertionError) as error:  # the compiler gave up; the other variants still count
                 print(f"{name}, stage {stage}, {variant}: failed: {error}", flush=True)
                 continue
             ours[str(variant)] = seconds
@@ -201,7 +205,7 @@ def bench_steps(name: str, config: PG2Config, device: torch.device, steps: int, 
 
 
 def bench_input(name: str, config: PG2Config, device: torch.device, step_seconds: float) -> list[Row]:
-    """Drawing, flipping and rendering a batch, waited for each time, against a step."""
+    """Drawing, flipping and rendering a batch, waited for after every ten, against a step."""
     rows = []
     for resident in (True, False) if device.type == "cuda" else (True,):
         store = random_store(512, config.model.canvas, device, resident)
@@ -299,7 +303,14 @@ def bench_curves(config: PG2Config, device: torch.device, steps: int, out: Path)
             on_step=lambda record, curve=curve: curve.append(record.losses["l1"]), checkpoint_every=10 * steps
         )
         with tempfile.TemporaryDirectory() as folder, Variant(precision).accelerator(device) as accelerator:
-            train_stage1(config.override({"stage1.steps": steps}), store, pairs, folder, accelerator, watch)
+            train_stage1(
+                config.override({"stage1.steps": steps, "stage1.lr_decay_steps": 0}),
+                store,
+                pairs,
+                folder,
+                accelerator,
+                watch,
+            )
     draw_curves(curves, out / "bf16.png")
     (out / "bf16.json").write_text(json.dumps(curves))
     last = steps // 10

@@ -438,6 +438,7 @@ def evaluate(
         raise DataError(f"what is judged must be among {', '.join(RESULTS)}, got {', '.join(judged)}")
     if inception is not None and len(pairs) < SPLITS:
         raise DataError(f"an Inception Score over {SPLITS} splits needs at least as many pairs, got {len(pairs)}")
+    store = store.to(pipeline.device)
     start = time.perf_counter()
     metrics = [name for name in METRICS if name != "lpips" or lpips is not None]
     columns = [f"{result}_{metric}" for result in RESULTS for metric in metrics]

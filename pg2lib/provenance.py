@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -25,10 +26,13 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that pg2lib runs from, "+changes" when it has any; None for an installed copy."""
+    """The commit of the checkout that pg2lib runs from, "+changes" when it has any.
+
+    For a copy without git it is what PG2_COMMIT in the environment says, or None.
+    """
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
-        return None
+        return os.environ.get("PG2_COMMIT")
     try:
         git = ["git", "-C", str(root)]
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)

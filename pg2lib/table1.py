@@ -391,7 +391,7 @@ class _Scoring:
         stamp.unlink(missing_ok=True)
         tell = self.on_progress
         report = evaluate(
-            pipeline, self.store.to(pipeline.device), pairs, data_name, folder / "pairs.csv", inception=self.inception,
+            pipeline, self.store, pairs, data_name, folder / "pairs.csv", inception=self.inception,
             on_progress=None if tell is None else lambda done, total: tell(row, done, total),
             detector=self.detector, pose_pairs=self.pose_pairs,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -143,7 +144,7 @@ def execute(
     notebook.cells.insert(2, nbformat.v4.new_code_cell(parameters))
     client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(NOTEBOOKS.parent))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(NOTEBOOKS.parent), os.environ.get("PYTHONPATH")))))
         patch.setenv("HF_HUB_OFFLINE", "1")
         return client.execute()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn import functional as distributed_f
 from torch.nn import functional as F
 
 
@@ -35,6 +36,22 @@ class DoubleConv(nn.Module):
         return x + y if self.residual else y
 
 
+class _OfAllProcesses(torch.autograd.Function):
+    """A tensor of every process, stacked; backwards, a process gets what all of them owe to its own."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        tensors = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(tensors, tensor)
+        return torch.stack(tensors)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(gradient)
+        return gradient[distributed.get_rank()]
+
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the batch of all processes together, which have equal shares of it.
 
@@ -44,13 +61,15 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width), this process's share, to the same shape."""
         several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-        if not (self.training and several):
-            return super().forward(x)
+        return self._over_all(x) if self.training and several else super().forward(x)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _over_all(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None
         variances, means = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
-        share = torch.stack((means, variances))
-        shares = torch.stack(distributed_f.all_gather(share))  # type: ignore[no-untyped-call]  # (processes, 2, channels)
+        share = torch.stack((means, variances))  # (2, channels)
+        shares: Tensor = _OfAllProcesses.apply(share)  # type: ignore[no-untyped-call]
         mean = shares[:, 0].mean(dim=0)
         variance = shares[:, 1].mean(dim=0) + shares[:, 0].var(dim=0, correction=0)
         with torch.no_grad():

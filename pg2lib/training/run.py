@@ -191,7 +191,7 @@ def run_stage1(
     """
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.stage1.steps, reports, accelerator) as recorder:
-        train_stage1(config, store.to(accelerator.device), pairs, folder, accelerator, recorder.watch)
+        train_stage1(config, store, pairs, folder, accelerator, recorder.watch)
 
 
 def run_stage2(
@@ -206,7 +206,7 @@ def run_stage2(
     """Stage II, recorded in a folder, from which `load_stage2` takes G2; otherwise as `run_stage1`."""
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.stage2.steps, reports, accelerator) as recorder:
-        train_stage2(config, store.to(accelerator.device), pairs, folder, g1, accelerator, recorder.watch)
+        train_stage2(config, store, pairs, folder, g1, accelerator, recorder.watch)
 
 
 def run_one_stage(
@@ -220,7 +220,7 @@ def run_one_stage(
     """The one-stage model G1+D, recorded in a folder, from which `load_stage1` takes G1; otherwise as `run_stage1`."""
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.one_stage.steps, reports, accelerator) as recorder:
-        train_one_stage(config, store.to(accelerator.device), pairs, folder, accelerator, recorder.watch)
+        train_one_stage(config, store, pairs, folder, accelerator, recorder.watch)
 
 
 def _join(accelerator: Accelerator | None) -> Accelerator:

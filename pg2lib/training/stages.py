@@ -86,6 +86,8 @@ class Watch:
         time_share: a sample or a checkpoint that is due is left out while those before it have taken more than this
             share of the run's time: on a fast GPU 500 steps take five seconds, and writing a wide model one. 1 leaves
             out none.
+        unsaved_seconds: after so long without a checkpoint one that is due is written, whatever its share: a kill loses
+            no more.
     """
 
     on_step: Callable[[StepRecord], None] = lambda record: None
@@ -95,6 +97,7 @@ class Watch:
     checkpoint_every: int = 500
     samples: int = 8
     time_share: float = 1.0
+    unsaved_seconds: float = 120.0
 
 
 def train_stage1(
@@ -108,7 +111,7 @@ def train_stage1(
     """Trains G1 to the coarse result (Eq. 1), going on from the newest checkpoint in `folder`.
 
     Args:
-        store: images, with batches made on the accelerator's device.
+        store: images; batches are made on the accelerator's device.
         pairs: training pairs, made from ``store.table``.
         folder: holds the checkpoints of this stage.
         accelerator: device, precision and processes; by default accelerate's own choice.
@@ -365,6 +368,7 @@ class _Run:
             )
         if store.table.canvas != config.model.canvas:
             raise ConfigError(f"the data are {store.table.canvas}, the model wants {config.model.canvas} pixels")
+        store = store.to(accelerator.device)
         self.number, self.config, self.stage, self.store, self.pairs = number, config, stage, store, pairs
         self.folder, self.accelerator, self.watch, self.state = folder, accelerator, watch, state
         share = slice(accelerator.process_index, None, processes)
@@ -383,7 +387,7 @@ class _Run:
         self.unread: list[dict[str, Tensor]] = []
         self.read_at = time.perf_counter()
         self.sampling = _Chore(watch.sample_every, watch.time_share)
-        self.saving = _Chore(watch.checkpoint_every, watch.time_share)
+        self.saving = _Chore(watch.checkpoint_every, watch.time_share, watch.unsaved_seconds)
 
     def steps(self) -> range:
         return range(self.start, self.stage.steps)
@@ -419,10 +423,11 @@ class _Run:
         names = list(self.unread[0])
         values = torch.stack([torch.stack([losses[name] for name in names]) for losses in self.unread])
         values = self.accelerator.reduce(values, reduction="mean")
+        rows = values.tolist()  # waits for the device
         now = time.perf_counter()
         rate = len(self.unread) * self.stage.pairs_a_step / (now - self.read_at)
         first = done - len(self.unread)
-        for offset, row in enumerate(values.tolist(), start=1):
+        for offset, row in enumerate(rows, start=1):
             record = StepRecord(self.number, first + offset, dict(zip(names, row, strict=True)), rate)
             for name, value in record.losses.items():
                 if not math.isfinite(value):
@@ -437,25 +442,31 @@ class _Run:
 
 
 class _Chore:
-    """What a run does every so many steps, unless it has taken more than its share of the time already."""
+    """What a run does every so many steps, unless it has taken more than its share of the time already.
 
-    def __init__(self, every: int, time_share: float) -> None:
-        self.every, self.time_share = every, time_share
-        self.began, self.seconds = time.perf_counter(), 0.0
+    It is done all the same when the last time is longer ago than `patience` seconds.
+    """
+
+    def __init__(self, every: int, time_share: float, patience: float = math.inf) -> None:
+        self.every, self.time_share, self.patience = every, time_share, patience
+        self.began = self.ended = time.perf_counter()
+        self.seconds = 0.0
 
     def comes_at(self, done: int) -> bool:
         """Whether it may be due: the same on all processes, as the clock is not."""
         return self.every > 0 and done % self.every == 0
 
     def due(self, done: int, last: bool) -> bool:
-        in_time = self.seconds <= self.time_share * (time.perf_counter() - self.began)
+        now = time.perf_counter()
+        in_time = self.seconds <= self.time_share * (now - self.began) or now - self.ended > self.patience
         return self.every > 0 and (last or (self.comes_at(done) and in_time))
 
     @contextmanager
     def timed(self) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds += time.perf_counter() - start
+        self.ended = time.perf_counter()
+        self.seconds += self.ended - start
 
 
 def _compiled(model: Model, accelerator: Accelerator) -> Model:

@@ -291,6 +291,15 @@ def test_samples_and_checkpoints_keep_to_their_share_of_the_time(data: Data, tmp
         assert [record.step for record in log.records] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_a_checkpoint_is_written_when_the_last_one_is_long_ago(data: Data, tmp_path) -> None:
+    watch = Watch(checkpoint_every=2, time_share=0.0, unsaved_seconds=0.0)
+    train_stage1(config(stage1__steps=5), data.store, data.pairs, tmp_path, watch=watch)
+    assert [path.name for path in list_checkpoints(tmp_path)] == [
+        "step-00000004.safetensors",
+        "step-00000005.safetensors",
+    ]
+
+
 class Waits(TorchDispatchMode):
     """Counts what would make a step wait for a GPU: numbers read back, tensors made of Python's, sizes that depend on
     values."""
