@@ -31,6 +31,7 @@ import torch
 from gradio.data_classes import ImageData
 from PIL import Image, ImageDraw
 
+from pg2lib.config import PHOTO_CHECKPOINT
 from pg2lib.detect import Detection, describe_framing, find_people
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import Crop, load_image, pil_from_tensor
@@ -436,7 +437,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="PG2 in a browser: a photo and a target pose in, a picture out.")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the network (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="(default: %(default)s)")
-    parser.add_argument("--weights", metavar="NAME_OR_FOLDER", help="weights that ship, a pipeline folder, or a hub id")
+    parser.add_argument(
+        "--weights", metavar="NAME_OR_FOLDER", default=PHOTO_CHECKPOINT,
+        help="weights that ship, a pipeline folder, or a hub id (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--study", metavar="DIR", type=Path, help="serve the user study in this folder instead")
     parser.add_argument("--results", action="store_true", help="with --study: print its table and end")
     options = parser.parse_args(arguments)

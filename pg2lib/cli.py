@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pg2lib.config import DEFAULT_CHECKPOINT, PHOTO_CHECKPOINT
 from pg2lib.errors import ConfigError, DataError, PG2Error
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m pg2lib evaluate --data Market-1501-v15.09.15 --pairs market-pairs-test.csv --out report/",
     )  # fmt: skip
     _add_data(evaluate, "test")
-    _add_weights(evaluate)
+    _add_weights(evaluate, DEFAULT_CHECKPOINT)
     evaluate.add_argument("--pairs", default="all", help="rule all or torso, or a pair file (default: %(default)s)")
     evaluate.add_argument(
         "--count", type=_positive, help="score this many pairs, drawn at random (default: all; evaluation.pairs of the "
@@ -199,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         "--grid", action="store_true", help="write all steps side by side, not the refined result alone"
     )
     generate.add_argument("--no-crop", action="store_true", help="the image already is a model canvas")
-    _add_weights(generate)
+    _add_weights(generate, PHOTO_CHECKPOINT)
     generate.add_argument(
         "--backend", choices=("torch", "onnxruntime"), default="torch",
         help="what runs the networks; onnxruntime is often faster on a CPU, once export was run (default: %(default)s)",
@@ -210,8 +211,8 @@ def _parser() -> argparse.ArgumentParser:
         "python -m pg2lib export runs/compact/pipeline",
     )  # fmt: skip
     export.add_argument(
-        "weights", nargs="?", metavar="FOLDER_OR_NAME",
-        help="pipeline folder, shipped name or hub id (default: the checkpoint that ships)",
+        "weights", nargs="?", metavar="FOLDER_OR_NAME", default=PHOTO_CHECKPOINT,
+        help="pipeline folder, shipped name or hub id (default: %(default)s, as in generate)",
     )  # fmt: skip
     export.add_argument(
         "--out", type=Path, metavar="FILE", help="(default: model.onnx in the pipeline's folder, where generate "
@@ -298,9 +299,9 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action="store_true", help="use torch.compile, for a GPU; see make_accelerator")
 
 
-def _add_weights(parser: argparse.ArgumentParser) -> None:
+def _add_weights(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
-        "--weights", help="pipeline folder, shipped name or hub id (default: the checkpoint that ships)"
+        "--weights", default=default, help="pipeline folder, shipped name or hub id (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)")
 

@@ -211,8 +211,8 @@ class ImageFile:
 
 
 def examine_installation() -> list[Finding]:
-    """Versions, hardware, optional packages, and whether the checkpoint that ships loads."""
-    from pg2lib.pipeline import PG2Pipeline
+    """Versions, hardware, optional packages, and whether the checkpoints that ship load."""
+    from pg2lib.pipeline import PG2Pipeline, shipped_checkpoints
 
     origin = provenance()
     findings = [
@@ -225,10 +225,11 @@ def examine_installation() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             remedy = f'if wanted: pip install "pg2lib[{EXTRA_OF[package]}]"'
             findings.append(Finding("note", f"{package} is not installed; it is for {purpose}", remedy))
-    try:
-        findings.append(Finding("ok", f"the checkpoint that ships loads: {PG2Pipeline.from_pretrained()!r}"))
-    except PG2Error as error:
-        findings.append(Finding("WRONG", f"the checkpoint that ships does not load: {error}", "install pg2lib again"))
+    for name in shipped_checkpoints():
+        try:
+            findings.append(Finding("ok", f"the checkpoint {name} loads: {PG2Pipeline.from_pretrained(name)!r}"))
+        except PG2Error as error:
+            findings.append(Finding("WRONG", f"the checkpoint {name} does not load: {error}", "install pg2lib again"))
     return findings
 
 

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pg2lib.config import PG2Config
+from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import Crop, ImageLike, from_uint8, image_grid, load_image, pil_from_tensor, tensor_from_pil
@@ -41,7 +41,6 @@ Backend = Literal["torch", "onnxruntime"]
 FORMAT = "pg2lib pipeline 1"
 CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
 SHIPPED = Path(__file__).parent / "weights"
-DEFAULT_CHECKPOINT = "market1501-compact"
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 MIDLINE = {"nose": (0,), "neck": (1,), "hips": (8, 11), "knees": (9, 12), "ankles": (10, 13)}
@@ -446,7 +445,8 @@ class PG2Pipeline:
 
         Args:
             name_or_folder: a folder, the name of a checkpoint that ships with pg2lib, or a Hugging Face hub id
-                ("owner/name"), which is downloaded. None: the checkpoint that ships.
+                ("owner/name"), which is downloaded. None: "market1501-compact"; for photos "deepfashion-compact" is the
+                better one.
             device: by default a GPU when there is one.
             revision: branch, tag or commit of a hub id.
             backend: what runs the networks. ``"onnxruntime"`` runs the folder's ``model.onnx`` on the CPU;
@@ -507,7 +507,7 @@ def find_folder(
     folder = Path(name_or_folder)
     if folder.is_dir():
         return folder
-    shipped = {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{CONFIG_NAME}"))}
+    shipped = shipped_checkpoints()
     if str(name_or_folder) in shipped:
         return shipped[str(name_or_folder)]
     if not HUB_ID.match(str(name_or_folder)):
@@ -525,6 +525,11 @@ def find_folder(
         raise CheckpointError(
             f"there is no folder {str(name_or_folder)!r}, and it cannot be downloaded from the hub: {error}"
         ) from error
+
+
+def shipped_checkpoints() -> dict[str, Path]:
+    """The pipeline folders that ship with pg2lib, by name."""
+    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{CONFIG_NAME}"))}
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
