@@ -385,9 +385,11 @@ def all_presets() -> dict[str, PG2Config]:
             stage2=Stage2Config(steps=400, lr=1e-4, lr_decay_steps=100, ema_decay=0.995, l1_weight=100.0),
         ),
         "deepfashion-compact": PG2Config(
-            model=dataclasses.replace(deepfashion_model, base_width=16, discriminator_width=32),
+            model=dataclasses.replace(
+                deepfashion_model, base_width=16, discriminator_width=32, discriminator_norm="spectral"
+            ),
             stage1=Stage1Config(steps=9_500, batch_size=4, lr=4e-4, lr_decay_steps=4_000, ema_decay=0.999),
-            stage2=Stage2Config(steps=600, batch_size=4, lr=1e-4, lr_decay_steps=200, ema_decay=0.995, l1_weight=100.0),
+            stage2=Stage2Config(steps=700, batch_size=4, lr=1e-4, lr_decay_steps=300, ema_decay=0.995, l1_weight=100.0),
         ),
         "fast": PG2Config(
             model=ModelConfig(base_width=8, bottleneck=16, discriminator_width=8),

@@ -95,7 +95,12 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
     """
     tensors, metadata = _read(path)
     missing = {key: DEFAULTS[key] for key in state.identity if key in DEFAULTS}
-    theirs = missing | json.loads(metadata["identity"])
+    # A setting that counts for nothing in this run may have counted when the checkpoint was written.
+    theirs = {
+        key: value
+        for key, value in (missing | json.loads(metadata["identity"])).items()
+        if key in state.identity or key not in DEFAULTS
+    }
     differing = sorted(
         key for key in theirs.keys() | state.identity.keys() if theirs.get(key) != state.identity.get(key)
     )

@@ -511,7 +511,10 @@ def _identity(config: PG2Config, number: int, stage: TrainingConfig, pairs: Pair
     settings = dataclasses.asdict(stage)
     if not settings["lr_decay_steps"]:
         del settings["steps"]
-    values = {f"model.{key}": value for key, value in dataclasses.asdict(config.model).items()}
+    # Stage I has neither G2 nor D.
+    others = ("g2_", "discriminator_") if number == 1 else ()
+    model = dataclasses.asdict(config.model).items()
+    values = {f"model.{key}": value for key, value in model if not key.startswith(others)}
     values |= {f"stage{number}.{key}": value for key, value in settings.items()}
     return {**values, "pairs": f"{len(pairs)} pairs, sha256 {pairs.digest()[:16]}"}
 

@@ -246,18 +246,34 @@ def test_a_run_without_checkpoints_on_its_way_leaves_its_last(data: Data, tmp_pa
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000003.safetensors"]
 
 
-def test_a_checkpoint_from_before_a_setting_goes_on_with_its_default(data: Data, tmp_path) -> None:
-    settings = config(stage1__steps=2)
-    train_stage1(settings, data.store, data.pairs, tmp_path)
-    (path,) = list_checkpoints(tmp_path)
+def change_identity(path: Path, change) -> None:
+    """Of a checkpoint, as another version would have written it."""
     with safe_open(path, "pt") as file:
         tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
     identity = json.loads(metadata["identity"])
-    del identity["model.g2_pose"]
+    change(identity)
     save_file(tensors, path, {**metadata, "identity": json.dumps(identity)})
+
+
+def test_a_checkpoint_from_before_a_setting_goes_on_with_its_default(data: Data, tmp_path) -> None:
+    settings = config(stage1__steps=2)
     train_stage1(settings, data.store, data.pairs, tmp_path)
-    with pytest.raises(CheckpointError, match="model.g2_pose: False then, True now"):
-        train_stage1(settings.override({"model.g2_pose": True}), data.store, data.pairs, tmp_path)
+    change_identity(list_checkpoints(tmp_path)[-1], lambda identity: identity.pop("model.pose_embedding"))
+    train_stage1(settings, data.store, data.pairs, tmp_path)
+    with pytest.raises(CheckpointError, match="model.pose_embedding: 'heatmaps' then, 'coordinates' now"):
+        train_stage1(settings.row("G1-CE-L1"), data.store, data.pairs, tmp_path)
+
+
+def test_stage1_goes_on_whatever_comes_after_it(data: Data, tmp_path) -> None:
+    settings = config(stage1__steps=2)
+    train_stage1(settings, data.store, data.pairs, tmp_path)
+    (path,) = list_checkpoints(tmp_path)
+    change_identity(path, lambda identity: identity.update({"model.discriminator_norm": "batch"}))  # once it counted
+    other = settings.override({"model.discriminator_norm": "spectral", "model.g2_pose": True, "stage2.l1_weight": 3})
+    train_stage1(other, data.store, data.pairs, tmp_path)
+    change_identity(path, lambda identity: identity.update({"something": "unknown"}))
+    with pytest.raises(CheckpointError, match="something: 'unknown' then, None now"):
+        train_stage1(other, data.store, data.pairs, tmp_path)
 
 
 def test_the_moving_average_follows(data: Data, tmp_path) -> None:
