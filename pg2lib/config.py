@@ -389,7 +389,7 @@ def all_presets() -> dict[str, PG2Config]:
                 deepfashion_model, base_width=16, discriminator_width=32, discriminator_norm="spectral"
             ),
             stage1=Stage1Config(steps=9_500, batch_size=4, lr=4e-4, lr_decay_steps=4_000, ema_decay=0.999),
-            stage2=Stage2Config(steps=700, batch_size=4, lr=1e-4, lr_decay_steps=300, ema_decay=0.995, l1_weight=100.0),
+            stage2=Stage2Config(steps=350, batch_size=4, lr=1e-4, lr_decay_steps=120, ema_decay=0.995, l1_weight=300.0),
         ),
         "fast": PG2Config(
             model=ModelConfig(base_width=8, bottleneck=16, discriminator_width=8),
