@@ -279,12 +279,14 @@ class PG2Pipeline:
             ConfigError: no such device here; or onnxruntime runs the pipeline, which it does on the CPU alone.
         """
         try:
+            if self.onnx is not None and torch.device(device).type != "cpu":
+                raise ConfigError(
+                    f"onnxruntime runs this pipeline on the CPU; for {device} load it with backend='torch'"
+                )
             place = torch.empty(0, device=device).device
         except (RuntimeError, AssertionError) as error:  # torch's answer where it was built without the device
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"there is no device {str(device)!r} here; try 'cpu', or None ({reason})") from error
-        if self.onnx is not None and place.type != "cpu":
-            raise ConfigError(f"onnxruntime runs this pipeline on the CPU; for {device} load it with backend='torch'")
         for generator in self.generators.values():
             generator.to(place)
         return self
