@@ -72,7 +72,7 @@ RESEARCH_DATA = ("market", "deepfashion")
 LIMITS = (
     "**What to expect.** The pictures have {width} × {height} pixels; the rest is enlargement. Colours, build and "
     "pose come through; faces, patterns and writing do not. What the photo does not show is invented. Poses and photos "
-    "unlike those in the training data come out worse: most of its people stand or walk and are seen in full."
+    "unlike those in the training data come out worse: most of its people stand or walk."
 )
 
 
