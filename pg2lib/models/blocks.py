@@ -63,7 +63,6 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
         return self._over_all(x) if self.training and several else super().forward(x)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _over_all(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None
