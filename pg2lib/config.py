@@ -266,7 +266,8 @@ class PG2Config:
         """A named configuration.
 
         ``market1501`` and ``deepfashion`` are the paper's (section 4.1); with ``-released`` the authors' code as
-        shipped. ``compact`` (128x64) and ``deepfashion-compact`` (256x256) are narrow, for the checkpoints that ship
+        shipped, and with ``-plus`` the paper's networks with today's training, whose figures are still to be taken.
+        ``compact`` (128x64) and ``deepfashion-compact`` (256x256) are narrow, for the checkpoints that ship
         and for laptops; ``fast`` is for tests and first looks.
 
         Raises:
@@ -356,6 +357,7 @@ class PG2Config:
 def all_presets() -> dict[str, PG2Config]:
     """All presets by name: the paper's (section 4.1), the authors' scripts' (``-released``), and narrow ones."""
     deepfashion_model = ModelConfig(height=256, width=256, g2_outer_skip=True)
+    plus_model: dict[str, Any] = {"discriminator_norm": "spectral", "g2_pose": True}
     market1501 = PG2Config()
     deepfashion = PG2Config(
         model=deepfashion_model,
@@ -378,6 +380,20 @@ def all_presets() -> dict[str, PG2Config]:
                 steps=58_000, batch_size=1, l1_weight=50.0, adversarial_loss="released-deepfashion", turns="g-first"
             ),
             evaluation=EvaluationConfig(mask_from="condition", pairs=400),
+        ),
+        "market1501-plus": PG2Config(
+            model=dataclasses.replace(market1501.model, **plus_model),
+            stage1=Stage1Config(steps=22_000, batch_size=32, lr=1e-4, lr_decay_steps=11_000, ema_decay=0.999),
+            stage2=Stage2Config(
+                steps=14_000, batch_size=32, lr=1e-4, lr_decay_steps=7_000, ema_decay=0.999, l1_weight=50.0
+            ),
+        ),
+        "deepfashion-plus": PG2Config(
+            model=dataclasses.replace(deepfashion_model, **plus_model),
+            stage1=Stage1Config(steps=30_000, batch_size=16, lr=1e-4, lr_decay_steps=15_000, ema_decay=0.999),
+            stage2=Stage2Config(
+                steps=20_000, batch_size=16, lr=1e-4, lr_decay_steps=10_000, ema_decay=0.999, l1_weight=250.0
+            ),
         ),
         "compact": PG2Config(
             model=ModelConfig(base_width=24, discriminator_width=32),

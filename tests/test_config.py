@@ -5,7 +5,7 @@ import pytest
 from pg2lib import ConfigError, PG2Config
 
 PRESETS = (
-    "market1501", "deepfashion", "market1501-released", "deepfashion-released",
+    "market1501", "deepfashion", "market1501-released", "deepfashion-released", "market1501-plus", "deepfashion-plus",
     "compact", "deepfashion-compact", "fast",
 )  # fmt: skip
 
