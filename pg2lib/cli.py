@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_weights(generate, PHOTO_CHECKPOINT)
     generate.add_argument(
         "--backend", choices=("torch", "onnxruntime"), default="torch",
-        help="what runs the networks; onnxruntime is often faster on a CPU, once export was run (default: %(default)s)",
+        help="what runs the networks; onnxruntime can be faster on a CPU, once export was run (default: %(default)s)",
     )  # fmt: skip
 
     export = _command(

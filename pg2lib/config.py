@@ -266,9 +266,9 @@ class PG2Config:
         """A named configuration.
 
         ``market1501`` and ``deepfashion`` are the paper's (section 4.1); with ``-released`` the authors' code as
-        shipped, and with ``-plus`` the paper's networks with today's training, whose figures are still to be taken.
-        ``compact`` (128x64) and ``deepfashion-compact`` (256x256) are narrow, for the checkpoints that ship
-        and for laptops; ``fast`` is for tests and first looks.
+        shipped, and with ``-plus`` nearly the paper's networks (D has spectral norm, G2 sees the target pose) with
+        today's training, whose figures are still to be taken. ``compact`` (128x64) and ``deepfashion-compact``
+        (256x256) are narrow, for the checkpoints that ship and for laptops; ``fast`` is for tests and first looks.
 
         Raises:
             ConfigError: no such preset; the message lists them.
@@ -355,7 +355,7 @@ class PG2Config:
 
 
 def all_presets() -> dict[str, PG2Config]:
-    """All presets by name: the paper's (section 4.1), the authors' scripts' (``-released``), and narrow ones."""
+    """All presets by name: the paper's (section 4.1), the authors' (``-released``), today's (``-plus``), narrow ones."""
     deepfashion_model = ModelConfig(height=256, width=256, g2_outer_skip=True)
     plus_model: dict[str, Any] = {"discriminator_norm": "spectral", "g2_pose": True}
     market1501 = PG2Config()
