@@ -355,7 +355,7 @@ class PG2Config:
 
 
 def all_presets() -> dict[str, PG2Config]:
-    """All presets by name: the paper's (section 4.1), the authors' (``-released``), today's (``-plus``), narrow ones."""
+    """All presets by name: the paper's (section 4.1), the authors' (``-released``), today's (``-plus``), and narrow."""
     deepfashion_model = ModelConfig(height=256, width=256, g2_outer_skip=True)
     plus_model: dict[str, Any] = {"discriminator_norm": "spectral", "g2_pose": True}
     market1501 = PG2Config()
