@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -15,10 +16,13 @@ os.umask(_UMASK)
 
 @contextmanager
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, moved there when the block ends well and removed when it does not."""
+    """A temporary path beside `path`, moved there when the block ends well and removed when it does not.
+
+    Each call has its own, so that threads, processes and machines that write the same file do not meet.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -11,8 +11,11 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from pg2lib.data.pairs import PairTable
-from pg2lib.data.store import ImageStore, PairBatch
+from pg2lib.data.store import ImageStore, PairBatch, StoredImages
 from pg2lib.errors import DataError
+
+_Drawn = tuple[Tensor, Tensor, Tensor, StoredImages, StoredImages]
+"""What `ImageStore.assemble` takes: rows of the condition and of the target, flips, and the images of both."""
 
 
 class PairOrder:
@@ -80,7 +83,7 @@ class PairFeed:
         self.order = PairOrder(len(pairs), batch_size, seed, flip, store.pixels_device)
         self.from_rows, self.to_rows = (rows.to(store.pixels_device) for rows in (pairs.from_rows, pairs.to_rows))
         self._reader = ThreadPoolExecutor(1) if (not store.resident if read_ahead is None else read_ahead) else None
-        self._ahead: dict[int, Future[tuple[Tensor, ...]]] = {}
+        self._ahead: dict[int, Future[_Drawn]] = {}
 
     def __call__(self, number: int) -> PairBatch:
         """This process's share of a batch, counted from 0."""
@@ -90,7 +93,7 @@ class PairFeed:
         self._ahead = {number + 1: self._reader.submit(self._read, number + 1)}
         return self.store.assemble(*reading.result())
 
-    def _read(self, number: int) -> tuple[Tensor, ...]:
+    def _read(self, number: int) -> _Drawn:
         indices, flips = (drawn[self.share] for drawn in self.order(number))
         from_rows, to_rows = self.from_rows[indices], self.to_rows[indices]
         return from_rows, to_rows, flips, self.store.read(from_rows), self.store.read(to_rows)

@@ -1,29 +1,48 @@
-"""ImageStore: every image decoded once to uint8, memory-mapped or on the device; batches are drawn from it."""
+"""ImageStore: every image decoded once to uint8, memory-mapped or on the device; batches are drawn from it.
+
+A folder may hold the files of many tables, and several processes may open one table at the same time:
+
+- ``images-<table>-<state>.u8`` holds the pixels, ``mattes-<table>-<state>.u8`` the mattes, row by row. The first digest
+  is of the paths of the images, the second of their sizes and times of change, so that no table reads another's pixels.
+- Both grow under a name that ends in ``.growing``, in the order of the rows, so that the length says how many are done.
+  Who finds such a file goes on where it ends. Processes that write it together write the same bytes to the same places.
+- ``images-<table>-<state>.json`` says which images cannot be used. Without it they are looked for again.
+- Files of a table whose images have changed are removed once the new ones are complete.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
-from pg2lib.files import atomic_path, atomic_write
+from pg2lib.files import atomic_write
 from pg2lib.images import from_uint8
+from pg2lib.matte import MatteFinder, check_mediapipe
 from pg2lib.pose import MASK_LIMBS, flip_xy
 from pg2lib.processes import cpu_count
 from pg2lib.raster import render_heatmaps, render_pose_masks
@@ -33,10 +52,17 @@ log = logging.getLogger(__name__)
 OnProgress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
-FORMAT = 1
+FORMAT = 2
+"""Counts up when the files change, or what `MatteFinder` finds."""
 
-DECODED_AT_ONCE = 32
-"""Images a thread decodes without a word to the others, which for small ones would take as long as the decoding."""
+AT_ONCE = 32
+"""Images a thread works on without a word to the others, which for small ones would take as long as the decoding."""
+
+NO_MATTE = 255
+"""What a matte is filled with where there is none: all of the image counts as the person."""
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,7 @@ class PairBatch:
         target_mask: {0, 1}, 1 = body.
         condition_xy, target_xy: keypoints in pixels, x first, NaN = missing; flipped where the images are.
         from_rows, to_rows: rows of the PersonTable.
+        condition_matte, target_matte: [0, 1], 1 = person; all ones where no matte was found. None: the store has none.
     """
 
     condition_image: Float[Tensor, "batch 3 height width"]
@@ -59,13 +86,23 @@ class PairBatch:
     target_xy: Float[Tensor, "batch 18 2"]
     from_rows: Int64[Tensor, "batch"]
     to_rows: Int64[Tensor, "batch"]
+    condition_matte: Float[Tensor, "batch 1 height width"] | None = None
+    target_matte: Float[Tensor, "batch 1 height width"] | None = None
 
     def __len__(self) -> int:
         return len(self.from_rows)
 
     def __repr__(self) -> str:
-        shapes = (f"{entry.name} {tuple(getattr(self, entry.name).shape)}" for entry in fields(self))
+        values = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
+        shapes = (f"{name} {tuple(value.shape)}" for name, value in values if value is not None)
         return f"PairBatch({', '.join(shapes)})"
+
+
+class StoredImages(NamedTuple):
+    """Some images as they are stored: pixels, and mattes where the store has them."""
+
+    pixels: UInt8[Tensor, "batch height width 3"]
+    mattes: UInt8[Tensor, "batch height width"] | None
 
 
 class ImageStore:
@@ -83,10 +120,12 @@ class ImageStore:
         table: PersonTable,
         pixels: UInt8[Tensor, "images height width 3"],
         device: torch.device | str = "cpu",
+        mattes: UInt8[Tensor, "images height width"] | None = None,
     ) -> None:
         self.table = table
         self.device = torch.device(device)
         self._pixels = pixels
+        self._mattes = mattes
         self._xy = table.xy.to(self.device)
         limbs = torch.tensor(MASK_LIMBS)
         lengths = (table.xy[:, limbs[:, 0]] - table.xy[:, limbs[:, 1]]).norm(dim=-1)
@@ -107,42 +146,49 @@ class ImageStore:
         resident: bool | None = None,
         skip_corrupt: bool = False,
         on_progress: OnProgress | None = None,
+        mattes: bool = False,
     ) -> ImageStore:
         """Decodes the images of a table, or finds them decoded.
 
         Args:
             table: read with paths.
-            folder: keeps the pixels in a file here, one folder a table, memory-mapped and rebuilt when any image file
-                has changed; None decodes into memory.
+            folder: keeps the pixels in a file here, memory-mapped, and rebuilt when any image file has changed. Many
+                tables, and stores with and without mattes, can share a folder, and processes can open it together.
+                What is done when a build is interrupted is not done again. None decodes into memory.
             device: where batches are made.
             resident: hold all pixels on the device; by default they are when it is a GPU and they take less than a
                 third of its free memory.
             skip_corrupt: leave out images that cannot be decoded or are not of the table's canvas; they are logged and
                 counted in ``store.table.skipped``. Otherwise they are refused, all named in one error.
-            on_progress: called while decoding.
+            on_progress: called while decoding, and once more from the beginning while finding mattes.
+            mattes: find which pixels of each image are the person, unless they are known (see `pg2lib.matte`). The
+                store finds and keeps them, beside the pixels; batches then have them.
 
         Raises:
-            DataError: a table without paths, a missing image, or corrupt ones (see `skip_corrupt`).
+            DataError: a table without paths, a missing image, corrupt ones (see `skip_corrupt`), or a folder that
+                cannot be written or is too full.
+            PG2Error: `mattes` are to be found and MediaPipe is not installed.
         """
         if table.paths is None:
             raise DataError("the table was read without images; read it with read_people, which knows their paths")
-        if folder is None:
-            pixels = np.empty((len(table), *table.canvas, 3), dtype=np.uint8)
-            corrupt = _decode(table, pixels, on_progress)
-        else:
-            pixels, corrupt = _open_or_build(table, Path(folder), on_progress)
+        files = None if folder is None else _Files.of(table, Path(folder))
+        if mattes and (files is None or _map(files.mattes, (len(table), *table.canvas)) is None):
+            check_mediapipe()
+        pixels, corrupt = _open_pixels(table, files, on_progress)
         if corrupt and not skip_corrupt:
             listed = "; ".join(list(corrupt.values())[:10])  # each names its file
             raise DataError(
                 f"{len(corrupt)} of {len(table)} images cannot be used: {listed}. Mend them, or leave them out with "
                 f"skip_corrupt=True (--skip-corrupt)"
             )
+        found = _open_mattes(pixels, corrupt, files, on_progress) if mattes else None
         if corrupt:
             log.warning("%d images cannot be used and are left out: %s", len(corrupt), list(corrupt.values())[:10])
             good = [row for row in range(len(table)) if row not in corrupt]
             table = table.select(good, [Skipped(table.names[row], reason) for row, reason in corrupt.items()])
-            pixels = pixels[good]
-        return cls(table, torch.from_numpy(pixels)).to(device, resident)
+            pixels, found = pixels[good], None if found is None else found[good]
+        on_cpu = cls(table, torch.from_numpy(pixels), mattes=None if found is None else torch.from_numpy(found))
+        return on_cpu.to(device, resident)
 
     def to(self, device: torch.device | str, resident: bool | None = None) -> ImageStore:
         """The same images, with batches made on another device.
@@ -154,9 +200,12 @@ class ImageStore:
         if resident is None:
             if device == self.device:
                 return self
-            resident = device.type == "cuda" and self._pixels.numel() < torch.cuda.mem_get_info(device)[0] / 3
-        move = resident or self._pixels.is_cuda
-        return ImageStore(self.table, self._pixels.to(device) if move else self._pixels, device)
+            size = self._pixels.numel() + (0 if self._mattes is None else self._mattes.numel())
+            resident = device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 3
+        pixels, mattes = self._pixels, self._mattes
+        if resident or pixels.is_cuda:
+            pixels, mattes = pixels.to(device), None if mattes is None else mattes.to(device)
+        return ImageStore(self.table, pixels, device, mattes)
 
     @property
     def resident(self) -> bool:
@@ -168,14 +217,24 @@ class ImageStore:
         """Where the images are."""
         return self._pixels.device
 
+    @property
+    def has_mattes(self) -> bool:
+        """Whether batches have mattes."""
+        return self._mattes is not None
+
     def images(self, rows: Int64[Tensor, "batch"]) -> UInt8[Tensor, "batch 3 height width"]:
         """Images of some rows, on the device, in channels_last memory format."""
-        return self._place(self.read(rows.to(self.pixels_device))).permute(0, 3, 1, 2)
+        return self._place(self._take(self._pixels, rows.to(self.pixels_device))).permute(0, 3, 1, 2)
 
-    def read(self, rows: Int64[Tensor, "batch"]) -> UInt8[Tensor, "batch height width 3"]:
-        """Images of some rows where all images are: on the device, or in pinned memory from which they go there."""
-        pixels = self._pixels[rows]
-        return pixels if self.resident else pixels.pin_memory()
+    def read(self, rows: Int64[Tensor, "batch"]) -> StoredImages:
+        """Some rows where all images are: on the device, or in pinned memory from which they go there."""
+        return StoredImages(
+            self._take(self._pixels, rows), None if self._mattes is None else self._take(self._mattes, rows)
+        )
+
+    def _take(self, stored: Tensor, rows: Tensor) -> Tensor:
+        taken = stored[rows]
+        return taken if self.resident else taken.pin_memory()
 
     def batch(
         self,
@@ -207,31 +266,45 @@ class ImageStore:
         from_rows: Int64[Tensor, "batch"],
         to_rows: Int64[Tensor, "batch"],
         flips: Bool[Tensor, "batch"] | None,
-        condition_pixels: UInt8[Tensor, "batch height width 3"],
-        target_pixels: UInt8[Tensor, "batch height width 3"],
+        condition: StoredImages,
+        target: StoredImages,
     ) -> PairBatch:
         """A batch of images that `read` gave."""
-        condition, target = (
-            from_uint8(self._place(pixels).permute(0, 3, 1, 2)) for pixels in (condition_pixels, target_pixels)
-        )
         from_rows, to_rows = self._place(from_rows), self._place(to_rows)
         condition_xy, target_xy = self._xy[from_rows], self._xy[to_rows]
         if flips is not None:
             flips = self._place(flips)
-            condition, target = (torch.where(flips.view(-1, 1, 1, 1), x.flip(-1), x) for x in (condition, target))
             width = self.table.canvas[1]
             condition_xy, target_xy = (
                 torch.where(flips.view(-1, 1, 1), flip_xy(xy, width), xy) for xy in (condition_xy, target_xy)
             )
+        condition_image, condition_matte = self._to_floats(condition, flips)
+        target_image, target_matte = self._to_floats(target, flips)
         return PairBatch(
-            condition_image=condition,
-            target_image=target,
+            condition_image=condition_image,
+            target_image=target_image,
             target_heatmaps=render_heatmaps(target_xy, self.table.canvas),
             target_mask=render_pose_masks(target_xy, self.table.canvas, max_limb_px=self._max_limb_px),
             condition_xy=condition_xy,
             target_xy=target_xy,
             from_rows=from_rows,
             to_rows=to_rows,
+            condition_matte=condition_matte,
+            target_matte=target_matte,
+        )
+
+    def _to_floats(
+        self, stored: StoredImages, flips: Bool[Tensor, "batch"] | None
+    ) -> tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch 1 height width"] | None]:
+        """Images in [-1, 1] and mattes in [0, 1] on the device, flipped together."""
+        image = from_uint8(self._place(stored.pixels).permute(0, 3, 1, 2))
+        matte = None if stored.mattes is None else self._place(stored.mattes).unsqueeze(1).float() / 255
+        if flips is None:
+            return image, matte
+        flips = flips.view(-1, 1, 1, 1)
+        return (
+            torch.where(flips, image.flip(-1), image),
+            None if matte is None else torch.where(flips, matte.flip(-1), matte),
         )
 
     def _place(self, tensor: Tensor) -> Tensor:
@@ -244,64 +317,267 @@ class ImageStore:
             yield self.batch(pairs, torch.arange(start, min(start + batch_size, len(pairs))))
 
 
-def _decode(table: PersonTable, pixels: NDArray[np.uint8], on_progress: OnProgress | None) -> dict[int, str]:
-    """Fills `pixels`; returns what is wrong with the rows that cannot be used."""
-
-    def decode(rows: range) -> dict[int, str]:
-        wrong = {}
-        for row in rows:
-            try:
-                pixels[row] = np.asarray(table.load(row))
-            except DataError as error:
-                wrong[row] = str(error)
-        return wrong
-
-    corrupt: dict[int, str] = {}
-    parts = [range(len(table))[start : start + DECODED_AT_ONCE] for start in range(0, len(table), DECODED_AT_ONCE)]
-    with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-        for rows, wrong in zip(parts, pool.map(decode, parts), strict=True):
-            corrupt |= wrong
-            if on_progress is not None:
-                for row in rows:
-                    on_progress(row + 1, len(table))
-    return corrupt
+# ---- what is found once: pixels and mattes
 
 
-def _open_or_build(
-    table: PersonTable, folder: Path, on_progress: OnProgress | None
+def _open_pixels(
+    table: PersonTable, files: _Files | None, on_progress: OnProgress | None
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """The pixel file of a table: ``images.u8``, with ``images.json``, written after it, that says what is in it."""
-    assert table.paths is not None
-    data, index = folder / "images.u8", folder / "images.json"
+    """The pixels of a table, and what is wrong with the rows that cannot be used."""
     shape = (len(table), *table.canvas, 3)
-    files = fingerprint(table)
-    known = _read_index(index)
-    if known is None or known["fingerprint"] != files or data.stat().st_size != math.prod(shape):
-        if known is not None:
-            log.info("%s: the images have changed since it was built; building it again", data)
-        index.unlink(missing_ok=True)  # from here to the last line the folder counts as not built
-        with atomic_path(data) as temporary:
-            pixels = np.memmap(temporary, dtype=np.uint8, mode="w+", shape=shape)
-            corrupt = _decode(table, pixels, on_progress)
-            pixels.flush()
-        entry = {"format": FORMAT, "fingerprint": files, "shape": shape, "corrupt": corrupt}
-        with atomic_write(index) as file:
-            json.dump(entry, file)
-    else:
-        corrupt = {int(row): reason for row, reason in known["corrupt"].items()}
-    # Copy-on-write, as torch wants a writable array; nobody writes.
-    return np.memmap(data, dtype=np.uint8, mode="c", shape=shape), corrupt
+
+    def decode(first: int) -> Generator[NDArray[np.uint8], None, None]:
+        # Pillow decodes without holding the interpreter's lock.
+        return _in_order(lambda rows: _decode(table, rows), _parts(first, len(table)))
+
+    if files is None:
+        pixels = _in_memory(shape, decode, on_progress)
+        return pixels, _unusable(table, pixels)
+    corrupt = files.read_index(len(table))
+    if corrupt is None or _map(files.pixels, shape) is None:
+        with _written_to(files.folder):
+            pixels = _in_file(files.pixels, shape, decode, on_progress, "r+")
+            corrupt = _unusable(table, pixels)
+            files.write_index(corrupt)
+        files.remove_outdated()
+    return _in_file(files.pixels, shape, decode, on_progress), corrupt
 
 
-def _read_index(index: Path) -> dict[str, Any] | None:
-    """What ``images.json`` says; None when it or the pixel file is missing or of another format."""
+def _decode(table: PersonTable, rows: range) -> NDArray[np.uint8]:
+    """Images of some rows; 0 where one cannot be used."""
+    block = np.zeros((len(rows), *table.canvas, 3), dtype=np.uint8)
+    for place, row in enumerate(rows):
+        with suppress(DataError):  # `_unusable` says why.
+            block[place] = np.asarray(table.load(row))
+    return block
+
+
+def _unusable(table: PersonTable, pixels: NDArray[np.uint8]) -> dict[int, str]:
+    """Looks again at the images whose pixels are all 0; what is wrong with them, by row."""
+    wrong = {}
+    for row in np.flatnonzero(~pixels[:, 0].any(axis=(1, 2))).tolist():
+        if pixels[row].any():
+            continue
+        try:
+            pixels[row] = np.asarray(table.load(row))  # It is black, or was out of reach for a moment.
+        except DataError as error:
+            wrong[row] = str(error)
+    return wrong
+
+
+def _open_mattes(
+    pixels: NDArray[np.uint8], unusable: Container[int], files: _Files | None, on_progress: OnProgress | None
+) -> NDArray[np.uint8]:
+    """The mattes of all images."""
+
+    def find(first: int) -> Generator[NDArray[np.uint8], None, None]:
+        return _find_mattes(pixels, unusable, first)
+
+    if files is None:
+        return _in_memory(pixels.shape[:3], find, on_progress)
+    with _written_to(files.folder):
+        return _in_file(files.mattes, pixels.shape[:3], find, on_progress)
+
+
+def _find_mattes(
+    pixels: NDArray[np.uint8], unusable: Container[int], first: int
+) -> Generator[NDArray[np.uint8], None, None]:
+    """The mattes from a row on, in blocks. MediaPipe runs without holding the interpreter's lock."""
+    with ExitStack() as closed_at_end:
+        finders: SimpleQueue[MatteFinder] = SimpleQueue()
+        for _ in range(cpu_count()):
+            finders.put(closed_at_end.enter_context(MatteFinder()))
+
+        def find(rows: range) -> NDArray[np.uint8]:
+            block = np.full((len(rows), *pixels.shape[1:3]), NO_MATTE, dtype=np.uint8)
+            finder = finders.get()
+            try:
+                for place, row in enumerate(rows):
+                    if row not in unusable:
+                        block[place] = finder.find(Image.fromarray(pixels[row]))
+            finally:
+                finders.put(finder)
+            return block
+
+        yield from _in_order(find, _parts(first, len(pixels)))
+
+
+def _parts(first: int, rows: int) -> list[range]:
+    return [range(start, min(start + AT_ONCE, rows)) for start in range(first, rows, AT_ONCE)]
+
+
+def _in_order(function: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
+    """Results of a function that runs in threads, in the order of the items and only a few ahead of their use."""
+    running: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        try:
+            for item in items:
+                running.append(pool.submit(function, item))
+                if len(running) > 2 * cpu_count():
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+# ---- where it is kept
+
+
+Make = Callable[[int], Generator[NDArray[np.uint8], None, None]]
+"""Row -> all rows from that one on, in order, in blocks."""
+
+
+def _in_memory(shape: tuple[int, ...], make: Make, on_progress: OnProgress | None) -> NDArray[np.uint8]:
+    """All rows in an array."""
+    rows, done = np.empty(shape, dtype=np.uint8), 0
+    with closing(make(0)) as blocks:
+        for block in blocks:
+            rows[done : done + len(block)] = block
+            done = _tell(on_progress, done, len(block), len(rows))
+    return rows
+
+
+def _in_file(
+    path: Path, shape: tuple[int, ...], make: Make, on_progress: OnProgress | None, mode: Literal["c", "r+"] = "c"
+) -> NDArray[np.uint8]:
+    """All rows in a file, which is made where it is not there."""
+    while (rows := _map(path, shape, mode)) is None:
+        _grow(path, shape, make, on_progress)
+    return rows
+
+
+def _map(path: Path, shape: tuple[int, ...], mode: Literal["c", "r+"] = "c") -> NDArray[np.uint8] | None:
+    """A file's rows, memory-mapped; None where there is no such file or one of another size.
+
+    Args:
+        mode: what is written goes nowhere ("c"; torch wants a writable array, and nobody writes), or into the file.
+    """
     try:
-        known = json.loads(index.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        with path.open("rb" if mode == "c" else "r+b") as file:
+            if os.fstat(file.fileno()).st_size != math.prod(shape):
+                return None
+            return np.memmap(file, dtype=np.uint8, mode=mode, shape=shape)
+    except FileNotFoundError:
         return None
-    if not index.with_suffix(".u8").is_file() or not isinstance(known, dict) or known.get("format") != FORMAT:
-        return None
-    return known
+
+
+def _grow(path: Path, shape: tuple[int, ...], make: Make, on_progress: OnProgress | None) -> None:
+    """Writes a file of rows, from where an interrupted run stopped; it gets its name when it is whole.
+
+    It is written and not mapped meanwhile, as a full disk is an error for a write and the end for a process that maps.
+    """
+    total, row_bytes = shape[0], math.prod(shape[1:])
+    growing = path.with_name(f"{path.name}.growing")
+    growing.parent.mkdir(parents=True, exist_ok=True)
+    growing.touch()
+    with growing.open("r+b") as file:
+        done = min(file.seek(0, os.SEEK_END) // row_bytes, total)
+        missing, free = (total - done) * row_bytes, shutil.disk_usage(growing.parent).free
+        if missing > free:
+            raise OSError(
+                errno.ENOSPC, f"{path.name} needs {missing / 1e6:,.1f} MB more and {free / 1e6:,.1f} MB are free"
+            )
+        if done:
+            log.info("%s: %d of %d images were done before", path, done, total)
+            if on_progress is not None:
+                on_progress(done, total)
+        file.seek(done * row_bytes)
+        with closing(make(done)) as blocks:
+            for block in blocks:
+                file.write(block.data)
+                file.flush()
+                done = _tell(on_progress, done, len(block), total)
+        file.truncate()
+        os.fsync(file.fileno())
+    with suppress(FileNotFoundError):  # Another process was first, with the same bytes.
+        growing.replace(path)
+
+
+def _tell(on_progress: OnProgress | None, done: int, more: int, total: int) -> int:
+    """Tells of images one by one; returns how many are done now."""
+    if on_progress is not None:
+        for number in range(done + 1, done + more + 1):
+            on_progress(number, total)
+    return done + more
+
+
+@contextmanager
+def _written_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the image store cannot be written to {folder}: {error}. Free some space there or mend its permissions, "
+            f"and run the same again, which goes on where it stopped; or keep it in another folder (--cache)"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a table in a folder.
+
+    Attributes:
+        table: a digest of the paths of its images, and of its canvas and fill.
+        fingerprint: `fingerprint` of the table.
+        asked_at: when that was, in seconds since the epoch.
+    """
+
+    folder: Path
+    table: str
+    fingerprint: str
+    asked_at: float
+
+    @classmethod
+    def of(cls, table: PersonTable, folder: Path) -> _Files:
+        asked_at = time.time()
+        return cls(folder, *_digests(table), asked_at)
+
+    @property
+    def _state(self) -> str:
+        return hashlib.sha256(f"{FORMAT} {self.fingerprint}".encode()).hexdigest()[:12]
+
+    def _path(self, what: str, suffix: str) -> Path:
+        return self.folder / f"{what}-{self.table[:12]}-{self._state}{suffix}"
+
+    @property
+    def pixels(self) -> Path:
+        return self._path("images", ".u8")
+
+    @property
+    def mattes(self) -> Path:
+        return self._path("mattes", ".u8")
+
+    @property
+    def index(self) -> Path:
+        return self._path("images", ".json")
+
+    def read_index(self, rows: int) -> dict[int, str] | None:
+        """Which rows cannot be used, and why; None where the file is missing, damaged or somebody else's."""
+        try:
+            known = json.loads(self.index.read_text(encoding="utf-8"))
+            corrupt = {int(row): str(reason) for row, reason in known["corrupt"].items()}
+            good = known["fingerprint"] == self.fingerprint and all(0 <= row < rows for row in corrupt)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return corrupt if good else None
+
+    def write_index(self, corrupt: dict[int, str]) -> None:
+        with atomic_write(self.index) as file:
+            json.dump({"fingerprint": self.fingerprint, "corrupt": corrupt}, file)
+
+    def remove_outdated(self) -> None:
+        """Removes files of the same images in an earlier state. Who has them open keeps them until the end."""
+        for path in self.folder.glob(f"*-{self.table[:12]}-*"):
+            if self._state in path.name:
+                continue
+            try:
+                if path.stat().st_mtime < self.asked_at:  # Later ones may be of a later state.
+                    path.unlink()
+                    log.info("removed %s: the images have changed since it was built", path)
+            except OSError as error:
+                log.warning("%s is out of date, and cannot be removed: %s", path, error)
 
 
 def fingerprint(table: PersonTable) -> str:
@@ -313,12 +589,20 @@ def fingerprint(table: PersonTable) -> str:
     Raises:
         DataError: a file is missing or cannot be asked.
     """
+    return _digests(table)[1]
+
+
+def _digests(table: PersonTable) -> tuple[str, str]:
+    """A SHA-256 of a table's canvas, fill and image paths; and its `fingerprint`."""
     assert table.paths is not None
-    digest = hashlib.sha256(repr((table.canvas, table.fill)).encode())
+    places = hashlib.sha256(repr((table.canvas, table.fill)).encode())
+    states = places.copy()
     for path in table.paths:
         try:
             state = path.stat()
         except OSError as error:
             raise DataError(f"the image {path} cannot be read: {error}") from error
-        digest.update(f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+        place = path.resolve()
+        places.update(f"{place}\n".encode())
+        states.update(f"{place}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return places.hexdigest(), states.hexdigest()
