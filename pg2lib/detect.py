@@ -530,7 +530,7 @@ class MediaPipeDetector:
     def _find(self, picture: Image.Image, min_confidence: float) -> Landmarks | None:
         # MediaPipe's chatter comes when a graph starts and when the first person is found.
         silent = self._has_found and min_confidence in self._graphs
-        with contextlib.nullcontext() if silent else _chatter_held_back():
+        with contextlib.nullcontext() if silent else chatter_held_back():
             found = self._graph(min_confidence).process(np.asarray(picture)).pose_landmarks
         if found is None:
             return None
@@ -575,7 +575,7 @@ _stderr_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _chatter_held_back() -> Iterator[None]:
+def chatter_held_back() -> Iterator[None]:
     """Drops the lines of `_CHATTER` from the process's stderr and lets every other line through, afterwards.
 
     With this module's logger at DEBUG nothing is held back: the way to see what was written before a crash in C++.

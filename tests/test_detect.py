@@ -469,7 +469,7 @@ def test_without_mediapipe_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_only_the_known_chatter_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError, match="stop"), detect._chatter_held_back():
+    with pytest.raises(RuntimeError, match="stop"), detect.chatter_held_back():
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n")
         os.write(2, b"F0000 graph.cc:1] Check failed: a real error\n")
         raise RuntimeError("stop")

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pg2lib import PG2Error
+from pg2lib.data.synthetic import SyntheticPerson, render_person
+from pg2lib.matte import MatteFinder, find_matte
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def finder() -> Iterator[MatteFinder]:
+    pytest.importorskip("mediapipe.python.solutions.selfie_segmentation", reason="needs mediapipe with its models")
+    with MatteFinder() as opened:
+        yield opened
+
+
+def iou(finder: MatteFinder, person: SyntheticPerson) -> float:
+    found, true = finder.find(person.image) >= 128, np.asarray(person.silhouette)
+    assert found.shape == true.shape
+    return float((found & true).sum() / (found | true).sum())
+
+
+def test_the_matte_is_the_true_silhouette(finder: MatteFinder) -> None:
+    assert np.median([iou(finder, render_person(seed, seed + 100, "studio")) for seed in range(6)]) > 0.95
+
+
+def test_upright_crops_are_not_squeezed(finder: MatteFinder) -> None:
+    """MediaPipe alone stretches 128x64 to a square, and the median falls below .6."""
+    assert np.median([iou(finder, render_person(seed, seed + 100, "market")) for seed in range(10)]) > 0.8
+
+
+def test_a_matte_is_soft_only_at_the_edge(finder: MatteFinder) -> None:
+    matte = finder.find(render_person(3, 103, "studio").image)
+    assert ((matte > 25) & (matte < 230)).mean() < 0.05
+
+
+def test_all_ones_where_nobody_is_found(finder: MatteFinder) -> None:
+    assert (finder.find(Image.new("RGB", (64, 128), (200, 200, 200))) == 255).all()
+
+
+def test_a_graph_that_fails_leaves_no_matte_and_is_replaced(
+    finder: MatteFinder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = render_person(1, 101, "studio").image
+    expected = finder.find(picture)
+
+    class Broken:
+        def process(self, pixels: object) -> None:
+            raise RuntimeError("graph has errors")
+
+    monkeypatch.setattr(finder, "_graph", Broken())
+    with caplog.at_level(logging.WARNING):
+        assert (finder.find(picture) == 255).all()
+    assert "256x256" in caplog.text and "graph has errors" in caplog.text
+    assert np.array_equal(finder.find(picture), expected)
+
+
+def test_threads_take_turns_with_the_shared_finder(finder: MatteFinder) -> None:
+    picture = render_person(2, 102, "market").image
+    expected = torch.from_numpy(finder.find(picture).astype(np.float32) / 255)
+    found: list[torch.Tensor] = []
+    threads = [threading.Thread(target=lambda: found.append(find_matte(np.asarray(picture)))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(torch.equal(matte, expected) for matte in found)
+
+
+def test_a_wide_photo_is_matted_at_its_own_size(finder: MatteFinder) -> None:
+    picture = render_person(2, 102, "studio").image
+    wide = Image.fromarray(np.pad(np.asarray(picture), ((0, 0), (60, 101), (0, 0)), mode="edge"))
+    small, large = find_matte(wide), find_matte(wide.resize((834, 512)))
+    assert small.shape == (256, 417) and large.shape == (512, 834)
+    assert float((large[::2, ::2] - small).abs().mean()) < 0.02
+
+
+def test_without_mediapipe_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.selfie_segmentation", None)
+    with pytest.raises(PG2Error, match=r'mattes.*pip install "pg2lib\[pose\]"'):
+        MatteFinder().find(Image.new("RGB", (64, 128)))
+
+
+def test_a_run_writes_nothing_to_stderr(finder: MatteFinder) -> None:
+    """In a process of its own, as MediaPipe says most things only once; `finder` is asked for its skip alone."""
+    code = (
+        "import numpy, sys\n"
+        "from pg2lib.matte import find_matte\n"
+        "assert 'mediapipe' not in sys.modules\n"
+        "print(find_matte(numpy.zeros((128, 64, 3), dtype='uint8')).mean())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert run.stdout == "tensor(1.)\n", run.stderr
+    assert run.stderr == ""
