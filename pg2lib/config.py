@@ -69,6 +69,11 @@ class ModelConfig:
             code's do not.
         g2_pose: whether G2 sees the target heatmaps too. The paper's sees the condition image and the coarse result
             alone.
+        part_warp: whether the generators see the condition image with its body parts moved to the target pose
+            (`pg2lib.warp_parts`), and G1 blends it into the coarse result. The paper has nothing of the kind.
+        matte: whether G1 sees a matte of the person in the condition image and predicts one of its result.
+        stem_px: the images enter and leave G1 as blocks of ``stem_px`` x ``stem_px`` pixels on channels (pixel
+            unshuffle), so that its convolutions work at that fraction of the resolution; 1 is the paper's.
         heatmap_background: value of a heatmap away from its keypoint: 0 (paper) or -1 (released code).
         pose_embedding: how the target pose enters G1 (Table 1): ``"heatmaps"``, the paper's own, stacks them on the
             condition image; ``"coordinates"`` (CE) passes the 18 coordinates through two linear layers, and
@@ -87,6 +92,9 @@ class ModelConfig:
     g2_last_down: bool = False
     g2_residual: bool = False
     g2_pose: bool = False
+    part_warp: bool = False
+    matte: bool = False
+    stem_px: int = 1
     heatmap_background: int = 0
     pose_embedding: PoseEmbedding = "heatmaps"
 
@@ -101,6 +109,11 @@ class ModelConfig:
         for name in ("base_width", "bottleneck", "discriminator_width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}")
+        if self.stem_px < 1 or self.stem_px & (self.stem_px - 1) or self.height // self.stem_px < 32:
+            raise ConfigError(
+                f"model.stem_px must be a power of two that leaves G1 at least 32 rows, got {self.stem_px} for a "
+                f"height of {self.height}"
+            )
         if self.heatmap_background not in (0, -1):
             raise ConfigError(
                 f"model.heatmap_background must be 0 (paper) or -1 (released), got {self.heatmap_background}"
@@ -113,8 +126,45 @@ class ModelConfig:
 
     @property
     def blocks(self) -> int:
-        """N, the convolution blocks of G1: 5 at 128x64, 6 at 256x256 (section 4.1), log2(height) - 2 in general."""
-        return int(math.log2(self.height)) - 2
+        """N, the convolution blocks of G1: 5 at 128x64, 6 at 256x256 (section 4.1), log2(height) - 2 in general.
+
+        A stem (`stem_px`) of 2 leaves half the height, and so one block less.
+        """
+        return int(math.log2(self.height // self.stem_px)) - 2
+
+    @property
+    def g2_blocks(self) -> int:
+        """The convolution blocks of G2, which has no stem: N - 2 with the paper's N."""
+        return int(math.log2(self.height)) - 4
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training pairs are varied, beside the flip. All of it is off in the paper.
+
+    Shares are probabilities per pair, in [0, 1].
+
+    Attributes:
+        recolour: share of pairs whose two images are turned about the grey axis by one random angle, their saturation
+            times 0.5 to 1.5: colours cannot be guessed, so they have to be copied.
+        backdrop: share of pairs whose backdrop, outside the mattes, is replaced by one random plain colour.
+        shift: share of pairs whose condition image is scaled by 0.8 to 1.2 and shifted by up to 8 %, as photos are
+            never framed exactly alike.
+        matte_missing: share of pairs whose condition image comes with a matte of all ones, so that none is needed.
+        matte_error: share of pairs whose condition matte is grown or shrunk by a few pixels.
+    """
+
+    recolour: float = 0.0
+    backdrop: float = 0.0
+    shift: float = 0.0
+    matte_missing: float = 0.0
+    matte_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        for entry in dataclasses.fields(self):
+            if not 0 <= getattr(self, entry.name) <= 1:
+                raise ConfigError(f"augment.{entry.name} must lie in [0, 1], got {getattr(self, entry.name)}")
 
 
 @dataclass(frozen=True)
@@ -167,9 +217,20 @@ class Stage1Config(TrainingConfig):
 
     Attributes:
         pose_mask_loss: weight the body twice (Eq. 1); False is plain L1, the G1-L1 row of Table 1.
+        matte_weight: weight of the matte's binary cross-entropy, where ``model.matte`` asks for a matte.
+        blend_weight: weight of a prior towards copying, the mean of (1 - blend) times coverage, where
+            ``model.part_warp`` is on.
     """
 
     pose_mask_loss: bool = True
+    matte_weight: float = 0.2
+    blend_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("matte_weight", "blend_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -240,6 +301,7 @@ class PG2Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     stage1: Stage1Config = field(default_factory=Stage1Config)
     stage2: Stage2Config = field(default_factory=Stage2Config)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     networks: Networks = "G1+G2+D"
 
@@ -252,6 +314,9 @@ class PG2Config:
                 f"stage2.adversarial_loss = {self.stage2.adversarial_loss!r}: the paper's loss judges pairs, "
                 f"the released losses judge single images"
             )
+        needs_matte = self.augment.backdrop or self.augment.matte_missing or self.augment.matte_error
+        if needs_matte and not self.model.matte:
+            raise ConfigError("augment.backdrop, augment.matte_missing and augment.matte_error need model.matte = true")
 
     @property
     def one_stage(self) -> Stage2Config:
@@ -357,7 +422,10 @@ class PG2Config:
 def all_presets() -> dict[str, PG2Config]:
     """All presets by name: the paper's (section 4.1), the authors' (``-released``), today's (``-plus``), and narrow."""
     deepfashion_model = ModelConfig(height=256, width=256, g2_outer_skip=True)
-    plus_model: dict[str, Any] = {"discriminator_norm": "spectral", "g2_pose": True}
+    plus_model: dict[str, Any] = {
+        "discriminator_norm": "spectral", "g2_pose": True, "part_warp": True, "matte": True,
+    }  # fmt: skip
+    augment = AugmentConfig(recolour=0.6, backdrop=0.2, shift=0.3, matte_missing=0.1, matte_error=0.2)
     market1501 = PG2Config()
     deepfashion = PG2Config(
         model=deepfashion_model,
@@ -383,14 +451,20 @@ def all_presets() -> dict[str, PG2Config]:
         ),
         "market1501-plus": PG2Config(
             model=dataclasses.replace(market1501.model, **plus_model),
-            stage1=Stage1Config(steps=22_000, batch_size=32, lr=1e-4, lr_decay_steps=11_000, ema_decay=0.999),
+            augment=augment,
+            stage1=Stage1Config(
+                steps=22_000, batch_size=32, lr=1e-4, lr_decay_steps=11_000, ema_decay=0.999, blend_weight=0.05
+            ),
             stage2=Stage2Config(
                 steps=14_000, batch_size=32, lr=1e-4, lr_decay_steps=7_000, ema_decay=0.999, l1_weight=50.0
             ),
         ),
         "deepfashion-plus": PG2Config(
             model=dataclasses.replace(deepfashion_model, **plus_model),
-            stage1=Stage1Config(steps=30_000, batch_size=16, lr=1e-4, lr_decay_steps=15_000, ema_decay=0.999),
+            augment=augment,
+            stage1=Stage1Config(
+                steps=30_000, batch_size=16, lr=1e-4, lr_decay_steps=15_000, ema_decay=0.999, blend_weight=0.05
+            ),
             stage2=Stage2Config(
                 steps=20_000, batch_size=16, lr=1e-4, lr_decay_steps=10_000, ema_decay=0.999, l1_weight=250.0
             ),
@@ -402,10 +476,15 @@ def all_presets() -> dict[str, PG2Config]:
         ),
         "deepfashion-compact": PG2Config(
             model=dataclasses.replace(
-                deepfashion_model, base_width=16, discriminator_width=32, discriminator_norm="spectral"
+                deepfashion_model, base_width=32, stem_px=2, discriminator_width=32, **plus_model
             ),
-            stage1=Stage1Config(steps=9_500, batch_size=4, lr=4e-4, lr_decay_steps=4_000, ema_decay=0.999),
-            stage2=Stage2Config(steps=350, batch_size=4, lr=1e-4, lr_decay_steps=120, ema_decay=0.995, l1_weight=300.0),
+            augment=augment,
+            stage1=Stage1Config(
+                steps=37_500, batch_size=8, lr=4e-4, lr_decay_steps=15_000, ema_decay=0.999, blend_weight=0.05
+            ),
+            stage2=Stage2Config(
+                steps=4_000, batch_size=8, lr=1e-4, lr_decay_steps=1_500, ema_decay=0.998, l1_weight=100.0
+            ),
         ),
         "fast": PG2Config(
             model=ModelConfig(base_width=8, bottleneck=16, discriminator_width=8),

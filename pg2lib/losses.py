@@ -35,6 +35,20 @@ def l1(
     return (generated - target).abs().mean()
 
 
+def matte_loss(
+    logits: Float[Tensor, "batch 1 height width"], target_matte: Float[Tensor, "batch 1 height width"]
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of the result's matte against the target image's, in [0, 1]. Not in the paper."""
+    return F.binary_cross_entropy_with_logits(logits, target_matte)
+
+
+def blend_prior(
+    blend: Float[Tensor, "batch 1 height width"], coverage: Float[Tensor, "batch 1 height width"]
+) -> Float[Tensor, ""]:
+    """The mean of (1 - blend) * coverage: what G1 paints although it could copy it. Not in the paper."""
+    return ((1 - blend) * coverage).mean()
+
+
 def discriminator_loss(
     real_logits: Float[Tensor, "batch"],
     refined_logits: Float[Tensor, "batch"],

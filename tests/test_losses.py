@@ -66,3 +66,16 @@ def test_logits_far_out_stay_finite() -> None:
     far = torch.tensor([1e4, -1e4])
     assert math.isfinite(float(losses.discriminator_loss(far, far)))
     assert float(losses.bce(torch.tensor([-1e4]), 1)) == pytest.approx(1e4)
+
+
+def test_the_matte_loss_is_the_cross_entropy_of_soft_labels() -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits, matte = torch.randn(2, 1, 4, 3, generator=generator), torch.rand(2, 1, 4, 3, generator=generator)
+    p, y = 1 / (1 + np.exp(-logits.double().numpy())), matte.double().numpy()
+    expected = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+    assert float(losses.matte_loss(logits, matte)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_blend_prior_counts_what_is_painted_although_it_is_covered() -> None:
+    blend, coverage = (torch.tensor(v).view(1, 1, 2, 2) for v in ([1.0, 0.0, 0.5, 0.0], [1.0, 1.0, 0.5, 0.0]))
+    assert float(losses.blend_prior(blend, coverage)) == pytest.approx((0 + 1 + 0.25 + 0) / 4)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pg2lib import PG2Config, build_models, render_heatmaps
-from pg2lib.config import ModelConfig
+from pg2lib.config import AugmentConfig, ModelConfig
 from pg2lib.models import Discriminator
 from pg2lib.models.blocks import DoubleConv
-from pg2lib.models.generators import coordinates
+from pg2lib.models.generators import coordinates, g1_input
 
 SMALL = {
     size: ModelConfig(*size, base_width=4, bottleneck=8, discriminator_width=4) for size in ((128, 64), (256, 256))
@@ -225,4 +225,86 @@ def test_what_the_paper_says_of_the_networks_trains() -> None:
     image, heatmaps = torch.randn(2, 3, 128, 64), torch.rand(2, 18, 128, 64)
     coarse = g1(image, heatmaps)
     (coarse + g2(image, coarse)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for model in (g1, g2) for p in model.parameters())
+
+
+WARPING = dataclasses.replace(SMALL[128, 64], part_warp=True, matte=True, stem_px=2, g2_pose=True)
+
+
+def seen(size: tuple[int, int] = (128, 64)) -> list[torch.Tensor]:
+    """Condition image, heatmaps, warped image, coverage and matte."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.rand(2, channels, *size, generator=generator) for channels in (3, 18, 3, 1, 1)]
+
+
+def test_what_is_beyond_the_paper_is_off_in_the_papers_presets() -> None:
+    for name in ("market1501", "deepfashion", "market1501-released", "deepfashion-released", "compact", "fast"):
+        config = PG2Config.preset(name)
+        assert (config.model.part_warp, config.model.matte, config.model.stem_px) == (False, False, 1), name
+        assert config.augment == AugmentConfig(), name
+
+
+def test_channels_of_the_part_warp_behind_a_stem() -> None:
+    """26 channels in and 5 out, four times as many behind a stem of 2, and N one less."""
+    g1, g2, _ = build_models(WARPING)
+    assert (g1.first.in_channels, g1.last.out_channels) == (4 * 26, 4 * 5)
+    assert len(g1.encoder) == 4 and len(g2.encoder) == 3
+    assert g2.first.in_channels == 3 + 3 + 18 + 3 + 1
+
+
+def test_a_stem_sees_every_pixel_and_gives_every_pixel_of_its_own() -> None:
+    """With convolutions that hand on their middle, unshuffle and shuffle undo each other."""
+    g1 = build_models(dataclasses.replace(SMALL[128, 64], stem_px=2))[0]
+    image = torch.rand(1, 3, 128, 64)
+    blocks = torch.nn.functional.pixel_unshuffle(image, 2)
+    seen_by_first = []
+    g1.first.register_forward_pre_hook(lambda _, inputs: seen_by_first.append(inputs[0]))
+    g1.last.register_forward_hook(lambda *_: blocks)
+    assert torch.equal(g1(image, torch.zeros(1, 18, 128, 64)), image)
+    assert torch.equal(seen_by_first[0][:, :12], blocks)
+
+
+def test_the_warped_image_is_blended_where_it_covers() -> None:
+    g1 = build_models(WARPING)[0]
+    image, heatmaps, warped, coverage, matte = seen()
+    coverage[:, :, :64] = 0
+    with torch.no_grad():
+        colour = g1.split(g1(image, heatmaps, warped, torch.zeros_like(coverage), matte)).coarse
+        g1.last.weight[12:16], g1.last.bias[12:16] = 0, 100.0  # the blend's logits: copy
+        coarse, blend, _ = g1.split(g1(image, heatmaps, warped, coverage, matte))
+        assert torch.allclose(blend, coverage)
+        g1.last.bias[12:16] = -100.0  # copy nothing
+        painted = g1.split(g1(image, heatmaps, warped, coverage, matte)).coarse
+    assert torch.allclose(coarse, coverage * warped + (1 - coverage) * painted, atol=1e-5)
+    assert not torch.allclose(painted[:, :, 64:], colour[:, :, 64:], atol=1e-4)  # G1 sees the warped image, too
+
+
+def test_what_the_configuration_asks_for_must_come() -> None:
+    g1, g2, _ = build_models(WARPING)
+    image, heatmaps, warped, coverage, matte = seen()
+    with pytest.raises(ValueError, match="warped image and coverage"):
+        g1(image, heatmaps, matte=matte)
+    with pytest.raises(ValueError, match="matte"):
+        g1(image, heatmaps, warped, coverage)
+    with pytest.raises(ValueError, match="warped image and coverage"):
+        g2(image, image, heatmaps)
+    with pytest.raises(ValueError, match="condition_xy and target_xy"):
+        g1_input(WARPING, image, heatmaps)
+
+
+def test_a_matte_that_is_missing_is_all_ones() -> None:
+    image, heatmaps, *_ = seen()
+    xy = torch.full((2, 18, 2), torch.nan)
+    made = g1_input(WARPING, image, heatmaps, xy, xy)
+    assert made.matte.shape == (2, 1, 128, 64) and (made.matte == 1).all() and (made.coverage == 0).all()
+    assert g1_input(SMALL[128, 64], image, heatmaps, matte=image[:, :1]).matte is None
+
+
+def test_every_parameter_learns_with_part_warp_matte_and_stem() -> None:
+    torch.manual_seed(0)
+    g1, g2, _ = build_models(WARPING)
+    image, heatmaps, warped, coverage, matte = seen()
+    coarse, _, matte_logits = g1.split(g1(image, heatmaps, warped, coverage, matte))
+    (coarse + g2(image, coarse, heatmaps, warped, coverage)).square().mean().backward(retain_graph=True)
+    matte_logits.square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for model in (g1, g2) for p in model.parameters())

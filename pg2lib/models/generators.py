@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,61 @@ from torch.nn import functional as F
 from pg2lib.config import ModelConfig
 from pg2lib.models.blocks import DoubleConv, conv3x3, relu, xavier_init
 from pg2lib.pose import JOINTS
+from pg2lib.warp import warp_parts
+
+
+class G1Input(NamedTuple):
+    """What G1 sees, as `G1.forward` takes it; None where the configuration does not ask for it."""
+
+    condition_image: Tensor
+    target_heatmaps: Tensor
+    warped: Tensor | None = None
+    coverage: Tensor | None = None
+    matte: Tensor | None = None
+
+
+def g1_input(
+    config: ModelConfig,
+    condition_image: Float[Tensor, "batch 3 height width"],
+    target_heatmaps: Float[Tensor, "batch 18 height width"],
+    condition_xy: Float[Tensor, "batch 18 2"] | None = None,
+    target_xy: Float[Tensor, "batch 18 2"] | None = None,
+    matte: Float[Tensor, "batch 1 height width"] | None = None,
+) -> G1Input:
+    """What the generators of a configuration see of a pair: the part warp is made here, and a matte that is missing.
+
+    Args:
+        condition_image: [-1, 1].
+        target_heatmaps: {0, 1}.
+        condition_xy, target_xy: keypoints in pixels, x first, NaN = missing; needed with ``config.part_warp``.
+        matte: of the condition image, [0, 1]; None is all ones.
+
+    Raises:
+        ValueError: the part warp is asked for, and keypoints are missing.
+    """
+    if matte is None or not config.matte:
+        matte = torch.ones_like(condition_image[:, :1]) if config.matte else None
+    if not config.part_warp:
+        return G1Input(condition_image, target_heatmaps, matte=matte)
+    if condition_xy is None or target_xy is None:
+        raise ValueError("the part warp needs condition_xy and target_xy, the keypoints of both poses")
+    warped, coverage = warp_parts(condition_image, condition_xy, target_xy, matte)
+    return G1Input(condition_image, target_heatmaps, warped, coverage, matte)
+
+
+class G1Output(NamedTuple):
+    """What G1 gives, taken apart.
+
+    Attributes:
+        coarse: (batch, 3, height, width), not clamped.
+        blend: (batch, 1, height, width) in [0, 1], how much of the coarse result is the warped image; None without the
+            part warp.
+        matte_logits: (batch, 1, height, width), the logits of the result's matte; None without mattes.
+    """
+
+    coarse: Tensor
+    blend: Tensor | None
+    matte_logits: Tensor | None
 
 
 class G1(nn.Module):
@@ -20,16 +76,21 @@ class G1(nn.Module):
     N residual blocks down and up, N = ``config.blocks``; with h the base width, encoder block i is h(i + 1) wide. The
     fully connected layers let far-apart body parts exchange what they know. No normalisation, no dropout, linear
     output.
+
+    With ``config.part_warp`` it sees the warped image and its coverage too, and blends the warped image into the
+    colours that it paints, as Balakrishnan et al. (CVPR 2018) fuse moved body parts. With ``config.matte`` it sees the
+    matte of the condition image and predicts the result's.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        h, n = config.base_width, config.blocks
+        h, n, stem = config.base_width, config.blocks, config.stem_px
         stacked = config.pose_embedding == "heatmaps"
-        self.first = conv3x3(3 + len(JOINTS) if stacked else 3, h)
+        seen = 3 + len(JOINTS) * stacked + (3 + 1) * config.part_warp + config.matte
+        self.first = conv3x3(seen * stem**2, h)
         self.encoder, self.down = _encoder(config)
 
-        self.inner = (h, config.height >> (n - 1), config.width >> (n - 1))  # (h, 8, 4 or 8)
+        self.inner = (h, *_bottleneck_size(config))  # (h, 8, 4 or 8)
         self.squeeze = nn.Linear(n * math.prod(self.inner), config.bottleneck)
         self.expand = nn.Linear(config.bottleneck * (1 if stacked else 2), math.prod(self.inner))
 
@@ -45,7 +106,8 @@ class G1(nn.Module):
         self.up = nn.ModuleList(
             nn.Conv2d(widths[i], h * (n - i - 1), kernel_size=size, padding=size // 2) for i in range(n - 1)
         )
-        self.last = conv3x3(widths[-1], 3)
+        self.last = conv3x3(widths[-1], (3 + config.part_warp + config.matte) * stem**2)
+        self.part_warp, self.matte, self.stem_px = config.part_warp, config.matte, stem
         embeddings = {"heatmaps": None, "coordinates": CoordinateEmbedding, "heatmap-encoder": HeatmapEmbedding}
         embedding = embeddings[config.pose_embedding]
         self.embedding = embedding(config) if embedding is not None else None
@@ -56,13 +118,25 @@ class G1(nn.Module):
         self,
         condition_image: Float[Tensor, "batch 3 height width"],
         target_heatmaps: Float[Tensor, "batch 18 height width"],
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """The coarse result. Images in [-1, 1], heatmaps in {0, 1}; the output is not clamped."""
-        if self.embedding is None:
-            x = torch.cat((condition_image, _with_background(target_heatmaps, self.heatmap_background)), dim=1)
-        else:
-            x = condition_image
-        x, skips = _encode(relu(self.first(x)), self.encoder, self.down)
+        warped: Float[Tensor, "batch 3 height width"] | None = None,
+        coverage: Float[Tensor, "batch 1 height width"] | None = None,
+        matte: Float[Tensor, "batch 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The coarse result, three channels, not clamped; then the blend and the matte's logits, where it has them.
+
+        `split` takes the channels apart.
+
+        Args:
+            condition_image: [-1, 1].
+            target_heatmaps: {0, 1}.
+            warped, coverage: what `pg2lib.warp_parts` gives; needed with ``config.part_warp``, otherwise not used.
+            matte: of the condition image, [0, 1]; needed with ``config.matte``, otherwise not used.
+
+        Raises:
+            ValueError: something is missing that the configuration asks for.
+        """
+        x = self._seen(condition_image, target_heatmaps, warped, coverage, matte)
+        x, skips = _encode(relu(self.first(F.pixel_unshuffle(x, self.stem_px))), self.encoder, self.down)
         x = self.squeeze(x.flatten(1))  # (batch, z)
         if self.embedding is not None:
             x = torch.cat((x, self.embedding(target_heatmaps)), dim=1)  # (batch, 2 z)
@@ -77,8 +151,60 @@ class G1(nn.Module):
                 # The 1x1 convolution works on each pixel alone, so it can come before the pixels are doubled: the same
                 # values at a quarter of the cost.
                 x = _doubled(relu(self.up[i](x)))  # twice the resolution
-        result: Tensor = self.last(x)
-        return result
+        result: Tensor = F.pixel_shuffle(self.last(x), self.stem_px)
+        return result if not self.part_warp else _blended(result, warped, coverage)
+
+    def _seen(
+        self,
+        condition_image: Tensor,
+        target_heatmaps: Tensor,
+        warped: Tensor | None,
+        coverage: Tensor | None,
+        matte: Tensor | None,
+    ) -> Tensor:
+        """Everything that G1 looks at, on channels."""
+        seen = [condition_image]
+        if self.embedding is None:
+            seen.append(_with_background(target_heatmaps, self.heatmap_background))
+        if self.part_warp:
+            seen += _warp_channels(warped, coverage)
+        if self.matte:
+            if matte is None:
+                raise ValueError("this G1 was configured with model.matte, so it needs the condition image's matte")
+            seen.append(matte)
+        return torch.cat(seen, dim=1)
+
+    def split(self, output: Float[Tensor, "batch channels height width"]) -> G1Output:
+        """The channels that `forward` gives, by name."""
+        return G1Output(
+            output[:, :3],
+            output[:, 3:4] if self.part_warp else None,
+            output[:, -1:] if self.matte else None,
+        )
+
+
+def _warp_channels(warped: Tensor | None, coverage: Tensor | None) -> list[Tensor]:
+    """The warped image where something covers it, and the coverage."""
+    if warped is None or coverage is None:
+        raise ValueError("this generator was configured with model.part_warp, so it needs warped image and coverage")
+    return [warped * coverage, coverage]
+
+
+def _blended(result: Tensor, warped: Tensor | None, coverage: Tensor | None) -> Tensor:
+    """Warped image and colour, mixed by the blend a = sigmoid(blend logit) * coverage; then a, then what follows it.
+
+    In float32: bfloat16 has no more than some 128 steps from 0.5 to 1.
+    """
+    assert warped is not None and coverage is not None
+    result = result.float()
+    blend = result[:, 3:4].sigmoid() * coverage
+    return torch.cat((torch.lerp(result[:, :3], warped, blend), blend, result[:, 4:]), dim=1)
+
+
+def _bottleneck_size(config: ModelConfig) -> tuple[int, int]:
+    """(height, width) where G1's encoder ends."""
+    down = config.stem_px << (config.blocks - 1)
+    return config.height // down, config.width // down
 
 
 def _encoder(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
@@ -107,6 +233,32 @@ def _encode(x: Tensor, blocks: nn.ModuleList, down: nn.ModuleList) -> tuple[Tens
         if i < len(down):
             x = relu(down[i](x))  # half the resolution
     return x, skips
+
+
+class StagesOutput(NamedTuple):
+    """What both stages make of a batch.
+
+    Attributes:
+        coarse: [-1, 1].
+        difference_map: not clamped; zero where there is no G2.
+        refined: coarse + difference map, [-1, 1].
+        matte: of the result, [0, 1]; None where G1 predicts none.
+    """
+
+    coarse: Tensor
+    difference_map: Tensor
+    refined: Tensor
+    matte: Tensor | None
+
+
+def both_stages(g1: G1, g2: G2 | None, seen: G1Input) -> StagesOutput:
+    """Stage I and stage II. The two results are clamped to [-1, 1], here and nowhere else."""
+    coarse, _, matte_logits = g1.split(g1(*seen))
+    difference_map = torch.zeros_like(coarse)
+    if g2 is not None:
+        difference_map = g2(seen.condition_image, coarse, seen.target_heatmaps, seen.warped, seen.coverage)
+    matte = None if matte_logits is None else matte_logits.sigmoid()
+    return StagesOutput(coarse.clamp(-1, 1), difference_map, (coarse + difference_map).clamp(-1, 1), matte)
 
 
 class CoordinateEmbedding(nn.Module):
@@ -144,16 +296,16 @@ class HeatmapEmbedding(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         n = config.blocks
-        self.first = conv3x3(len(JOINTS), config.base_width)
+        self.first = conv3x3(len(JOINTS) * config.stem_px**2, config.base_width)
         self.encoder, self.down = _encoder(config)
-        pixels = (config.height >> (n - 1)) * (config.width >> (n - 1))
+        pixels = math.prod(_bottleneck_size(config))
         self.squeeze = nn.Linear(n * config.base_width * pixels, config.bottleneck)
-        self.heatmap_background = config.heatmap_background
+        self.heatmap_background, self.stem_px = config.heatmap_background, config.stem_px
 
     def forward(self, heatmaps: Float[Tensor, "batch 18 height width"]) -> Float[Tensor, "batch z"]:
         """Heatmaps in {0, 1}."""
         heatmaps = _with_background(heatmaps, self.heatmap_background)
-        x, _ = _encode(relu(self.first(heatmaps)), self.encoder, self.down)
+        x, _ = _encode(relu(self.first(F.pixel_unshuffle(heatmaps, self.stem_px))), self.encoder, self.down)
         result: Tensor = self.squeeze(x.flatten(1))
         return result
 
@@ -161,13 +313,14 @@ class HeatmapEmbedding(nn.Module):
 class G2(nn.Module):
     """Stage II: condition image and coarse result to the difference map, a fully convolutional U-Net.
 
-    N - 2 blocks down and up, without the fully connected layer so that detail survives (section 3.2).
+    N - 2 blocks down and up, without the fully connected layer so that detail survives (section 3.2). With
+    ``config.part_warp`` it sees the warped image and its coverage too.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        h, n, residual = config.base_width, config.blocks - 2, config.g2_residual
-        self.first = conv3x3(3 + 3 + (len(JOINTS) if config.g2_pose else 0), h)
+        h, n, residual = config.base_width, config.g2_blocks, config.g2_residual
+        self.first = conv3x3(3 + 3 + len(JOINTS) * config.g2_pose + (3 + 1) * config.part_warp, h)
         widths = [h * (i + 1) for i in range(n)]
         # A residual block keeps its width, so there the convolution between two blocks widens, as in G1.
         entering = widths if residual else [h, *widths[:-1]]
@@ -180,7 +333,7 @@ class G2(nn.Module):
         self.merge = nn.ModuleList(conv3x3(width, h) for width in stacked) if residual else None
         self.decoder = nn.ModuleList(DoubleConv(h if residual else width, h, residual) for width in stacked)
         self.last = conv3x3(h, 3)
-        self.outer_skip, self.pose = config.g2_outer_skip, config.g2_pose
+        self.outer_skip, self.pose, self.part_warp = config.g2_outer_skip, config.g2_pose, config.part_warp
         self.heatmap_background = config.heatmap_background
         xavier_init(self)
 
@@ -189,17 +342,25 @@ class G2(nn.Module):
         condition_image: Float[Tensor, "batch 3 height width"],
         coarse: Float[Tensor, "batch 3 height width"],
         target_heatmaps: Float[Tensor, "batch 18 height width"] | None = None,
+        warped: Float[Tensor, "batch 3 height width"] | None = None,
+        coverage: Float[Tensor, "batch 1 height width"] | None = None,
     ) -> Float[Tensor, "batch 3 height width"]:
         """The difference map; the refined result is ``coarse + difference_map``.
 
         Args:
             target_heatmaps: looked at where ``config.g2_pose`` says so, and needed there.
+            warped, coverage: likewise with ``config.part_warp``.
+
+        Raises:
+            ValueError: something is missing that the configuration asks for.
         """
         seen = [condition_image, coarse]
         if self.pose:
             if target_heatmaps is None:
                 raise ValueError("this G2 was configured with g2_pose, so it needs the target heatmaps too")
             seen.append(_with_background(target_heatmaps, self.heatmap_background))
+        if self.part_warp:
+            seen += _warp_channels(warped, coverage)
         x = relu(self.first(torch.cat(seen, dim=1)))
         x, skips = _encode(x, self.encoder, self.down)
         for i, block in enumerate(self.decoder):
