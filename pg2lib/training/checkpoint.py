@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pg2lib.config import ModelConfig, PG2Config, Stage1Config, Stage2Config
+from pg2lib.config import AugmentConfig, ModelConfig, PG2Config, Stage1Config, Stage2Config
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path
 
@@ -34,6 +34,7 @@ DEFAULTS = {
     f"{part}.{entry.name}": entry.default
     for part, settings in (
         ("model", ModelConfig), ("stage0", Stage2Config), ("stage1", Stage1Config), ("stage2", Stage2Config),
+        ("augment", AugmentConfig),
     )
     for entry in fields(settings)
 }  # fmt: skip

@@ -31,6 +31,8 @@ from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore, PairBatch
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.models import G1, G2, Discriminator, to_device
+from pg2lib.models.generators import G1Input, g1_input
+from pg2lib.training.augment import Augmenter
 from pg2lib.training.checkpoint import TrainingState, list_checkpoints, load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
@@ -136,19 +138,28 @@ def train_stage1(
         batch = run.batch(step)
         _set_lr(optimiser, stage.lr, stage, step)
 
-        # Eq. 1, or plain L1 where the configuration says so.
+        # Eq. 1, or plain L1 where the configuration says so; matte and blend are beyond the paper.
+        seen = _seen(config, batch)
         with accelerator.autocast():
-            coarse = wrapped(batch.condition_image, batch.target_heatmaps)
+            coarse, blend, matte_logits = g1.split(wrapped(*seen).float())
         if stage.pose_mask_loss:
-            loss = losses.pose_mask_l1(coarse.float(), batch.target_image, batch.target_mask)
+            l1 = losses.pose_mask_l1(coarse, batch.target_image, batch.target_mask)
         else:
-            loss = losses.l1(coarse.float(), batch.target_image)
+            l1 = losses.l1(coarse, batch.target_image)
+        step_losses = {"l1": l1}
+        loss = l1
+        if matte_logits is not None and batch.target_matte is not None:
+            step_losses["matte"] = losses.matte_loss(matte_logits, batch.target_matte)
+            loss = loss + stage.matte_weight * step_losses["matte"]
+        if blend is not None and seen.coverage is not None:
+            step_losses["blend"] = losses.blend_prior(blend, seen.coverage)
+            loss = loss + stage.blend_weight * step_losses["blend"]
         optimiser_step.zero_grad()
         accelerator.backward(loss)
         optimiser_step.step()
         _update_average(average, g1, stage.ema_decay, step)
 
-        run.after(step, {"l1": loss}, lambda b: {"coarse": average(b.condition_image, b.target_heatmaps)})
+        run.after(step, step_losses, lambda b: _stage1_results(average, _seen(config, b)))
     return average
 
 
@@ -185,9 +196,10 @@ def train_stage2(
 
     def refine(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
         """G1 is frozen; G2 adds the difference map."""
+        seen = _seen(config, batch)
         with torch.no_grad():
-            coarse = frozen(batch.condition_image, batch.target_heatmaps)
-        difference_map = model(batch.condition_image, coarse, batch.target_heatmaps)
+            coarse = g1.split(frozen(*seen)).coarse
+        difference_map = model(batch.condition_image, coarse, batch.target_heatmaps, seen.warped, seen.coverage)
         return {"coarse": coarse, "refined": coarse + difference_map}
 
     _train_against_d(run, rivals, refine, result="refined", name="g2")
@@ -223,10 +235,28 @@ def train_one_stage(
     run = _Run(0, config, stage, store, pairs, Path(folder), accelerator, watch, rivals.state("g1", identity))
 
     def generate(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
-        return {"coarse": model(batch.condition_image, batch.target_heatmaps)}
+        return {"coarse": g1.split(model(*_seen(config, batch))).coarse}
 
     _train_against_d(run, rivals, generate, result="coarse", name="g1")
     return rivals.average, rivals.d
+
+
+def _seen(config: PG2Config, batch: PairBatch) -> G1Input:
+    """What the generators see of a batch."""
+    return g1_input(
+        config.model,
+        batch.condition_image,
+        batch.target_heatmaps,
+        batch.condition_xy,
+        batch.target_xy,
+        batch.condition_matte,
+    )
+
+
+def _stage1_results(g1: G1, seen: G1Input) -> dict[str, Tensor]:
+    """The images of a sample: the coarse result, and the warped image where there is one."""
+    coarse = {"coarse": g1.split(g1(*seen)).coarse}
+    return coarse if seen.warped is None else {"warped": seen.warped} | coarse
 
 
 Generate = Callable[[nn.Module, PairBatch], dict[str, Tensor]]
@@ -366,13 +396,16 @@ class _Run:
             raise ConfigError(
                 f"batch_size {stage.batch_size} cannot be shared by {processes} processes; use a multiple"
             )
+        if config.model.matte and not store.has_mattes:
+            raise ConfigError("model.matte needs a store with mattes: open it with ImageStore.open(..., mattes=True)")
         if store.table.canvas != config.model.canvas:
             raise ConfigError(f"the data are {store.table.canvas}, the model wants {config.model.canvas} pixels")
         store = store.to(accelerator.device)
         self.number, self.config, self.stage, self.store, self.pairs = number, config, stage, store, pairs
         self.folder, self.accelerator, self.watch, self.state = folder, accelerator, watch, state
         share = slice(accelerator.process_index, None, processes)
-        self.batch = PairFeed(store, pairs, stage.batch_size, stage.seed, stage.flip, share)
+        self.feed = PairFeed(store, pairs, stage.batch_size, stage.seed, stage.flip, share)
+        self.augment = Augmenter(config.augment, stage.batch_size, stage.seed, share)
         checkpoints = list_checkpoints(folder)
         self.saved = checkpoints[-1] if checkpoints else None
         self.start = 0
@@ -391,6 +424,10 @@ class _Run:
 
     def steps(self) -> range:
         return range(self.start, self.stage.steps)
+
+    def batch(self, number: int) -> PairBatch:
+        """This process's share of a batch, counted from 0."""
+        return self.augment(self.feed(number), number)
 
     def after(
         self, step: int, step_losses: dict[str, Tensor], results: Callable[[PairBatch], dict[str, Tensor]]
@@ -516,6 +553,7 @@ def _identity(config: PG2Config, number: int, stage: TrainingConfig, pairs: Pair
     model = dataclasses.asdict(config.model).items()
     values = {f"model.{key}": value for key, value in model if not key.startswith(others)}
     values |= {f"stage{number}.{key}": value for key, value in settings.items()}
+    values |= {f"augment.{key}": value for key, value in dataclasses.asdict(config.augment).items()}
     return {**values, "pairs": f"{len(pairs)} pairs, sha256 {pairs.digest()[:16]}"}
 
 

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import colorsys
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from pg2lib.config import AugmentConfig, PG2Config
+from pg2lib.data.store import PairBatch
+from pg2lib.errors import ConfigError
+from pg2lib.training.augment import MATTE_ERROR_PX, Augmenter, colour_turn
+
+PAIRS, HEIGHT, WIDTH = 6, 64, 32
+
+
+@pytest.fixture
+def batch() -> PairBatch:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(PAIRS, *shape, generator=generator)
+
+    matte = torch.zeros(2, PAIRS, 1, HEIGHT, WIDTH)
+    matte[..., 16:48, 10:22] = 1
+    xy = draw(18, 2) * torch.tensor([WIDTH / 2, HEIGHT / 2]) + torch.tensor([WIDTH / 4, HEIGHT / 4])
+    xy[:, 3] = math.nan
+    return PairBatch(
+        condition_image=draw(3, HEIGHT, WIDTH) - 0.5,
+        target_image=draw(3, HEIGHT, WIDTH) - 0.5,
+        target_heatmaps=draw(18, HEIGHT, WIDTH),
+        target_mask=draw(1, HEIGHT, WIDTH),
+        condition_xy=xy,
+        target_xy=draw(18, 2) * 30,
+        from_rows=torch.arange(PAIRS),
+        to_rows=torch.arange(PAIRS),
+        condition_matte=matte[0],
+        target_matte=matte[1],
+    )
+
+
+def changed(before: PairBatch, after: PairBatch) -> set[str]:
+    names = [field.name for field in dataclasses.fields(before)]
+    return {
+        name
+        for name in names
+        if not torch.equal(getattr(before, name).nan_to_num(nan=-1), getattr(after, name).nan_to_num(nan=-1))
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "touched"),
+    [
+        ("recolour", {"condition_image", "target_image"}),
+        ("backdrop", {"condition_image", "target_image"}),
+        ("shift", {"condition_image", "condition_xy", "condition_matte"}),
+        ("matte_missing", {"condition_matte"}),
+        ("matte_error", {"condition_matte"}),
+    ],
+)
+def test_each_kind_touches_its_own_parts_and_its_share_of_pairs(batch: PairBatch, field: str, touched: set) -> None:
+    everyone = Augmenter(AugmentConfig(**{field: 1.0}), PAIRS, seed=0)(batch, 0)
+    assert changed(batch, everyone) == touched
+    assert changed(batch, Augmenter(AugmentConfig(), PAIRS, seed=0)(batch, 0)) == set()
+    half = Augmenter(AugmentConfig(**{field: 0.5}), PAIRS, seed=0)
+    counts = []
+    for number in range(30):
+        after = half(batch, number)
+        image = "condition_image" if "condition_image" in touched else "condition_matte"
+        same = (getattr(after, image) == getattr(batch, image)).flatten(1).all(dim=1)
+        counts.append(int((~same).sum()))
+    assert 0.4 < sum(counts) / (30 * PAIRS) < 0.6
+
+
+def test_it_is_a_function_of_seed_and_step_and_shared_by_processes(batch: PairBatch) -> None:
+    config = PG2Config.preset("deepfashion-compact").augment
+    whole = Augmenter(config, PAIRS, seed=3)(batch, 7)
+    again = Augmenter(config, PAIRS, seed=3)(batch, 7)
+    assert changed(whole, again) == set()
+    assert changed(whole, Augmenter(config, PAIRS, seed=3)(batch, 8)) != set()
+    assert changed(whole, Augmenter(config, PAIRS, seed=4)(batch, 7)) != set()
+    for process in range(2):
+        share = slice(process, None, 2)
+        part = PairBatch(**{f.name: getattr(batch, f.name)[share] for f in dataclasses.fields(batch)})
+        alone = Augmenter(config, PAIRS, 3, share)(part, 7)
+        assert torch.equal(alone.condition_image, whole.condition_image[share])
+        assert torch.equal(alone.condition_matte, whole.condition_matte[share])
+
+
+def test_one_turn_of_the_colours_for_both_images(batch: PairBatch) -> None:
+    """The same colour in both images stays the same colour."""
+    patch = torch.tensor([0.4, -0.2, 0.1])[:, None, None]
+    same = dataclasses.replace(
+        batch, condition_image=patch.expand(PAIRS, 3, HEIGHT, WIDTH), target_image=patch.expand(PAIRS, 3, HEIGHT, WIDTH)
+    )
+    after = Augmenter(AugmentConfig(recolour=1.0), PAIRS, seed=0)(same, 0)
+    assert torch.equal(after.condition_image, after.target_image)
+    assert len({round(float(image[0, 0, 0]), 3) for image in after.condition_image}) == PAIRS
+
+
+@pytest.mark.parametrize("angle", [0.0, 1.0, 2.5])
+def test_colours_turn_about_grey(angle: float) -> None:
+    """Grey stays, brightness stays, a third of a turn exchanges the primaries, saturation scales the distance."""
+    turn = colour_turn(torch.tensor([angle]), torch.tensor([0.5]))[0]
+    grey = torch.full((3,), 0.3)
+    assert torch.allclose(turn @ grey, grey, atol=1e-6)
+    colour = torch.tensor([0.9, 0.1, -0.4])
+    turned = turn @ colour
+    assert float(turned.mean()) == pytest.approx(float(colour.mean()), abs=1e-6)
+    assert float((turned - turned.mean()).norm()) == pytest.approx(
+        0.5 * float((colour - colour.mean()).norm()), rel=1e-5
+    )
+    third = colour_turn(torch.tensor([2 * math.pi / 3]), torch.ones(1))[0]
+    assert torch.allclose(third @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6)
+    assert colorsys.rgb_to_hsv(*(third @ torch.tensor([1.0, 0, 0])).clamp(0, 1).tolist())[0] == pytest.approx(1 / 3)
+
+
+def test_the_backdrop_changes_outside_the_matte_alone_and_alike_in_both_images(batch: PairBatch) -> None:
+    after = Augmenter(AugmentConfig(backdrop=1.0), PAIRS, seed=0)(batch, 0)
+    person = batch.condition_matte.bool().expand(-1, 3, -1, -1)
+    assert torch.equal(after.condition_image[person], batch.condition_image[person])
+    outside = after.condition_image[:, :, 0, 0]
+    assert torch.equal(outside, after.target_image[:, :, 63, 31])
+    assert len(outside.unique(dim=0)) == PAIRS
+
+
+def test_image_matte_and_keypoints_shift_together(batch: PairBatch) -> None:
+    """A bright spot under a joint stays under it."""
+    spots = torch.full((PAIRS, 3, HEIGHT, WIDTH), -1.0)
+    place = torch.tensor([13, 30])
+    spots[:, :, place[1] - 1 : place[1] + 2, place[0] - 1 : place[0] + 2] = 1
+    xy = batch.condition_xy.clone()
+    xy[:, 0] = place
+    moved = Augmenter(AugmentConfig(shift=1.0), PAIRS, seed=0)(
+        dataclasses.replace(batch, condition_image=spots, condition_xy=xy), 0
+    )
+    bright = (moved.condition_image[:, 0] + 1) / 2
+    columns, rows = torch.arange(WIDTH), torch.arange(HEIGHT)
+    mass = bright.sum(dim=(1, 2))
+    centre = torch.stack(((bright.sum(1) * columns).sum(1) / mass, (bright.sum(2) * rows).sum(1) / mass), dim=-1)
+    assert (centre - moved.condition_xy[:, 0]).abs().max() < 0.15
+    assert (moved.condition_xy[:, 0] - place).norm(dim=-1).min() > 0.05
+    assert moved.condition_xy[:, 3].isnan().all()
+
+
+def test_a_joint_that_leaves_the_canvas_is_missing(batch: PairBatch) -> None:
+    xy = batch.condition_xy.clone()
+    xy[:, 0] = torch.tensor([0.0, 0.0])
+    augment = Augmenter(AugmentConfig(shift=1.0), PAIRS, seed=0)
+    corner = torch.cat([augment(dataclasses.replace(batch, condition_xy=xy), n).condition_xy[:, 0] for n in range(20)])
+    assert 0.2 < corner.isnan().any(dim=1).float().mean() < 0.95
+    inside = corner[~corner.isnan().any(dim=1)]
+    assert inside.min() > -0.5
+
+
+def test_wrong_mattes_are_a_few_pixels_too_large_or_too_small(batch: PairBatch) -> None:
+    augment = Augmenter(AugmentConfig(matte_error=1.0), PAIRS, seed=0)
+    mattes = torch.cat([augment(batch, number).condition_matte for number in range(3)])
+    sizes = {(int(matte[0].amax(0).sum()), int(matte[0].amax(1).sum())) for matte in mattes}
+    grown, shrunk = ((12 + s * 2 * MATTE_ERROR_PX, 32 + s * 2 * MATTE_ERROR_PX) for s in (1, -1))
+    assert sizes == {grown, shrunk}
+
+
+def test_settings_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match=r"augment\.recolour must lie in \[0, 1\], got 1\.5"):
+        AugmentConfig(recolour=1.5)
+    with pytest.raises(ConfigError, match=r"augment\.backdrop.*need model\.matte"):
+        PG2Config().override({"augment.backdrop": 0.5})
