@@ -104,7 +104,7 @@ class Kitchen:
         report = evaluate(pipeline.to(self.accelerator.device), test_store, test_pairs, self.names[1])
         batch = test_store.batch(test_pairs, torch.arange(min(8, len(test_pairs))))
         with atomic_path(self.out / "grids" / f"{folder.parent.name}-{folder.name}.png") as temporary:
-            pipeline.generate(batch.condition_image, batch.target_heatmaps).to_grid(scale=2).save(temporary, "PNG")
+            pipeline.generate_pairs(batch).to_grid(scale=2).save(temporary, "PNG")
         scores = {metric: report.figures["refined"][metric].mean for metric in METRICS}
         with atomic_write(kept) as file:
             json.dump(scores, file)

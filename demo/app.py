@@ -27,7 +27,6 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
-import torch
 from gradio.data_classes import ImageData
 from PIL import Image, ImageDraw
 
@@ -35,7 +34,8 @@ from pg2lib.config import PHOTO_CHECKPOINT
 from pg2lib.detect import Detection, describe_framing, find_people
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import Crop, load_image, pil_from_tensor
-from pg2lib.pipeline import PG2Output, PG2Pipeline
+from pg2lib.output import PG2Output
+from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pose import Pose
 
 log = logging.getLogger(__name__)
@@ -82,11 +82,11 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class FoundPerson:
-    """A photo and the most prominent person in it."""
+    """A photo, the most prominent person in it, and the poses of the others."""
 
     photo: Image.Image
     detection: Detection
-    people: int
+    others: Sequence[Pose]
 
     @property
     def pose(self) -> Pose:
@@ -135,11 +135,11 @@ def generate(pipeline: PG2Pipeline, photo: str | None, target: Pose | str | None
         model_person = find_person(pipeline, target, "photo for the target pose")
         notes += describe_person(model_person, "photo for the target pose", HALF_A_POSE)
         target = model_person.pose
-    canvas = pipeline.config.model.canvas
-    crop = pipeline.framing.crop(person.pose, canvas)
-    target = pipeline.frame_pose(target)
-    output = pipeline(crop.apply(person.photo), target, crop=False)
-    return Result(person, crop, output, target, notes + describe_crop(crop, person.photo), time.perf_counter() - start)
+    seen = pipeline.look(person.photo, condition_pose=person.pose, others=person.others)
+    output = pipeline.repose(seen, [target])[0]
+    assert output.crop is not None and output.target_pose is not None
+    notes += describe_crop(output.crop, person.photo)
+    return Result(person, output.crop, output, output.target_pose, notes, time.perf_counter() - start)
 
 
 def find_person(pipeline: PG2Pipeline, path: str, which: str) -> FoundPerson:
@@ -158,14 +158,14 @@ def find_person(pipeline: PG2Pipeline, path: str, which: str) -> FoundPerson:
         raise RefusedError(NOBODY.format(which=which)) from error
     except PG2Error as error:  # MediaPipe is missing, and the message says what to install.
         raise RefusedError(str(error)) from error
-    return FoundPerson(photo, people[0], len(people))
+    return FoundPerson(photo, people[0], [person.pose for person in people[1:]])
 
 
 def describe_person(person: FoundPerson, which: str, incomplete: str) -> list[str]:
     """What a user should know about the person that was found."""
     notes = []
-    if person.people > 1:
-        notes.append(SEVERAL.format(which=which, people=person.people))
+    if person.others:
+        notes.append(SEVERAL.format(which=which, people=1 + len(person.others)))
     framing = describe_framing(person.pose)
     if framing != "full body":
         notes.append(incomplete.format(framing=framing))
@@ -423,7 +423,8 @@ def theme() -> gr.themes.Base:
 def warm_up(pipeline: PG2Pipeline) -> None:
     """Loads what the first request would otherwise wait for."""
     canvas = pipeline.config.model.canvas
-    pipeline.generate(torch.zeros(1, 3, *canvas), torch.zeros(1, 18, *canvas))
+    pose = next(iter(load_presets().values())).resize(canvas)
+    pipeline.repose(pipeline.look(Image.new("RGB", canvas[::-1]), crop=False, condition_pose=pose), [pose])
     try:
         find_people(Image.new("RGB", (256, 256)))
     except NoPersonError:

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from pg2lib.evaluation import EvaluationReport, evaluate
     from pg2lib.metrics.ssim import mask_ssim, ssim
     from pg2lib.models import build_models
-    from pg2lib.pipeline import PG2Output, PG2Pipeline
+    from pg2lib.output import PG2Output
+    from pg2lib.pipeline import PG2Pipeline
     from pg2lib.pose import Pose
     from pg2lib.raster import render_heatmaps, render_pose_masks
+    from pg2lib.warp import warp_parts
 
 __version__ = "0.1.0"
 
@@ -40,9 +42,11 @@ _NAMES = {
     "evaluation": ("EvaluationReport", "evaluate"),
     "metrics.ssim": ("mask_ssim", "ssim"),
     "models": ("build_models",),
-    "pipeline": ("PG2Output", "PG2Pipeline"),
+    "output": ("PG2Output",),
+    "pipeline": ("PG2Pipeline",),
     "pose": ("Pose",),
     "raster": ("render_heatmaps", "render_pose_masks"),
+    "warp": ("warp_parts",),
 }
 """Where each public name lives. A name is imported when it is first used, so that ``import pg2lib`` costs nothing."""
 
@@ -76,6 +80,7 @@ __all__ = [
     "render_heatmaps",
     "render_pose_masks",
     "ssim",
+    "warp_parts",
     "write_keypoints",
     "write_pairs",
 ]

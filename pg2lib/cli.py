@@ -19,6 +19,7 @@ from pg2lib.config import DEFAULT_CHECKPOINT, PHOTO_CHECKPOINT
 from pg2lib.errors import ConfigError, DataError, PG2Error
 
 if TYPE_CHECKING:
+    from pg2lib.config import PG2Config
     from pg2lib.data.pairs import PairTable
     from pg2lib.data.store import ImageStore
     from pg2lib.detect import PoseDetector
@@ -374,7 +375,7 @@ def _train(options: argparse.Namespace) -> int:
     config = (config.row(options.row) if options.row else config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
     with accelerator.main_process_first():
-        store = _open_store(options, options.cache or options.out / "cache", accelerator.device)
+        store = _open_store(options, options.cache or options.out / "cache", accelerator.device, config)
     pairs = _pairs(options.pairs, store)
     name = f"{_title(options)} {options.split}, pair rule {options.pairs}"
     reports = Reports(sample_every=options.sample_every, checkpoint_every=options.checkpoint_every)
@@ -476,7 +477,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
     inception = load_inception(options.inception, pipeline.device) if options.inception else None
     lpips = load_lpips(options.lpips, pipeline.device) if options.lpips else None
-    store = _open_store(options, options.cache, pipeline.device)
+    store = _open_store(options, options.cache, pipeline.device, pipeline.config)
     pairs = _pairs(options.pairs, store)
     name = f"{_title(options)} {options.split}, pairs {Path(options.pairs).name}"
     if options.count is not None:
@@ -496,24 +497,25 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from pg2lib.files import atomic_path
+    from pg2lib.output import output_grid
     from pg2lib.pipeline import PG2Pipeline
 
     targets = [_target_pose(path) for path in options.pose]
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device, backend=options.backend)
-    output = pipeline(options.image, targets, crop=not options.no_crop)
+    outputs = pipeline(options.image, targets, crop=not options.no_crop)
     out: Path = options.out
     if options.grid:
-        pictures = {out: output.to_grid(scale=2)}
+        pictures = {out: output_grid(outputs, scale=2)}
     elif len(targets) == 1:
-        pictures = {out: output[0].to_pil()}
+        pictures = {out: outputs[0].to_pil()}
     else:
-        pictures = {out.with_stem(f"{out.stem}-{i}"): one.to_pil() for i, one in enumerate(output, 1)}
+        pictures = {out.with_stem(f"{out.stem}-{i}"): one.to_pil() for i, one in enumerate(outputs, 1)}
     for path, picture in pictures.items():
         with atomic_path(path) as temporary:
             picture.save(temporary, _picture_format(path))
         print(
             f"{path}: {picture.width}x{picture.height} pixels, "
-            f"made in {output.seconds / len(pictures) * 1000:.0f} ms by {pipeline.name}"
+            f"made in {sum(output.seconds for output in outputs) / len(pictures) * 1000:.0f} ms by {pipeline.name}"
         )
     return 0
 
@@ -573,7 +575,7 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) -> ImageStore:
+def _open_store(options: argparse.Namespace, cache: Path | None, device: Any, config: PG2Config) -> ImageStore:
     from pg2lib.data.locate import find_data
     from pg2lib.data.read import read_people
     from pg2lib.data.store import ImageStore
@@ -587,6 +589,7 @@ def _open_store(options: argparse.Namespace, cache: Path | None, device: Any) ->
         device,
         skip_corrupt=options.skip_corrupt,
         on_progress=_progress_bar("decoding", "image"),
+        mattes=config.model.matte,
     )
 
 

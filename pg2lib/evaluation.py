@@ -493,7 +493,7 @@ def evaluate(
 
 def _images(pipeline: PG2Pipeline, batch: PairBatch) -> tuple[dict[str, Tensor], Tensor]:
     """uint8 images of a batch, results and target, by name; and the pose masks to score with."""
-    output = pipeline.generate(batch.condition_image, batch.target_heatmaps)
+    output = pipeline.generate_pairs(batch)
     mask = batch.target_mask
     if pipeline.config.evaluation.mask_from == "condition":
         mask = render_pose_masks(batch.condition_xy, pipeline.config.model.canvas)

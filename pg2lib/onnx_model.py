@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 import pg2lib
+from pg2lib.config import ModelConfig
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path
-from pg2lib.pipeline import WEIGHTS_NAME, PG2Pipeline, both_stages
+from pg2lib.models.generators import G1Input, StagesOutput, both_stages
+from pg2lib.pipeline import WEIGHTS_NAME, PG2Pipeline
+from pg2lib.pose import JOINTS
 
 if TYPE_CHECKING:
     import onnx
 
 FORMAT = "pg2lib onnx 1"
-INPUTS = ("condition_image", "target_heatmaps")
-OUTPUTS = ("coarse", "difference_map", "refined")
 INSTALL = 'pip install "pg2lib[onnx]"'
 
 
@@ -40,8 +40,10 @@ def export_onnx(pipeline: PG2Pipeline, path: str | PathLike[str]) -> None:
     """Writes both stages of a pipeline as one ONNX file, whole or not at all.
 
     Inputs are ``condition_image`` (batch, 3, height, width), [-1, 1], and ``target_heatmaps`` (batch, 18, height,
-    width), {0, 1}; outputs ``coarse``, ``difference_map`` and ``refined``, as `PG2Pipeline.generate` gives them. All
-    are float32, and the batch may have any size. The file's metadata say which pipeline it was made from.
+    width), {0, 1}; with the part warp ``warped`` and ``coverage``, as `pg2lib.warp_parts` gives them, and with mattes
+    ``matte``, (batch, 1, height, width), [0, 1]. Outputs are ``coarse``, ``difference_map`` and ``refined``, as
+    `PG2Pipeline.generate` gives them, and with mattes ``result_matte``. All are float32, and the batch may have any
+    size. The file's metadata say which pipeline it was made from.
 
     Args:
         pipeline: as it was loaded: weights that are saved later may be rounded, and then the file does not belong to
@@ -67,18 +69,19 @@ def _to_onnx(pipeline: PG2Pipeline) -> onnx.ModelProto:
         raise CheckpointError(f"writing ONNX needs onnx and onnxscript: {INSTALL} ({error})") from error
     networks = copy.deepcopy(_BothStages(pipeline)).cpu().eval()
     height, width = pipeline.config.model.canvas
-    # A batch of 1 would be taken for a part of the architecture. The second batch has the size of the first.
-    example = (torch.zeros(2, 3, height, width), torch.zeros(2, 18, height, width))
-    batch = ({0: torch.export.Dim("batch")}, {0: torch.export.Dim.DYNAMIC})
+    inputs = input_channels(pipeline.config.model)
+    # A batch of 1 would be taken for a part of the architecture. All inputs have the batch size of the first.
+    example = tuple(torch.zeros(2, channels, height, width) for channels in inputs.values())
+    batch = ({0: torch.export.Dim("batch")}, *[{0: torch.export.Dim.DYNAMIC}] * (len(inputs) - 1))
     with _quiet_exporter():
         program = torch.onnx.export(
             networks,
             example,
             dynamo=True,
             verbose=False,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            dynamic_shapes=batch,
+            input_names=list(inputs),
+            output_names=output_names(pipeline.config.model),
+            dynamic_shapes=(batch,),
         )
     assert program is not None
     for part in (program.model.graph, *program.model.graph):
@@ -94,15 +97,30 @@ def _to_onnx(pipeline: PG2Pipeline) -> onnx.ModelProto:
     return model
 
 
+def input_channels(model: ModelConfig) -> dict[str, int]:
+    """Names and channels of the inputs, in order: the fields of `G1Input` that a configuration asks for."""
+    channels = {"condition_image": 3, "target_heatmaps": len(JOINTS)}
+    if model.part_warp:
+        channels |= {"warped": 3, "coverage": 1}
+    return channels | ({"matte": 1} if model.matte else {})
+
+
+def output_names(model: ModelConfig) -> list[str]:
+    """Names of the outputs, in the order of `StagesOutput`."""
+    return ["coarse", "difference_map", "refined"] + ["result_matte"] * model.matte
+
+
 class _BothStages(nn.Module):
     """`both_stages` as a module, which is what torch exports."""
 
     def __init__(self, pipeline: PG2Pipeline) -> None:
         super().__init__()
         self.g1, self.g2 = pipeline.g1, pipeline.g2
+        self.names = list(input_channels(pipeline.config.model))
 
-    def forward(self, condition_image: Tensor, target_heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return both_stages(self.g1, self.g2, condition_image, target_heatmaps)
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        made = both_stages(self.g1, self.g2, G1Input(**dict(zip(self.names, tensors, strict=True))))
+        return tuple(tensor for tensor in made if tensor is not None)
 
 
 @contextmanager
@@ -135,7 +153,7 @@ def digest(pipeline: PG2Pipeline) -> str:
 
 
 class OnnxStages:
-    """Both stages run by onnxruntime on the CPU; called with tensors, as `both_stages` is without the networks."""
+    """Both stages run by onnxruntime on the CPU; called as `both_stages` is, without the networks."""
 
     def __init__(self, path: Path, pipeline: PG2Pipeline) -> None:
         """Opens a file that `export_onnx` wrote.
@@ -173,14 +191,10 @@ class OnnxStages:
                 f"{path} was made from other networks than config.json and {WEIGHTS_NAME} beside it describe; "
                 f"make it again with: {command}"
             )
+        self.inputs = list(input_channels(pipeline.config.model))
 
-    def __call__(
-        self,
-        condition_image: Float[Tensor, "batch 3 height width"],
-        target_heatmaps: Float[Tensor, "batch 18 height width"],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Coarse result, difference map and refined result."""
-        tensors = (condition_image, target_heatmaps)
-        feed = {name: tensor.contiguous().numpy(force=True) for name, tensor in zip(INPUTS, tensors, strict=True)}
-        coarse, difference_map, refined = map(torch.from_numpy, self.session.run(OUTPUTS, feed))
-        return coarse, difference_map, refined
+    def __call__(self, seen: G1Input) -> StagesOutput:
+        """Both stages, as `both_stages` gives them."""
+        feed = {name: getattr(seen, name).contiguous().numpy(force=True) for name in self.inputs}
+        coarse, difference_map, refined, *matte = map(torch.from_numpy, self.session.run(None, feed))
+        return StagesOutput(coarse, difference_map, refined, matte[0] if matte else None)

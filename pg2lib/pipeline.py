@@ -6,37 +6,43 @@ A *pipeline folder* is what a finished model is shared as: ``config.json`` and `
 
 from __future__ import annotations
 
-import io
 import json
-import math
+import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import torch
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
-from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError
+from pg2lib.cutout import inside_photo, matte_of_one, on_backdrop, without_person
+from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_path, atomic_write
-from pg2lib.images import Crop, ImageLike, from_uint8, image_grid, load_image, pil_from_tensor, tensor_from_pil
+from pg2lib.images import Crop, ImageLike, from_uint8, load_image, tensor_from_pil
 from pg2lib.models import G1, G2, to_device
+from pg2lib.models.generators import both_stages, g1_input
+from pg2lib.output import PG2Batch, PG2Output
 from pg2lib.pose import Pose
 from pg2lib.raster import render_heatmaps
 
 if TYPE_CHECKING:
+    from pg2lib.data.store import PairBatch
     from pg2lib.detect import PoseDetector
     from pg2lib.onnx_model import OnnxStages
 
+log = logging.getLogger(__name__)
+
 Backend = Literal["torch", "onnxruntime"]
+Background = Literal["photo", "plain"]
 
 FORMAT = "pg2lib pipeline 1"
 CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
@@ -101,123 +107,6 @@ class Framing:
         dx = max(0.0, right - crop.right) - max(0.0, crop.left - left)
         dy = max(0.0, bottom - crop.bottom) - max(0.0, crop.top - top)
         return replace(crop, left=crop.left + dx, right=crop.right + dx, top=crop.top + dy, bottom=crop.bottom + dy)
-
-
-@dataclass(frozen=True, eq=False)
-class PG2Output:
-    """What the pipeline made, and of what.
-
-    Attributes:
-        coarse: stage I's result, [-1, 1], (3, height, width); with a batch dimension first from `PG2Pipeline.generate`,
-            and where the pipeline was given several target poses.
-        difference_map: what G2 adds, not clamped; the same shape.
-        refined: coarse + difference map, [-1, 1].
-        condition_image: what the model saw, [-1, 1].
-        target_pose: the pose asked for, on the model's canvas; None in a batch and from `generate`.
-        target_poses: those of a batch, one a picture; empty from `generate`.
-        condition_pose: the pose found in the photo, on the model's canvas; None where nothing was detected.
-        crop: the part of the photo the model saw; None where the image came as a model canvas.
-        seconds: wall time of the two generators.
-    """
-
-    coarse: Float[Tensor, "*batch 3 height width"]
-    difference_map: Float[Tensor, "*batch 3 height width"]
-    refined: Float[Tensor, "*batch 3 height width"]
-    condition_image: Float[Tensor, "*batch 3 height width"]
-    target_pose: Pose | None = None
-    target_poses: tuple[Pose, ...] = ()
-    condition_pose: Pose | None = None
-    crop: Crop | None = None
-    seconds: float = math.nan
-
-    def __len__(self) -> int:
-        if self.refined.ndim != 4:
-            raise TypeError("this output holds one picture, not a batch")
-        return len(self.refined)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __getitem__(self, index: int) -> PG2Output:
-        """One picture of a batch."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
-        return PG2Output(
-            self.coarse[index],
-            self.difference_map[index],
-            self.refined[index],
-            self.condition_image[index],
-            target_pose=self.target_poses[index] if self.target_poses else None,
-            condition_pose=self.condition_pose,
-            crop=self.crop,
-            seconds=self.seconds / len(self),
-        )
-
-    def __iter__(self) -> Iterator[PG2Output]:
-        """The pictures of a batch."""
-        return (self[i] for i in range(len(self)))
-
-    def to_pil(self) -> Image.Image:
-        """The refined result as a picture.
-
-        Raises:
-            DataError: the output is a batch; take one picture of it, ``output[0]``.
-        """
-        self._refuse_batch()
-        return pil_from_tensor(self.refined)
-
-    def difference_to_pil(self) -> Image.Image:
-        """The difference map as a picture: grey where G2 changes nothing.
-
-        Raises:
-            DataError: as `to_pil`.
-        """
-        self._refuse_batch()
-        return pil_from_tensor(self.difference_map)
-
-    def _refuse_batch(self) -> None:
-        if self.refined.ndim != 3:
-            raise DataError(f"this output is a batch of {len(self)}; take one, such as output[0]")
-
-    def to_grid(self, scale: int = 1) -> Image.Image:
-        """Condition image, target pose (where known), coarse, difference map and refined side by side.
-
-        Of a batch, a row a picture.
-        """
-        return _grid([self] if self.refined.ndim == 3 else list(self), scale)
-
-    def _pictures(self) -> dict[str, Image.Image]:
-        pictures = {"condition": pil_from_tensor(self.condition_image)}
-        if self.target_pose is not None:
-            pictures["target pose"] = self.target_pose.draw()
-        return pictures | {
-            "coarse": pil_from_tensor(self.coarse),
-            "difference": self.difference_to_pil(),
-            "refined": self.to_pil(),
-        }
-
-    def _repr_png_(self) -> bytes:
-        outputs = [self] if self.refined.ndim == 3 else [self[i] for i in range(min(len(self), 8))]
-        buffer = io.BytesIO()
-        _grid(outputs, scale=max(1, 256 // self.refined.shape[-2])).save(buffer, "PNG")
-        return buffer.getvalue()
-
-
-def _grid(outputs: Sequence[PG2Output], scale: int) -> Image.Image:
-    rows = [output._pictures() for output in outputs]
-    return image_grid([list(row.values()) for row in rows], titles=list(rows[0]), scale=scale)
-
-
-def both_stages(
-    g1: G1,
-    g2: G2 | None,
-    condition_image: Float[Tensor, "batch 3 height width"],
-    target_heatmaps: Float[Tensor, "batch 18 height width"],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Coarse result, difference map and refined result, the two results clamped to [-1, 1], here and nowhere else."""
-    coarse = g1(condition_image, target_heatmaps)
-    difference_map = g2(condition_image, coarse, target_heatmaps) if g2 is not None else torch.zeros_like(coarse)
-    return coarse.clamp(-1, 1), difference_map, (coarse + difference_map).clamp(-1, 1)
 
 
 class PG2Pipeline:
@@ -296,89 +185,248 @@ class PG2Pipeline:
         self,
         condition_image: Float[Tensor, "batch 3 height width"],
         target_heatmaps: Float[Tensor, "batch 18 height width"],
-    ) -> PG2Output:
+        condition_xy: Float[Tensor, "batch 18 2"] | None = None,
+        target_xy: Float[Tensor, "batch 18 2"] | None = None,
+        matte: Float[Tensor, "batch 1 height width"] | None = None,
+    ) -> PG2Batch:
         """Both stages on tensors.
 
         Args:
             condition_image: [-1, 1], of the model's canvas; a batch of one serves all target poses.
             target_heatmaps: {0, 1}, as `pg2lib.render_heatmaps` makes them.
+            condition_xy, target_xy: keypoints in pixels of the canvas, x first, NaN = missing; a model with the part
+                warp needs them, others do not look at them. A `condition_xy` of one serves all target poses.
+            matte: of the condition image, [0, 1], where the model has mattes; None is all ones. A batch of one serves
+                all target poses.
 
         Returns:
-            A batch, one picture a target pose; images clamped to [-1, 1].
+            A batch, one picture per target pose; images clamped to [-1, 1].
 
         Raises:
-            DataError: shapes that do not fit the model.
+            DataError: shapes that do not fit the model, or no keypoints where it needs them.
         """
         height, width = self.config.model.canvas
-        for name, tensor, channels in (
-            ("condition_image", condition_image, 3),
-            ("target_heatmaps", target_heatmaps, 18),
-        ):
-            if tensor.ndim != 4 or tensor.shape[1:] != (channels, height, width):
-                raise DataError(f"{name} must be (batch, {channels}, {height}, {width}), got {tuple(tensor.shape)}")
-        if len(condition_image) == 1 <= len(target_heatmaps):
-            condition_image = condition_image.expand(len(target_heatmaps), -1, -1, -1)
-        if len(condition_image) != len(target_heatmaps):
-            raise DataError(f"{len(condition_image)} condition images for {len(target_heatmaps)} target poses")
+        poses = len(target_heatmaps)
+        condition = _fitting("condition_image", condition_image, (3, height, width), poses)
+        heatmaps = _fitting("target_heatmaps", target_heatmaps, (18, height, width), poses)
+        if self.config.model.part_warp and (condition_xy is None or target_xy is None):
+            raise DataError("this model has the part warp: it needs condition_xy and target_xy, (batch, 18, 2), too")
         start = time.perf_counter()
         # Each backend in the layout it is fast in; after a change of layout, torch's threads are in onnxruntime's way.
         layout = torch.channels_last if self.onnx is None else torch.contiguous_format
-        condition = condition_image.to(self.device, torch.float32, memory_format=layout)
-        heatmaps = target_heatmaps.to(self.device, torch.float32, memory_format=layout)
-        if self.onnx is not None:
-            coarse, difference_map, refined = self.onnx(condition, heatmaps)
-        else:
-            coarse, difference_map, refined = both_stages(self.g1, self.g2, condition, heatmaps)
+        condition = condition.to(self.device, torch.float32, memory_format=layout)
+        seen = g1_input(
+            self.config.model,
+            condition,
+            heatmaps.to(self.device, torch.float32, memory_format=layout),
+            None if condition_xy is None else _fitting("condition_xy", condition_xy, (18, 2), poses).to(self.device),
+            None if target_xy is None else _fitting("target_xy", target_xy, (18, 2), poses).to(self.device),
+            None if matte is None else _fitting("matte", matte, (1, height, width), poses).to(self.device),
+        )
+        made = both_stages(self.g1, self.g2, seen) if self.onnx is None else self.onnx(seen)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - start
-        return PG2Output(coarse, difference_map, refined, condition, seconds=seconds)
+        return PG2Batch(
+            condition, made.coarse, made.difference_map, made.refined, seen.warped, seen.coverage, made.matte, seconds
+        )
+
+    def generate_pairs(self, batch: PairBatch) -> PG2Batch:
+        """Both stages on the pairs of a data set."""
+        return self.generate(
+            batch.condition_image,
+            batch.target_heatmaps,
+            batch.condition_xy,
+            batch.target_xy,
+            batch.condition_matte,
+        )
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a path is a sequence of strings, too
+        self,
+        image: ImageLike,
+        target_pose: Pose | ImageLike,
+        crop: bool = True,
+        *,
+        condition_pose: Pose | None = None,
+        matte: ImageLike | None = None,
+        background: Background | ImageLike | None = None,
+    ) -> PG2Output: ...
+
+    @overload
+    def __call__(
+        self,
+        image: ImageLike,
+        target_pose: Sequence[Pose | ImageLike],
+        crop: bool = True,
+        *,
+        condition_pose: Pose | None = None,
+        matte: ImageLike | None = None,
+        background: Background | ImageLike | None = None,
+    ) -> list[PG2Output]: ...
 
     def __call__(
-        self, image: ImageLike, target_pose: Pose | ImageLike | Sequence[Pose | ImageLike], crop: bool = True
-    ) -> PG2Output:
+        self,
+        image: ImageLike,
+        target_pose: Pose | ImageLike | Sequence[Pose | ImageLike],
+        crop: bool = True,
+        *,
+        condition_pose: Pose | None = None,
+        matte: ImageLike | None = None,
+        background: Background | ImageLike | None = None,
+    ) -> PG2Output | list[PG2Output]:
         """The person of `image` in `target_pose`.
 
         Args:
             image: a PIL image, an array or a path, of any size, mode and EXIF orientation.
             target_pose: a Pose, or an image to take the pose from. A Pose on the model's canvas is used as it is; any
-                other is framed like the people in the training images. A list or tuple of these gives a batch, one
-                picture a pose, for one look for the person in `image`.
+                other is framed like the people in the training images. A list or tuple of these gives a list of
+                outputs, and the person in `image` is looked for once.
             crop: find the person and crop the photo as the training images are. False: `image` already is a model
-                canvas, so nothing is detected or cropped in it.
+                canvas, so nothing is cropped.
+            condition_pose: the person's pose in `image`, in its pixels, where it is known. Otherwise it is looked for:
+                in photos always, in a model canvas where the model has the part warp.
+            matte: the person's matte in `image`, of its size, white or 1 = person, where it is known. Otherwise it is
+                looked for where the model has mattes and MediaPipe is installed.
+            background: what `PG2Output.to_pil` sets the result into, where the model has mattes: ``"photo"``, the
+                photo's own, the person's place filled in; ``"plain"``, the backdrop that the model paints; or an image.
+                By default the photo's own with ``crop=True`` and the plain one otherwise.
 
         Raises:
             NoPersonError: nobody is found in the photo, or in the image the pose is taken from.
             DataError: an unreadable image, a pose without joints, no pose at all, or with ``crop=False`` an image of
                 another size.
         """
-        if isinstance(target_pose, str) or not isinstance(target_pose, Sequence):
-            return self(image, [target_pose], crop)[0]
-        if not target_pose:
+        several = isinstance(target_pose, Sequence) and not isinstance(target_pose, str)
+        targets = cast(Sequence[Pose | ImageLike], target_pose if several else [target_pose])
+        if not targets:
             raise DataError("the list of target poses is empty; expected one or more")
+        seen = self.look(image, crop, condition_pose=condition_pose, matte=matte)
+        outputs = self.repose(seen, targets, background)
+        return outputs if several else outputs[0]
+
+    def look(
+        self,
+        image: ImageLike,
+        crop: bool = True,
+        *,
+        condition_pose: Pose | None = None,
+        matte: ImageLike | None = None,
+        others: Sequence[Pose] = (),
+    ) -> ConditionView:
+        """What the model sees of a photo: the person found, cropped and cut out. `repose` uses it for any target pose.
+
+        Args:
+            image, crop, condition_pose, matte: as for a call of the pipeline.
+            others: poses of the other people in the photo, where `condition_pose` is given: what belongs to them is
+                backdrop.
+
+        Raises:
+            NoPersonError, DataError: as for a call of the pipeline.
+        """
         canvas = self.config.model.canvas
         photo = load_image(image)
-        condition_pose = photo_crop = None
+        if condition_pose is not None and condition_pose.canvas != (photo.height, photo.width):
+            raise DataError(
+                f"condition_pose is on a canvas of {condition_pose.canvas[1]}x{condition_pose.canvas[0]} pixels, the "
+                f"image has {photo.width}x{photo.height}"
+            )
+        given_matte = None if matte is None else _matte_image(matte, photo)
         if crop:
-            found = self._detect(photo)
-            photo_crop = self.framing.crop(found, canvas)
-            photo, condition_pose = photo_crop.apply(photo), found.crop(photo_crop)
+            if condition_pose is None:
+                condition_pose, *others = self._people(photo)
+            photo_crop = self.framing.crop(condition_pose, canvas)
+            inside = inside_photo(photo_crop, (photo.height, photo.width))
+            photo = photo_crop.apply(photo)
+            given_matte = None if given_matte is None else photo_crop.apply(given_matte)
+            condition_pose, others = condition_pose.crop(photo_crop), [pose.crop(photo_crop) for pose in others]
         elif photo.size != (canvas[1], canvas[0]):
             raise DataError(
                 f"with crop=False the image must be a model canvas of {canvas[1]}x{canvas[0]} pixels, got "
                 f"{photo.width}x{photo.height}; leave crop on for photos"
             )
-        poses = self._target_poses(target_pose)
-        heatmaps = render_heatmaps(torch.stack([pose.xy for pose in poses]), canvas)
-        output = self.generate(from_uint8(tensor_from_pil(photo))[None], heatmaps)
-        return replace(output, target_poses=poses, condition_pose=condition_pose, crop=photo_crop)
+        else:
+            photo_crop, inside = None, torch.ones(1, *canvas, dtype=torch.bool)
+            if condition_pose is None and self.config.model.part_warp:
+                condition_pose = self._pose_or_none(photo)
+        picture = from_uint8(tensor_from_pil(photo))
+        found = self._matte(photo, given_matte) if self.config.model.matte else None
+        if found is None:
+            return ConditionView(picture, None, condition_pose, photo_crop, None)
+        if condition_pose is not None:
+            found = matte_of_one(found, condition_pose, others)
+        found = found * inside
+        # The backdrop of training images is the model's own business; that of photos is not like it.
+        condition = on_backdrop(picture, found) if crop else picture
+        return ConditionView(condition, found, condition_pose, photo_crop, picture)
+
+    def repose(
+        self,
+        seen: ConditionView,
+        targets: Sequence[Pose | ImageLike],
+        background: Background | ImageLike | None = None,
+    ) -> list[PG2Output]:
+        """One picture per target pose, of a photo that `look` looked at.
+
+        Args, Raises: as for a call of the pipeline.
+        """
+        canvas = self.config.model.canvas
+        poses = self._target_poses(targets)
+        target_xy = torch.stack([pose.xy for pose in poses])
+        known = seen.condition_pose
+        batch = self.generate(
+            seen.condition_image[None],
+            render_heatmaps(target_xy, canvas),
+            (torch.full((18, 2), torch.nan) if known is None else known.xy)[None],
+            target_xy,
+            None if seen.matte is None else seen.matte[None],
+        )
+        behind = self._background(seen, background)
+        return [
+            replace(batch[i], target_pose=pose, condition_pose=known, crop=seen.crop, background=behind)
+            for i, pose in enumerate(poses)
+        ]
+
+    def _background(self, seen: ConditionView, background: Background | ImageLike | None) -> Tensor | None:
+        """What the results are set into; None for the backdrop that the model paints."""
+        if background is None:
+            background = "photo" if seen.crop is not None else "plain"
+        if not self.config.model.matte or (isinstance(background, str) and background == "plain"):
+            return None
+        if isinstance(background, str) and background == "photo":
+            if seen.picture is None or seen.matte is None:
+                return None
+            return without_person(seen.picture, seen.matte)
+        height, width = self.config.model.canvas
+        picture = ImageOps.fit(load_image(background), (width, height), Image.Resampling.LANCZOS)
+        return from_uint8(tensor_from_pil(picture))
+
+    def _matte(self, photo: Image.Image, given: Image.Image | None) -> Tensor | None:
+        """The matte of everybody in a model canvas, [0, 1]; None where none is given and there is no MediaPipe."""
+        if given is not None:
+            return tensor_from_pil(given)[:1] / 255.0
+        from pg2lib.matte import find_matte
+
+        try:
+            return find_matte(photo)[None]
+        except PG2Error as error:
+            log.warning("the person is not cut out: %s", error)
+            return None
+
+    def _pose_or_none(self, photo: Image.Image) -> Pose | None:
+        """The pose in a model canvas; without one the part warp covers nothing."""
+        try:
+            return self._people(photo)[0]
+        except PG2Error as error:
+            log.warning("no body part can be moved to the target pose: %s", error)
+            return None
 
     def _target_poses(self, targets: Sequence[Pose | ImageLike]) -> tuple[Pose, ...]:
         """Each on the model's canvas; among several, an error says which of them it is about."""
         poses = []
         for number, target in enumerate(targets, 1):
             try:
-                pose = target if isinstance(target, Pose) else self._detect(load_image(target))
+                pose = target if isinstance(target, Pose) else self._people(load_image(target))[0]
                 poses.append(self.frame_pose(pose))
             except (DataError, NoPersonError) as error:
                 if len(targets) == 1:
@@ -397,12 +445,13 @@ class PG2Pipeline:
             raise DataError("the target pose has no joint at all")
         return pose if pose.canvas == canvas else pose.crop(self.framing.crop(pose, canvas))
 
-    def _detect(self, photo: Image.Image) -> Pose:
+    def _people(self, photo: Image.Image) -> list[Pose]:
+        """The poses of the people in a photo, the most prominent first."""
         if self.detector is not None:
-            return self.detector.detect(photo).pose
-        from pg2lib.detect import detect_pose
+            return [self.detector.detect(photo).pose]
+        from pg2lib.detect import find_people
 
-        return detect_pose(photo)
+        return [person.pose for person in find_people(photo)]
 
     def save_pretrained(self, folder: str | PathLike[str], dtype: torch.dtype = torch.float16) -> None:
         """Writes a pipeline folder: ``model.safetensors`` first, ``config.json`` last, so that half a folder never
@@ -490,6 +539,55 @@ class PG2Pipeline:
             pipeline.onnx = OnnxStages(folder / ONNX_NAME, pipeline)
             return pipeline.to(device or "cpu")
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionView:
+    """What a model sees of a photo.
+
+    Attributes:
+        condition_image: on the model's canvas, [-1, 1]; the person alone on a plain backdrop where there is a matte.
+        matte: of the person, [0, 1]; None where the model has none, or none was found.
+        condition_pose: on the model's canvas; None where none is known.
+        crop: the part of the photo; None where the image came as a model canvas.
+        picture: the crop as the photo shows it, [-1, 1]; None where there is no matte.
+    """
+
+    condition_image: Float[Tensor, "3 height width"]
+    matte: Float[Tensor, "1 height width"] | None
+    condition_pose: Pose | None
+    crop: Crop | None
+    picture: Float[Tensor, "3 height width"] | None
+
+
+def _fitting(name: str, tensor: Tensor, shape: tuple[int, ...], count: int) -> Tensor:
+    """A batch of `count`, repeated where it is one.
+
+    Raises:
+        DataError: another shape or count.
+    """
+    expected = ", ".join(map(str, shape))
+    if tensor.ndim != len(shape) + 1 or tensor.shape[1:] != shape:
+        raise DataError(f"{name} must be (batch, {expected}), got {tuple(tensor.shape)}")
+    if count and len(tensor) == 1:
+        tensor = tensor.expand(count, *shape)
+    if not count or len(tensor) != count:
+        raise DataError(f"{name}: {len(tensor)} for {count} target poses; expected one for all, or one for each")
+    return tensor
+
+
+def _matte_image(matte: ImageLike, photo: Image.Image) -> Image.Image:
+    """A given matte as a picture of the photo's size.
+
+    Raises:
+        DataError: it has another size.
+    """
+    picture = load_image(matte)
+    if picture.size != photo.size:
+        raise DataError(
+            f"the matte has {picture.width}x{picture.height} pixels, the image {photo.width}x{photo.height}"
+        )
+    return picture
 
 
 def find_folder(

@@ -442,7 +442,7 @@ def _comparison(
         "target image": list(map(pil_from_tensor, batch.target_image)),
     }
     for name, pipeline in pipelines.items():
-        output = pipeline.generate(batch.condition_image, batch.target_heatmaps)
+        output = pipeline.generate_pairs(batch)
         rows[name] = list(map(pil_from_tensor, output.refined))
     scale = max(1, 128 // store.table.canvas[0])
     return image_grid(list(rows.values()), titles=titles, names=list(rows), scale=scale)

@@ -19,7 +19,7 @@ onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 import pg2lib  # noqa: E402
 from pg2lib import CheckpointError, ConfigError, PG2Config, PG2Pipeline, build_models  # noqa: E402
 from pg2lib.config import ModelConfig  # noqa: E402
-from pg2lib.onnx_model import INPUTS, OUTPUTS, digest, export_onnx  # noqa: E402
+from pg2lib.onnx_model import digest, export_onnx, input_channels, output_names  # noqa: E402
 from pg2lib.pipeline import Framing  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 
@@ -29,6 +29,10 @@ PIPELINES = {
     "every other choice": {
         "model.height": 64, "model.width": 64, "model.heatmap_background": -1, "model.g1_decoder": "symmetric",
         "model.g2_residual": True, "model.g2_last_down": True, "model.pose_embedding": "heatmap-encoder",
+    },
+    "part warp, mattes, stem": {
+        "model.height": 64, "model.width": 64, "model.stem_px": 2, "model.part_warp": True, "model.matte": True,
+        "model.g2_pose": True,
     },
     "no G2": {"model.height": 32, "model.width": 16, "networks": "G1", "model.pose_embedding": "coordinates"},
 }  # fmt: skip
@@ -69,11 +73,14 @@ def folder(exported, tmp_path) -> Path:
     return Path(shutil.copytree(exported["no G2"], tmp_path / "pipeline"))
 
 
-def inputs(pipeline: PG2Pipeline, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(pipeline: PG2Pipeline, batch: int) -> tuple[torch.Tensor, ...]:
+    """Image, heatmaps, keypoints of both poses and a matte."""
     height, width = pipeline.config.model.canvas
     generator = torch.Generator().manual_seed(batch)
     image = torch.rand(batch, 3, height, width, generator=generator) * 2 - 1
-    return image, (torch.rand(batch, 18, height, width, generator=generator) > 0.95).float()
+    heatmaps = (torch.rand(batch, 18, height, width, generator=generator) > 0.95).float()
+    xy = torch.rand(2, batch, 18, 2, generator=generator) * torch.tensor([width, height])
+    return image, heatmaps, *xy, torch.rand(batch, 1, height, width, generator=generator)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -82,22 +89,26 @@ def test_onnxruntime_gives_what_torch_gives(exported, name: str, monkeypatch) ->
     pipeline = PG2Pipeline.from_pretrained(exported[name], backend="onnxruntime")
     assert repr(pipeline).endswith("on cpu by onnxruntime)")
     for batch in (1, 3):
-        image, heatmaps = inputs(pipeline, batch)
-        expected = with_torch.generate(image, heatmaps)
+        tensors = inputs(pipeline, batch)
+        expected = with_torch.generate(*tensors)
         with monkeypatch.context() as without_torch:
             without_torch.setattr("pg2lib.pipeline.both_stages", None)
-            output = pipeline.generate(image, heatmaps)
+            output = pipeline.generate(*tensors)
         assert 0.001 < (expected.coarse.abs() == 1).float().mean() < 0.9
-        assert output.condition_image.data_ptr() == image.data_ptr()  # nothing is copied on the way
-        for part in OUTPUTS:
+        assert output.condition_image.data_ptr() == tensors[0].data_ptr()  # nothing is copied on the way
+        for part in ("coarse", "difference_map", "refined"):
             difference = getattr(output, part) - getattr(expected, part)
             assert difference.shape == (batch, 3, *pipeline.config.model.canvas)
             assert difference.abs().max() < 1e-4, (part, batch)
+        if pipeline.config.model.matte:
+            assert expected.matte.std() > 0.01
+            assert (output.matte - expected.matte).abs().max() < 1e-4
     assert (float(output.difference_map.abs().max()) == 0) == (name == "no G2")
 
 
-def test_the_file_stands_alone_and_says_what_it_is(exported) -> None:
-    folder = exported["128x64"]
+@pytest.mark.parametrize("name", ["128x64", "part warp, mattes, stem"])
+def test_the_file_stands_alone_and_says_what_it_is(exported, name: str) -> None:
+    folder = exported[name]
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.onnx", "model.safetensors"]
     model = onnx.load(folder / "model.onnx", load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
@@ -105,11 +116,16 @@ def test_the_file_stands_alone_and_says_what_it_is(exported) -> None:
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
     }
-    channels = dict(zip((*INPUTS, *OUTPUTS), (3, 18, 3, 3, 3), strict=True))
-    assert shapes == {name: ["batch", count, 128, 64] for name, count in channels.items()}
+    config = PG2Pipeline.from_pretrained(folder, "cpu").config.model
+    channels = input_channels(config) | dict(zip(output_names(config), (3, 3, 3, 1), strict=False))
+    assert shapes == {name: ["batch", count, *config.canvas] for name, count in channels.items()}
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert len(metadata.pop("digest")) == 64
-    assert metadata == {"format": "pg2lib onnx 1", "pg2lib": pg2lib.__version__, "canvas": "128x64"}
+    assert metadata == {
+        "format": "pg2lib onnx 1",
+        "pg2lib": pg2lib.__version__,
+        "canvas": f"{config.height}x{config.width}",
+    }
     content = (folder / "model.onnx").read_bytes()
     assert str(ROOT).encode() not in content and b"site-packages" not in content
 

@@ -489,7 +489,7 @@ def create_study_from_pairs(
     generated: dict[str, list[Tensor]] = {model: [] for model in pipelines}
     for batch in store.batches(pairs.select(chosen), BATCH_SIZE):
         for model, pipeline in pipelines.items():
-            generated[model] += pipeline.generate(batch.condition_image, batch.target_heatmaps).refined.cpu().unbind()
+            generated[model] += pipeline.generate_pairs(batch).refined.cpu().unbind()
     real_images = store.images(torch.tensor(targets[:real])).cpu()
     return create_study(folder, real_images, generated, title, data, protocol)
 

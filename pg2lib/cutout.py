@@ -1,0 +1,113 @@
+"""Cutting a person out of a photo, and setting a result into a picture: mattes of one person among several, backdrops.
+
+A matte is a float tensor (1, height, width) in [0, 1], 1 = person. Images are (3, height, width) in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from pg2lib.images import Crop
+from pg2lib.pose import DRAWN_LIMBS, Pose
+
+BACKDROP = 0.81
+"""Grey level in [-1, 1] of a plain backdrop: the mean of what surrounds people in DeepFashion's training images."""
+
+SMALLEST_WEIGHT = 1e-3
+
+
+def matte_of_one(
+    matte: Float[Tensor, "1 height width"], pose: Pose, others: Sequence[Pose]
+) -> Float[Tensor, "1 height width"]:
+    """The matte without what belongs to other people: a pixel is that of the person whose limbs are nearest.
+
+    Distances count in heights of each person, so that somebody far behind does not claim what is in front.
+
+    Args:
+        matte: of everybody in the picture.
+        pose, others: of the person and of the other people, on the matte's canvas.
+    """
+    shape = matte.shape[-2:]
+    own = _distance(pose, shape)
+    for other in others:
+        matte = matte * (own <= _distance(other, shape))
+    return matte
+
+
+def _distance(pose: Pose, shape: Sequence[int]) -> Float[Tensor, "height width"]:
+    """How far each pixel lies from the nearest limb of a pose, in sizes of the person; infinite without a limb."""
+    limbs = torch.tensor(DRAWN_LIMBS)
+    starts, ends = pose.xy[limbs[:, 0]], pose.xy[limbs[:, 1]]
+    known = ~(starts + ends).isnan().any(dim=1)
+    if not known.any():
+        return torch.full(tuple(shape), torch.inf)
+    starts, along = starts[known], (ends - starts)[known]
+    rows, columns = torch.meshgrid(torch.arange(shape[0]), torch.arange(shape[1]), indexing="ij")
+    pixels = torch.stack((columns, rows), dim=-1).float()[..., None, :]  # (height, width, 1, 2)
+    place = ((pixels - starts) * along).sum(-1) / along.square().sum(-1).clamp_min(1e-6)
+    nearest = starts + place.clamp(0, 1)[..., None] * along
+    left, top, right, bottom = pose.box
+    distance: Tensor = (pixels - nearest).norm(dim=-1).amin(-1)
+    return distance / max(1.0, right - left, bottom - top)
+
+
+def inside_photo(crop: Crop, size: tuple[int, int]) -> Bool[Tensor, "1 height width"]:
+    """Which pixels of a crop's canvas show the photo of `size` (height, width), and not what lies beyond its edge."""
+    rows, columns = (torch.arange(side, dtype=torch.float32) for side in crop.canvas)
+    corner = torch.stack((torch.zeros_like(columns), columns), dim=-1).flip(-1)
+    x = crop.to_photo(corner)[:, 0]
+    y = crop.to_photo(torch.stack((torch.zeros_like(rows), rows), dim=-1))[:, 1]
+    inside_x, inside_y = (x > -0.5) & (x < size[1] - 0.5), (y > -0.5) & (y < size[0] - 0.5)
+    return (inside_y[:, None] & inside_x)[None]
+
+
+def on_backdrop(
+    image: Float[Tensor, "3 height width"], matte: Float[Tensor, "1 height width"]
+) -> Float[Tensor, "3 height width"]:
+    """The person alone, on a plain backdrop like that of the training images."""
+    return BACKDROP + (image - BACKDROP) * matte
+
+
+def without_person(
+    image: Float[Tensor, "3 height width"], matte: Float[Tensor, "1 height width"]
+) -> Float[Tensor, "3 height width"]:
+    """The picture behind a person: the person's place is filled from what surrounds it, the softer the farther inside.
+
+    The fill comes from a pyramid of weighted means (push and pull; Gortler et al. 1996): every level takes the mean of
+    what is known, and gives it to the finer level where that knows nothing.
+    """
+    # What is near the matte's edge still shows a little of the person.
+    known = 1 - F.max_pool2d(matte[None], 9, stride=1, padding=4)
+    known = (known > 0.95).float()
+    levels = [(image[None] * known, known)]
+    while min(levels[-1][0].shape[-2:]) > 1:
+        colour, weight = (F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1])
+        levels.append((colour, weight))
+    filled = levels[-1][0] / levels[-1][1].clamp_min(SMALLEST_WEIGHT)
+    for colour, weight in reversed(levels[:-1]):
+        coarser = F.interpolate(filled, size=colour.shape[-2:], mode="bilinear", align_corners=False)
+        share = weight.clamp(0, 1)
+        filled = colour + (1 - share) * coarser
+    soft = F.avg_pool2d(F.pad(known, [4] * 4, mode="replicate"), 9, stride=1) * known
+    return torch.lerp(filled, image[None], soft)[0]
+
+
+def composed(
+    image: Float[Tensor, "3 height width"],
+    matte: Float[Tensor, "1 height width"],
+    background: Float[Tensor, "3 height width"],
+) -> Float[Tensor, "3 height width"]:
+    """A person on a plain backdrop, set into a background by the matte: the backdrop is exchanged.
+
+    Soft pixels are person and backdrop mixed already, so the backdrop's part in them is taken out, not the pixel
+    mixed again: that would leave a rim in the backdrop's colour.
+    """
+    clear = 1 - matte
+    weight = (clear > 0.98).float()
+    backdrop = (image * weight).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp_min(1)
+    return (image + clear * (background - backdrop)).clamp(-1, 1)

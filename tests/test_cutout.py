@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pg2lib.cutout import composed, inside_photo, matte_of_one, on_backdrop, without_person
+from pg2lib.images import Crop
+from pg2lib.pose import Pose
+
+
+def test_a_pixel_belongs_to_the_nearest_person(standing: Pose) -> None:
+    canvas = (128, 128)
+    left = Pose(standing.xy, canvas)
+    right = Pose(standing.xy + torch.tensor([60.0, 0.0]), canvas)
+    nobody = Pose(torch.full((18, 2), math.nan), canvas)
+    everybody = torch.ones(1, *canvas)
+    mine, theirs = matte_of_one(everybody, left, [right]), matte_of_one(everybody, right, [left])
+    assert torch.equal(matte_of_one(everybody, left, [nobody]), everybody)
+    assert mine[0, 64, 25] == 1 and mine[0, 64, 100] == 0
+    assert ((mine + theirs) >= 1).all() and ((mine + theirs) == 2).float().mean() < 0.02
+    soft = torch.full((1, *canvas), 0.4)
+    assert set(matte_of_one(soft, left, [right]).unique().tolist()) == {0.0, soft[0, 0, 0].item()}
+
+
+def test_which_pixels_show_the_photo() -> None:
+    crop = Crop(-10.5, -20.5, 53.5, 107.5, (128, 64))
+    inside = inside_photo(crop, (50, 40))
+    photo = crop.apply(Image.new("RGB", (40, 50), "red"))
+    assert photo.size == (64, 128)
+    rows, columns = inside[0].any(dim=1).nonzero().flatten(), inside[0].any(dim=0).nonzero().flatten()
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 69, 10, 49)
+    assert int(inside.sum()) == 50 * 40
+
+
+def test_a_person_on_a_backdrop_can_be_set_into_another_without_a_rim() -> None:
+    """A soft edge: the composed picture is what a camera would have seen before the other backdrop."""
+    matte = torch.linspace(0, 1, 64).clamp(0.2, 0.8).sub(0.2).div(0.6).expand(1, 32, 64)
+    person, background = torch.full((3, 32, 64), -0.5), torch.full((3, 32, 64), 0.3)
+    cut = on_backdrop(person, matte)
+    assert torch.allclose(composed(cut, matte, background), background + (person - background) * matte, atol=0.01)
+
+
+def test_the_place_of_a_person_is_filled_from_what_surrounds_it() -> None:
+    """On a slope of grey the fill goes on with the slope, and what is far from the person stays as it is."""
+    slope = torch.linspace(-0.8, 0.8, 96).expand(3, 96, 96).clone()
+    matte = torch.zeros(1, 96, 96)
+    matte[:, 30:66, 36:60] = 1
+    picture = slope.clone()
+    picture[:, 30:66, 36:60] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
+    filled = without_person(picture, matte)
+    assert (filled - slope).abs().max() < 0.25
+    assert torch.allclose(filled[:, :20], slope[:, :20], atol=1e-6)
+    assert np.isfinite(filled.numpy()).all()
+
+
+def test_a_person_who_fills_the_picture_leaves_a_picture() -> None:
+    everything = torch.ones(1, 32, 32)
+    assert without_person(torch.zeros(3, 32, 32), everything).isfinite().all()
