@@ -12,7 +12,6 @@ import argparse
 import base64
 import html
 import io
-import json
 import logging
 import os
 import sys
@@ -30,13 +29,13 @@ import gradio as gr
 from gradio.data_classes import ImageData
 from PIL import Image, ImageDraw
 
-from pg2lib.config import PHOTO_CHECKPOINT
+from pg2lib.config import DEFAULT_CHECKPOINT
 from pg2lib.detect import Detection, describe_framing, find_people
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import Crop, load_image, pil_from_tensor
 from pg2lib.output import PG2Output
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.pose import Pose
+from pg2lib.pose import Pose, pose_presets
 
 log = logging.getLogger(__name__)
 
@@ -103,12 +102,6 @@ class Result:
     target_pose: Pose
     notes: Sequence[str]
     seconds: float
-
-
-def load_presets() -> dict[str, Pose]:
-    """The target poses to choose from, by name."""
-    entries = json.loads((HERE / "poses.json").read_text(encoding="utf-8"))
-    return {name: Pose.from_json(json.dumps(entry)) for name, entry in entries.items()}
 
 
 # -- One request -------------------------------------------------------------------------------------------------------
@@ -305,7 +298,7 @@ def duration(seconds: float) -> str:
 
 def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
     """The page. It keeps nothing between requests, so that people who use it at the same time cannot mix."""
-    presets = load_presets()
+    presets = pose_presets()
 
     nothing = [None] * 6
 
@@ -423,7 +416,7 @@ def theme() -> gr.themes.Base:
 def warm_up(pipeline: PG2Pipeline) -> None:
     """Loads what the first request would otherwise wait for."""
     canvas = pipeline.config.model.canvas
-    pose = next(iter(load_presets().values())).resize(canvas)
+    pose = next(iter(pose_presets().values())).resize(canvas)
     pipeline.repose(pipeline.look(Image.new("RGB", canvas[::-1]), crop=False, condition_pose=pose), [pose])
     try:
         find_people(Image.new("RGB", (256, 256)))
@@ -439,7 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the network (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="(default: %(default)s)")
     parser.add_argument(
-        "--weights", metavar="NAME_OR_FOLDER", default=PHOTO_CHECKPOINT,
+        "--weights", metavar="NAME_OR_FOLDER", default=DEFAULT_CHECKPOINT,
         help="weights that ship, a pipeline folder, or a hub id (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--study", metavar="DIR", type=Path, help="serve the user study in this folder instead")

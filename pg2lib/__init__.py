@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pg2lib.models import build_models
     from pg2lib.output import PG2Output
     from pg2lib.pipeline import PG2Pipeline
-    from pg2lib.pose import Pose
+    from pg2lib.pose import Pose, pose_presets
     from pg2lib.raster import render_heatmaps, render_pose_masks
     from pg2lib.warp import warp_parts
 
@@ -44,7 +44,7 @@ _NAMES = {
     "models": ("build_models",),
     "output": ("PG2Output",),
     "pipeline": ("PG2Pipeline",),
-    "pose": ("Pose",),
+    "pose": ("Pose", "pose_presets"),
     "raster": ("render_heatmaps", "render_pose_masks"),
     "warp": ("warp_parts",),
 }
@@ -73,6 +73,7 @@ __all__ = [
     "evaluate",
     "make_pairs",
     "mask_ssim",
+    "pose_presets",
     "read_keypoints",
     "read_market1501",
     "read_pairs",

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg2lib.config import DEFAULT_CHECKPOINT, PHOTO_CHECKPOINT
+from pg2lib.config import DEFAULT_CHECKPOINT, MARKET1501_CHECKPOINT
 from pg2lib.errors import ConfigError, DataError, PG2Error
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m pg2lib evaluate --data Market-1501-v15.09.15 --pairs market-pairs-test.csv --out report/",
     )  # fmt: skip
     _add_data(evaluate, "test")
-    _add_weights(evaluate, DEFAULT_CHECKPOINT)
+    _add_weights(evaluate, MARKET1501_CHECKPOINT)
     evaluate.add_argument("--pairs", default="all", help="rule all or torso, or a pair file (default: %(default)s)")
     evaluate.add_argument(
         "--count", type=_positive, help="score this many pairs, drawn at random (default: all; evaluation.pairs of the "
@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         "--grid", action="store_true", help="write all steps side by side, not the refined result alone"
     )
     generate.add_argument("--no-crop", action="store_true", help="the image already is a model canvas")
-    _add_weights(generate, PHOTO_CHECKPOINT)
+    _add_weights(generate, DEFAULT_CHECKPOINT)
     generate.add_argument(
         "--backend", choices=("torch", "onnxruntime"), default="torch",
         help="what runs the networks; onnxruntime can be faster on a CPU, once export was run (default: %(default)s)",
@@ -212,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m pg2lib export runs/compact/pipeline",
     )  # fmt: skip
     export.add_argument(
-        "weights", nargs="?", metavar="FOLDER_OR_NAME", default=PHOTO_CHECKPOINT,
+        "weights", nargs="?", metavar="FOLDER_OR_NAME", default=DEFAULT_CHECKPOINT,
         help="pipeline folder, shipped name or hub id (default: %(default)s, as in generate)",
     )  # fmt: skip
     export.add_argument(

@@ -74,16 +74,23 @@ def on_backdrop(
 
 
 def without_person(
-    image: Float[Tensor, "3 height width"], matte: Float[Tensor, "1 height width"]
+    image: Float[Tensor, "3 height width"],
+    matte: Float[Tensor, "1 height width"],
+    inside: Bool[Tensor, "1 height width"] | None = None,
 ) -> Float[Tensor, "3 height width"]:
     """The picture behind a person: the person's place is filled from what surrounds it, the softer the farther inside.
 
     The fill comes from a pyramid of weighted means (push and pull; Gortler et al. 1996): every level takes the mean of
     what is known, and gives it to the finer level where that knows nothing.
+
+    Args:
+        image: [-1, 1].
+        matte: of the person.
+        inside: which pixels show the photo (`inside_photo`); what lies beyond its edge is filled, too.
     """
     # What is near the matte's edge still shows a little of the person.
     known = 1 - F.max_pool2d(matte[None], 9, stride=1, padding=4)
-    known = (known > 0.95).float()
+    known = (known > 0.95).float() * (1.0 if inside is None else inside[None])
     levels = [(image[None] * known, known)]
     while min(levels[-1][0].shape[-2:]) > 1:
         colour, weight = (F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -352,13 +352,13 @@ class PG2Pipeline:
         picture = from_uint8(tensor_from_pil(photo))
         found = self._matte(photo, given_matte) if self.config.model.matte else None
         if found is None:
-            return ConditionView(picture, None, condition_pose, photo_crop, None)
+            return ConditionView(picture, None, condition_pose, photo_crop)
         if condition_pose is not None:
             found = matte_of_one(found, condition_pose, others)
         found = found * inside
         # The backdrop of training images is the model's own business; that of photos is not like it.
         condition = on_backdrop(picture, found) if crop else picture
-        return ConditionView(condition, found, condition_pose, photo_crop, picture)
+        return ConditionView(condition, found, condition_pose, photo_crop, picture, inside)
 
     def repose(
         self,
@@ -396,7 +396,7 @@ class PG2Pipeline:
         if isinstance(background, str) and background == "photo":
             if seen.picture is None or seen.matte is None:
                 return None
-            return without_person(seen.picture, seen.matte)
+            return without_person(seen.picture, seen.matte, seen.inside)
         height, width = self.config.model.canvas
         picture = ImageOps.fit(load_image(background), (width, height), Image.Resampling.LANCZOS)
         return from_uint8(tensor_from_pil(picture))
@@ -496,8 +496,7 @@ class PG2Pipeline:
 
         Args:
             name_or_folder: a folder, the name of a checkpoint that ships with pg2lib, or a Hugging Face hub id
-                ("owner/name"), which is downloaded. None: "market1501-compact"; for photos "deepfashion-compact" is the
-                better one.
+                ("owner/name"), which is downloaded. None: "deepfashion-compact", the checkpoint for photos.
             device: by default a GPU when there is one.
             revision: branch, tag or commit of a hub id.
             backend: what runs the networks. ``"onnxruntime"`` runs the folder's ``model.onnx`` on the CPU;
@@ -551,13 +550,15 @@ class ConditionView:
         condition_pose: on the model's canvas; None where none is known.
         crop: the part of the photo; None where the image came as a model canvas.
         picture: the crop as the photo shows it, [-1, 1]; None where there is no matte.
+        inside: which of its pixels show the photo, and not what lies beyond its edge; None where there is no matte.
     """
 
     condition_image: Float[Tensor, "3 height width"]
     matte: Float[Tensor, "1 height width"] | None
     condition_pose: Pose | None
     crop: Crop | None
-    picture: Float[Tensor, "3 height width"] | None
+    picture: Float[Tensor, "3 height width"] | None = None
+    inside: Bool[Tensor, "1 height width"] | None = None
 
 
 def _fitting(name: str, tensor: Tensor, shape: tuple[int, ...], count: int) -> Tensor:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -247,6 +248,12 @@ class Pose:
         known = torch.where((present & inside)[:, None], xy, torch.nan)
         # The mean of a NaN row is NaN: the neck is missing when a shoulder is.
         return cls(torch.stack([known[list(source)].mean(dim=0) for source in sources]), canvas)
+
+
+def pose_presets() -> dict[str, Pose]:
+    """Target poses to choose from, by name."""
+    entries = json.loads((Path(__file__).parent / "presets.json").read_text(encoding="utf-8"))
+    return {name: Pose.from_json(json.dumps(entry)) for name, entry in entries.items()}
 
 
 def _checked_canvas(canvas: Sequence[int]) -> tuple[int, int]:

@@ -56,6 +56,16 @@ def test_the_place_of_a_person_is_filled_from_what_surrounds_it() -> None:
     assert np.isfinite(filled.numpy()).all()
 
 
+def test_what_lies_beyond_the_photo_is_filled_without_streaks() -> None:
+    """Stripes at the photo's edge do not go on beyond it."""
+    stripes = torch.where(torch.arange(64) % 8 < 4, 1.0, -1.0).expand(3, 64, 64).clone()
+    inside = torch.ones(1, 64, 64, dtype=torch.bool)
+    inside[:, 32:] = False
+    filled = without_person(stripes, torch.zeros(1, 64, 64), inside)
+    assert torch.equal(filled[:, :24], stripes[:, :24])
+    assert filled[:, 44:].abs().max() < 0.3
+
+
 def test_a_person_who_fills_the_picture_leaves_a_picture() -> None:
     everything = torch.ones(1, 32, 32)
     assert without_person(torch.zeros(3, 32, 32), everything).isfinite().all()

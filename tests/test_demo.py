@@ -21,14 +21,15 @@ from PIL import Image
 pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'pg2lib[demo]'")
 skimage_data = pytest.importorskip("skimage.data", reason="the photos are scikit-image's")
 
+import pg2lib  # noqa: E402
 from demo import app  # noqa: E402
-from pg2lib import NoPersonError, PG2Config, PG2Pipeline, Pose, build_models, render_heatmaps  # noqa: E402
+from pg2lib import NoPersonError, PG2Config, PG2Pipeline, Pose, build_models, pose_presets, render_heatmaps  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
 from pg2lib.pipeline import Framing  # noqa: E402
 from pg2lib.pose import JOINTS  # noqa: E402
 
 FRAMING = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88})
-PRESETS = app.load_presets()
+PRESETS = pose_presets()
 NOSE, NECK = JOINTS.index("nose"), JOINTS.index("neck")
 PICTURES = ("part", "condition", "target", "coarse", "difference", "refined")
 
@@ -92,7 +93,9 @@ def test_poses_json_is_a_dozen_or_more_poses_as_pose_writes_them() -> None:
         names.extend(name for name, _ in pairs if name not in ("canvas", "keypoints"))
         return dict(pairs)
 
-    entries = json.loads((app.HERE / "poses.json").read_text(encoding="utf-8"), object_pairs_hook=remember)
+    entries = json.loads(
+        (Path(pg2lib.__file__).parent / "presets.json").read_text(encoding="utf-8"), object_pairs_hook=remember
+    )
     assert 12 <= len(entries) <= 16
     assert names == list(entries), "a name is given twice"
     for name, entry in entries.items():

@@ -28,13 +28,14 @@ from pg2lib import (
     read_market1501,
     render_pose_masks,
 )
+from pg2lib.config import MARKET1501_CHECKPOINT
 from pg2lib.detect import Detection
 from pg2lib.evaluation import METRICS, PSNR_CEILING_DB, PairScores, compare_reports
 from pg2lib.images import to_uint8
 from pg2lib.metrics.bootstrap import bootstrap_intervals
 from pg2lib.metrics.inception import InceptionNetwork, frechet_distance, inception_scores
 from pg2lib.metrics.perceptual import PerceptualNetwork
-from pg2lib.pipeline import DEFAULT_CHECKPOINT, SHIPPED, Framing
+from pg2lib.pipeline import SHIPPED, Framing
 
 
 @pytest.fixture
@@ -270,7 +271,7 @@ def test_what_is_judged_must_be_a_result(store: ImageStore) -> None:
 
 
 def test_reports_of_earlier_versions_are_read() -> None:
-    text = (SHIPPED / DEFAULT_CHECKPOINT / "report.json").read_text(encoding="utf-8")
+    text = (SHIPPED / MARKET1501_CHECKPOINT / "report.json").read_text(encoding="utf-8")
     values = json.loads(text)
     for added in ("pairs_digest", "sets", "poses", "lpips", "detector"):
         values.pop(added, None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pg2lib import EvaluationReport, ImageStore, PG2Config, PG2Pipeline, evaluate, read_pairs
-from pg2lib.config import DEFAULT_CHECKPOINT, PHOTO_CHECKPOINT
+from pg2lib.config import DEFAULT_CHECKPOINT, MARKET1501_CHECKPOINT
 from pg2lib.data.read import read_people
 from pg2lib.pipeline import SHIPPED, shipped_checkpoints
 from tests.conftest import ROOT
@@ -34,8 +34,8 @@ class Shipped:
         return EvaluationReport.from_json((self.folder / "report.json").read_text(encoding="utf-8"))
 
 
-MARKET1501 = Shipped(DEFAULT_CHECKPOINT, "compact", 263_632, 12_000, "market-pairs-test.csv")
-DEEPFASHION = Shipped(PHOTO_CHECKPOINT, "deepfashion-compact", 16_714, 2_708, "pairs-test.csv")
+MARKET1501 = Shipped(MARKET1501_CHECKPOINT, "compact", 263_632, 12_000, "market-pairs-test.csv")
+DEEPFASHION = Shipped(DEFAULT_CHECKPOINT, "deepfashion-compact", 16_714, 2_708, "pairs-test.csv")
 
 
 @pytest.fixture(params=[MARKET1501, DEEPFASHION], ids=lambda shipped: shipped.name)
