@@ -1,15 +1,31 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, features
+from skimage.color import rgb2lab
 
+from pg2lib import images
 from pg2lib.errors import DataError
-from pg2lib.images import Crop, from_uint8, image_grid, load_image, pil_from_tensor, tensor_from_pil, to_uint8
+from pg2lib.images import (
+    Crop,
+    from_uint8,
+    image_grid,
+    load_image,
+    load_photo,
+    pil_from_tensor,
+    tensor_from_pil,
+    to_uint8,
+)
+from tests.conftest import ROOT
 
 
 def test_every_grey_level_survives_the_way_there_and_back() -> None:
@@ -54,6 +70,18 @@ def test_exif_orientation_is_applied(tmp_path) -> None:
         (np.full((2, 2, 1), 9, np.uint8), (9, 9, 9)),
         (np.full((2, 2, 4), (1, 2, 3, 255), np.uint8), (1, 2, 3)),
         (np.full((2, 2, 3), 65535, np.uint16), (255, 255, 255)),
+        (Image.new("I", (2, 2), 128 * 257), (128, 128, 128)),
+        (Image.fromarray(np.full((2, 2), 65407, np.uint16)), (255, 255, 255)),
+        (Image.fromarray(np.full((2, 2), 65406, np.uint16)), (254, 254, 254)),
+        (Image.new("I;16B", (2, 2), 128 * 257), (128, 128, 128)),
+        (Image.new("F", (2, 2), 0.5), (128, 128, 128)),
+        (Image.new("LA", (2, 2), (100, 51)), (224, 224, 224)),
+        (Image.new("La", (2, 2), (20, 51)), (224, 224, 224)),
+        (Image.new("RGBa", (2, 2), (20, 0, 51, 51)), (224, 204, 255)),
+        (Image.new("YCbCr", (2, 2), (76, 85, 255)), (254, 0, 0)),
+        (Image.new("CMYK", (2, 2), (0, 255, 255, 0)), (255, 0, 0)),
+        (Image.new("HSV", (2, 2), (0, 255, 255)), (255, 0, 0)),
+        (Image.new("P", (2, 2), 0), (0, 0, 0)),
     ],
 )
 def test_every_mode_becomes_rgb(image: Image.Image | np.ndarray, expected: tuple[int, int, int]) -> None:
@@ -68,12 +96,59 @@ def test_a_palette_with_transparency_lies_on_white() -> None:
     assert load_image(image).getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_lab_is_converted_as_scikit_image_converts_it() -> None:
+    if not features.check("littlecms2"):
+        pytest.skip("needs a Pillow with littlecms2")
+    colours = np.array([[[200, 30, 40], [20, 180, 60], [128, 128, 128]]], np.uint8)
+    lab = rgb2lab(colours)
+    levels = np.stack([lab[..., 0] * 2.55, lab[..., 1] + 128, lab[..., 2] + 128], axis=-1).round().astype(np.uint8)
+    image = Image.merge("LAB", [Image.fromarray(level) for level in np.moveaxis(levels, -1, 0)])
+    assert np.abs(np.asarray(load_image(image)).astype(int) - colours).max() <= 12
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0.0, 1.5]], np.float32), r"a\.tif holds floats in \[0, 1\.5\], .* must lie in \[0, 1\]"),
+        (np.array([[0.0, np.nan]], np.float32), r"a\.tif holds floats"),
+        (np.array([[-1, 5]], np.int32), r"a\.tif holds integers in \[-1, 5\], .* must lie in \[0, 65535\]"),
+        (np.array([[0, 70000]], np.int32), r"a\.tif holds integers in \[0, 70000\]"),
+    ],
+)
+def test_a_file_whose_levels_have_another_range_is_refused(tmp_path, values: np.ndarray, message: str) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=message):
+        load_image(tmp_path / "a.tif")
+
+
+def test_the_transparent_level_of_a_grey_png_of_16_bits_lies_on_white(tmp_path) -> None:
+    grey = Image.fromarray(np.array([[0, 5, 300]], np.uint16))
+    grey.save(tmp_path / "a.png", transparency=5)
+    assert [load_image(tmp_path / "a.png").getpixel((x, 0))[0] for x in range(3)] == [0, 255, 1]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"", b"junk", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x01\0\x12\x01\x05\0"])
+def test_exif_data_that_cannot_be_read_do_no_harm(tmp_path, exif: bytes) -> None:
+    NOISE.save(tmp_path / "a.jpg", exif=b"Exif\0\0" + exif)
+    assert load_image(tmp_path / "a.jpg").size == NOISE.size
+
+
+def test_a_loaded_photo_is_upright_once_and_for_all(tmp_path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    NOISE.save(tmp_path / "a.png", exif=exif)
+    once = load_image(tmp_path / "a.png")
+    assert load_image(once).tobytes() == once.tobytes()
+    assert once.info == {}
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.zeros((2, 2, 5), np.uint8), "shape"),
         (np.zeros((0, 2), np.uint8), "shape"),
-        (np.full((2, 2), 2.0), r"must lie in \[0, 1\]"),
+        (np.full((2, 2), 2.0), r"the array holds floats .*must lie in \[0, 1\]"),
         (np.full((2, 2), np.nan), r"must lie in \[0, 1\]"),
         (np.zeros((2, 2), np.int64), "uint8, uint16 or float"),
     ],
@@ -96,27 +171,181 @@ def test_files_that_are_no_image_are_named(tmp_path) -> None:
         load_image(tmp_path / "half.jpg")
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize(
-    ("side", "message"), [(12, r"\(144 pixels\) exceeds limit of 100"), (20, "exceeds limit of 200")]
-)
-def test_pictures_that_pillow_thinks_too_large_are_refused(tmp_path, monkeypatch, side: int, message: str) -> None:
-    Image.new("RGB", (side, side)).save(tmp_path / "huge.png")
-    Image.new("RGB", (10, 10)).save(tmp_path / "large.png")
+# ---- damaged files, and formats that are not opened
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+QOI = bytes.fromhex("716f69660000003c000000640301fedc1e1edc7f1ec8")
+"""Pillow raises IndexError while it decodes this."""
+
+DDS = b"DDS " + struct.pack("<7I", 124, 0x1007, 8, 8, 0, 0, 0) + bytes(44) + struct.pack("<2I", 32, 0x800) + bytes(80)
+"""Pillow raises NotImplementedError while it opens this."""
+
+
+@pytest.mark.parametrize("content", [QOI, DDS], ids=["qoi", "dds"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_formats_that_are_not_photos_are_refused_whatever_their_name(tmp_path, content: bytes, suffix: str) -> None:
+    with pytest.raises((IndexError, NotImplementedError)):  # what Pillow itself says
+        Image.open(io.BytesIO(content)).load()
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\{suffix} is not an image of a format that is read here \(JPEG, PNG"):
+        load_image(tmp_path / f"a{suffix}")
+
+
+def test_an_eps_starts_no_program(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: started.append(arguments))
+    (tmp_path / "a.jpg").write_bytes(encoded(Image.new("RGB", (8, 8)), "EPS"))
+    with pytest.raises(DataError, match=r"a\.jpg is not an image of a format"):
+        load_image(tmp_path / "a.jpg")
+    assert started == []
+
+
+def test_an_avif_that_its_decoder_cannot_read_is_named(tmp_path) -> None:
+    if not features.check("avif"):
+        pytest.skip("needs a Pillow with AVIF")
+    content = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), "AVIF")
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read: \w+"):
+        load_image(tmp_path / "a.jpg")
+
+
+NOISE = Image.effect_noise((24, 40), 90).convert("RGB")
+FILES = {
+    "JPEG": encoded(NOISE, "JPEG"),
+    "MPO": encoded(NOISE, "MPO", save_all=True, append_images=[NOISE.rotate(180)]),
+    "PNG": encoded(NOISE, "PNG"),
+    "WEBP": encoded(NOISE, "WEBP", lossless=True),
+    "BMP": encoded(NOISE, "BMP"),
+    "GIF": encoded(NOISE.convert("L"), "GIF"),
+    "TIFF": encoded(NOISE, "TIFF", compression="tiff_lzw"),
+    "PPM": encoded(NOISE, "PPM"),
+}
+FILES |= {
+    name: encoded(NOISE, name) for name, codec in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(codec)
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow has to say of damage
+@pytest.mark.parametrize("format", FILES)
+def test_every_format_opens_and_however_it_is_damaged_the_file_is_named(tmp_path, format: str) -> None:
+    content, path = FILES[format], tmp_path / "a.jpg"
+    path.write_bytes(content)
+    assert load_image(path).tobytes() == Image.open(io.BytesIO(content)).convert("RGB").tobytes()
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(content)
+        for place in random.integers(0, len(content), 8):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged[: random.integers(1, len(content) + 1)])
+        try:
+            load_image(path)
+        except DataError as error:
+            assert str(path) in str(error)
+
+
+# ---- large files
+
+
+def test_a_file_that_would_take_too_much_memory_is_refused_before_it_is_decoded(tmp_path) -> None:
+    pixels = 40_000
+    header = struct.pack(">IIBBBBB", pixels, pixels, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT" + b"x" * 13)
+    with pytest.raises(
+        DataError, match=r"bomb\.png has 40000x40000 pixels, .* 12,800 MB of memory, more than the 1,000"
+    ):
+        load_image(tmp_path / "bomb.png")
+
+
+def test_the_limit_is_one_of_memory_and_not_pillows(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match=rf"huge\.png is too large: .*{message}"):
-        load_image(tmp_path / "huge.png")
-    assert load_image(tmp_path / "large.png").size == (10, 10)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert load_image(tmp_path / "huge.png").size == (side, side)
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 50)
+    NOISE.save(tmp_path / "a.png")
+    before = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as warned:
+        assert load_image(tmp_path / "a.png").size == NOISE.size
+        assert load_photo(tmp_path / "a.png", max_bytes=8 * 24 * 40)[0].size == NOISE.size
+        with pytest.raises(DataError, match=r"a\.png has 24x40 pixels, .*make the picture smaller"):
+            load_photo(tmp_path / "a.png", max_bytes=8 * 24 * 40 - 1)
+    assert not warned
+    assert warnings.filters == before, "all threads share them"
 
 
-def test_loading_does_not_touch_the_filters_of_warnings_which_all_threads_share(tmp_path, monkeypatch) -> None:
-    Image.new("RGB", (2, 2)).save(tmp_path / "small.png")
-    before, during, opened = list(warnings.filters), [], Image.open
-    monkeypatch.setattr(Image, "open", lambda path: (during.append(list(warnings.filters)), opened(path))[1])
-    load_image(tmp_path / "small.png")
-    assert during == [before]
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [({}, True), ({"subsampling": 0}, True), ({"progressive": True}, False)],
+    ids=["baseline", "4:4:4", "progressive"],
+)
+def test_only_a_jpeg_that_is_decoded_row_by_row_costs_no_more_than_what_is_left_of_it(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], allowed: bool
+) -> None:
+    monkeypatch.setattr(images, "PHOTO_PIXELS", 1000)
+    NOISE.resize((240, 400)).save(tmp_path / "a.jpg", **options)  # an eighth is 30x50
+    if allowed:
+        assert load_photo(tmp_path / "a.jpg", max_bytes=8 * 30 * 50)[0].size == (15, 25)
+    else:
+        with pytest.raises(DataError, match="240x400"):
+            load_photo(tmp_path / "a.jpg", max_bytes=6 * 240 * 400)
+
+
+def test_a_jpeg_in_several_scans_counts_as_a_progressive_one(tmp_path) -> None:
+    content = encoded(NOISE, "JPEG")
+    scan = content.index(b"\xff\xda")
+    several = content[:scan] + b"\xff\xda\x00\x08\x01" + content[scan + 5 :]  # says that one component comes first
+    for name, bytes_ in (("one.jpg", content), ("several.jpg", several), ("short.jpg", content[: scan + 3])):
+        (tmp_path / name).write_bytes(bytes_)
+        assert images._is_decoded_by_rows(tmp_path / name) == (name == "one.jpg")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_large_photo_is_reduced_as_it_lies_and_points_follow(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, orientation: int, format: str
+) -> None:
+    monkeypatch.setattr(images, "PHOTO_PIXELS", 120 * 80)
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 1000)  # several strips
+    pixels = np.zeros((250, 330, 3), np.uint8)
+    pixels[40:56, 200:216] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "a").write_bytes(encoded(Image.fromarray(pixels), format, exif=exif))
+    picture, size = load_photo(tmp_path / "a")
+    upright = load_image(tmp_path / "a")
+    assert size == (upright.height, upright.width)
+    assert picture.size == tuple(-(-side // 4) for side in upright.size)
+    middles = [np.argwhere(np.asarray(image)[:, :, 1] > 127).mean(axis=0) for image in (picture, upright)]
+    assert np.allclose((middles[0] + 0.5) * 4 - 0.5, middles[1], atol=2.5), "the last pixels may be of fewer than four"
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / "a"))
+    assert upright.tobytes() == expected.tobytes()
+
+
+PEAK = """
+import resource, sys
+from pg2lib.images import load_image, load_photo
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+before = peak()
+{"load_image": load_image, "load_photo": load_photo}[sys.argv[1]](sys.argv[2])
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the module resource")
+@pytest.mark.parametrize(
+    ("mode", "function", "most"),
+    [("I;16", "load_image", 7), ("RGBA", "load_photo", 6.2)],  # 28 and 16 where all of it is converted at once
+)
+def test_few_bytes_a_pixel_are_taken(tmp_path, mode: str, function: str, most: float) -> None:
+    side = 6000
+    Image.new(mode, (side, side)).save(tmp_path / "a.png", compress_level=1)
+    command = [sys.executable, "-c", PEAK, function, str(tmp_path / "a.png")]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert int(done.stdout) / side**2 < most
 
 
 def test_a_picture_of_a_user_is_left_as_it_is() -> None:
@@ -139,6 +368,14 @@ def test_a_crop_beyond_the_photo_repeats_its_border() -> None:
     cropped = np.asarray(crop.apply(Image.fromarray(pixels)))
     assert (cropped[:, :8] == 100).all()
     assert (cropped[:, -7:] == 200).all()
+
+
+@pytest.mark.parametrize(("left", "top"), [(-40.5, 3.5), (49.5, 3.5), (3.5, -90.5), (3.5, 49.5)])
+def test_a_crop_beside_the_photo_shows_its_border(left: float, top: float) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 10, 3), dtype=np.uint8)
+    crop = Crop(left, top, left + 4, top + 4, canvas=(4, 4))
+    columns, rows = ((np.arange(4) + round(start + 0.5)).clip(0, 9) for start in (left, top))
+    assert np.array_equal(np.asarray(crop.apply(Image.fromarray(pixels))), pixels[rows][:, columns])
 
 
 def test_points_follow_the_pixels_of_a_crop() -> None:
