@@ -129,7 +129,9 @@ def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Ima
     with _naming(str(path)), path.open("rb") as file:
         opened, name = _open(file, path)
         size = opened.size
-        opened.draft(None, _reduced(size, _factor(size, max_pixels)))  # of a JPEG; others stay as they are
+        factor = _factor(size, max_pixels)
+        if factor > 1:
+            opened.draft(None, _reduced(size, factor))  # of a JPEG; others stay as they are
         needed = _memory_needed(opened, size, FORMATS[name], max_pixels)
         if needed > max_bytes and name == "JPEG" and _is_decoded_by_rows(path):
             needed = _memory_needed(opened, size, 0, max_pixels)
@@ -253,6 +255,10 @@ def _upright_rgb(
     """
     orientation = _orientation(image)
     factor = _factor(image.size, max_pixels)
+    if image.mode == "RGB" and "transparency" not in image.info and orientation not in _TURNS and factor == 1:
+        picture = image.copy()
+        picture.info = {}
+        return picture, size[::-1]
     reduced = _reduced(image.size, factor)
     lies = orientation in _LIES
     upright = Image.new("RGB", reduced[::-1] if lies else reduced)
