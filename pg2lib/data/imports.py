@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pg2lib.data.names import canonical_name, image_key
-from pg2lib.data.people import csv_row, fits_a_row
+from pg2lib.data.names import canonical_name, checked_name, image_key
+from pg2lib.data.people import csv_row
 from pg2lib.data.prepare import NOBODY, Preparation, write_rows
 from pg2lib.errors import DataError
 from pg2lib.pose import JOINTS, Pose
@@ -132,18 +132,15 @@ def import_keypoints(poses: Iterable[NamedPose], csv: str | PathLike[str]) -> Pr
     """Writes what `read_openpose` or `read_coco` reads as the field's CSV, with the list of images without a person.
 
     Raises:
-        DataError: two images of one name, a name that no row can hold, or what the reader raises.
+        DataError: two images of one name, a name that no row can hold, a file that is there already, or what the reader
+            raises.
     """
     rows: dict[str, str] = {}
     keys: set[str] = set()
     for name, pose in poses:
         if image_key(name) in keys:
             raise DataError(f"{name} comes twice; import the folders it is in one by one")
-        if not fits_a_row(name):
-            raise DataError(
-                f"the name {name!r} cannot stand in a keypoint CSV or in the list beside it: rename the file"
-            )
-        keys.add(image_key(name))
+        keys.add(image_key(checked_name(name, str(csv))))
         rows[name] = csv_row(name, pose) if pose is not None and bool(pose.inside().visible.any()) else ""
     missing = [(name, NOBODY) for name, row in rows.items() if not row]
     return write_rows(Path(csv), [row for row in rows.values() if row], missing)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from pg2lib.errors import DataError
 
 MARKET1501_NAME = re.compile(r"^(?P<person>-1|\d{4})_c(?P<camera>[1-6])s\d+_\d{6}_\d{2}(?:\.jpg)+$")
 """``0224_c6s1_055726_02.jpg``: person 0224, camera 6. Person -1 is junk, 0000 a distractor.
@@ -81,6 +84,38 @@ def parse_deepfashion(name_or_path: str) -> DeepFashionName | None:
     if match is None:
         return None
     return DeepFashionName(*match.group("gender", "category", "item", "variant", "number", "view"))
+
+
+def checked_name(name: str, where: str | None = None) -> str:
+    """The name of an image in a table, as it is: a path below the folder of the images, which a row can hold.
+
+    Whoever reads or writes names that become paths checks them here.
+
+    Args:
+        name: posix.
+        where: the file and line, or the folder, for the error.
+
+    Raises:
+        DataError: the name leads out of that folder (absolute, or with ``..``), or does not come out of a keypoint CSV
+            as it went in: it is no UTF-8, is not on one line, has a tab, or a blank at an end.
+    """
+    path = Path(name)
+    if path.anchor or ".." in path.parts or not path.name or "\0" in name:
+        reason = "it does not lie below the folder of the images; expected a path such as anna/beach.jpg"
+    elif not _is_a_line(name):
+        reason = "it must be UTF-8 on one line, without a tab or a blank at its ends; rename the file"
+    else:
+        return name
+    place = "" if where is None else f"{where}: "
+    raise DataError(f"{place}the name {name!r} cannot stand in a keypoint CSV: {reason}")
+
+
+def _is_a_line(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return name.splitlines() == [name] and name.strip() == name and "\t" not in name
 
 
 def person_of(name: str) -> str | None:

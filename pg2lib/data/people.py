@@ -146,8 +146,9 @@ def read_keypoints(
         person_of: the person a file name speaks of. The default knows Market-1501 and flattened DeepFashion names.
 
     Raises:
-        DataError: no such file, another header, or a malformed, unknown or repeated row, named with file and line. A
-            file with one bad row is refused whole: it is not the file it should be.
+        DataError: no such file, another header, or a malformed, unknown or repeated row, or one whose name leads out of
+            the folder of the images, named with file and line. A file with one bad row is refused whole: it is not the
+            file it should be.
     """
     path = Path(csv)
     try:
@@ -166,6 +167,7 @@ def read_keypoints(
             continue
         where = f"{path}:{number}"
         name, keypoints = _parse_row(line, where)
+        file_names.checked_name(name, where)
         if name in names:
             raise DataError(f"{where}: {name} stands on line {names[name]} already")
         person = person_of(name)
@@ -218,23 +220,13 @@ def write_keypoints(csv: str | PathLike[str], poses: Iterable[tuple[str, Pose]])
         file.writelines(csv_row(name, pose) + "\n" for name, pose in poses)
 
 
-def fits_a_row(name: str) -> bool:
-    """Whether a name comes out of a keypoint CSV as it went in: UTF-8, on one line, no tab, no blank at its ends."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return name.splitlines() == [name] and name.strip() == name and "\t" not in name
-
-
 def csv_row(name: str, pose: Pose) -> str:
     """One row of the field's keypoint CSV, without the line's end.
 
     Raises:
-        DataError: a name that no row can hold (see `fits_a_row`).
+        DataError: a name that no row can hold (see `checked_name`).
     """
-    if not fits_a_row(name):
-        raise DataError(f"the name {name!r} cannot stand in a keypoint CSV; rename the file")
+    file_names.checked_name(name)
     x, y = (
         [MISSING if math.isnan(value) else round(value) for value in column] for column in pose.inside().xy.T.tolist()
     )

@@ -26,8 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from pg2lib.data.names import canonical_name, image_key, parse_deepfashion
-from pg2lib.data.people import CSV_HEADER, csv_row, fits_a_row
+from pg2lib.data.names import canonical_name, checked_name, image_key, parse_deepfashion
+from pg2lib.data.people import CSV_HEADER, csv_row
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_write
 from pg2lib.images import load_image
@@ -298,9 +298,7 @@ def _list_images(folder: Path, names: Names = "field") -> _Listing:
                 "they are in one by one, or remove one of the two"
             )
         first[key] = relative
-        if not fits_a_row(name):
-            raise DataError(f"{folder}: the file name {relative!r} cannot stand in a CSV; rename the file")
-        paths[name] = relative
+        paths[checked_name(name, str(folder))] = relative
     if not paths:
         raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return _Listing(folder, paths, flat)

@@ -206,7 +206,10 @@ def test_an_id_that_stands_twice_among_cocos_images_is_refused(tmp_path: Path) -
         list(read_coco(tmp_path / "coco.json"))
 
 
-@pytest.mark.parametrize("name", ["two\nlines.jpg", "two\u2028lines.jpg", "a\ttab.jpg", "blank.jpg "])
+@pytest.mark.parametrize(
+    "name",
+    ["../x.jpg", "/tmp/x.jpg", "anna/../../x.jpg", "two\nlines.jpg", "two\u2028lines.jpg", "a\ttab.jpg", "blank.jpg "],
+)
 @pytest.mark.parametrize("visible", [2, 0])
 def test_a_name_that_no_row_can_hold_is_refused(tmp_path: Path, name: str, visible: int) -> None:
     file = coco(tmp_path / "coco.json", {"image_id": 7, "keypoints": triples(COCO, visible)}, file_name=name)

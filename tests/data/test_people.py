@@ -40,6 +40,11 @@ def test_y_comes_first_and_minus_one_is_missing(tmp_path) -> None:
         (f"0002_c1s1_000451_03.jpg: {GOOD}: {json.dumps(['a'] * 18)}", r":2: keypoints_x holds 'a'"),
         (f"0002_c1s1_000451_03.jpg: {GOOD}: {[math.nan] * 18}".replace("nan", "NaN"), r":2: keypoints_x holds nan"),
         (f"0002_c1s1_000451_03.jpg: {GOOD}: {json.dumps([-1] + [1] * 17)}", r":2: nose has y = 1 and x = -1"),
+        (f"../x.png: {GOOD}: {GOOD}", r":2: the name '../x\.png' .* does not lie below the folder of the images"),
+        (f"anna/../../x.png: {GOOD}: {GOOD}", r":2: the name 'anna/../../x\.png' .* does not lie below"),
+        (f"/tmp/x.png: {GOOD}: {GOOD}", r":2: the name '/tmp/x\.png' .* does not lie below"),
+        (f".: {GOOD}: {GOOD}", r":2: the name '\.' .* does not lie below"),
+        (f"a\0b.png: {GOOD}: {GOOD}", r":2: the name 'a\\x00b\.png' .* does not lie below"),
         (f"holiday.jpg: {GOOD}: {GOOD}", r":2: 'holiday.jpg' is neither a Market-1501"),
     ],
 )
