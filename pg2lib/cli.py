@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         "images", type=Path, help="folder of images, searched with its subfolders; or what --format reads"
     )
     prepare.add_argument(
-        "--out", type=Path, required=True, help="keypoint CSV to write; images without a person go beside it"
+        "--out",
+        type=Path,
+        required=True,
+        help="keypoint CSV to write, which must not exist; images without a person go beside it",
     )
     prepare.add_argument("--workers", type=int, help="processes that detect (default: one a CPU)")
     prepare.add_argument(
@@ -85,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--merge", action="store_true", help="put the parts of all shards together and remove them")
     prepare.add_argument(
         "--crop", metavar="HEIGHTxWIDTH", help="IMAGES are own photos, a folder a person: make --out a folder of "
-        "crops to train on, such as 128x64",
+        "crops to train on, such as 128x64, apart from the photos",
     )  # fmt: skip
     prepare.add_argument(
         "--format", choices=("images", "openpose", "coco"), default="images",
@@ -321,7 +324,7 @@ def _synthesize(options: argparse.Namespace) -> int:
 
 def _prepare(options: argparse.Namespace) -> int:
     from pg2lib.data.imports import import_keypoints, read_coco, read_openpose
-    from pg2lib.data.photos import crop_photos
+    from pg2lib.data.photos import prepare_photos
     from pg2lib.data.prepare import Shard, merge_shards, prepare
     from pg2lib.detect import MediaPipeDetector
 
@@ -329,28 +332,23 @@ def _prepare(options: argparse.Namespace) -> int:
     given = [name for name, value in ways.items() if value] + ["--format"] * (options.format != "images")
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} do not go together")
-    csv: Path = options.out
+    out: Path = options.out
+    detecting = _progress_bar("detecting", "image")
     if options.format == "openpose":
-        summary = import_keypoints(read_openpose(options.images, options.suffix), csv)
+        summary = import_keypoints(read_openpose(options.images, options.suffix), out)
     elif options.format == "coco":
-        summary = import_keypoints(read_coco(options.images), csv)
+        summary = import_keypoints(read_coco(options.images), out)
     elif options.merge:
-        summary = merge_shards(options.images, csv)
-    else:
-        canvas = _canvas(options.crop) if options.crop else None
-        summary = prepare(
-            options.images,
-            csv / "photos.csv" if canvas else csv,
-            MediaPipeDetector,
-            options.workers,
-            Shard.parse(options.shard) if options.shard else None,
-            _progress_bar("detecting", "image"),
-            "paths" if canvas else "field",
+        summary = merge_shards(options.images, out)
+    elif options.crop:
+        canvas, cropping = _canvas(options.crop), _progress_bar("cropping", "photo")
+        summary, count = prepare_photos(
+            options.images, out, canvas, MediaPipeDetector, options.workers, detecting, cropping
         )
-        if canvas:
-            progress = _progress_bar("cropping", "photo")
-            count = crop_photos(options.images, summary.csv, csv, canvas, on_progress=progress)
-            print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {csv}")
+        print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {out}")
+    else:
+        shard = Shard.parse(options.shard) if options.shard else None
+        summary = prepare(options.images, out, MediaPipeDetector, options.workers, shard, detecting)
     print(
         f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
         f"{len(summary.unreadable):,} unreadable"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TextIO
+
+from pg2lib.errors import DataError
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
@@ -39,3 +41,30 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[TextIO]:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yield file
         file.flush()
+
+
+def lies_in(path: str | PathLike[str], folder: str | PathLike[str]) -> bool:
+    """Whether a path is a folder or lies in it, by whatever links and in whatever case of letters the two are spelt.
+
+    Args:
+        path: need not exist.
+        folder: one that does not exist holds nothing.
+    """
+    real = Path(path).resolve()
+    return Path(folder).exists() and any(place.exists() and place.samefile(folder) for place in (real, *real.parents))
+
+
+def refuse_to_replace(out: str | PathLike[str], inputs: Iterable[str | PathLike[str]]) -> None:
+    """Keeps a command from writing over what it reads.
+
+    Args:
+        out: the file to be written.
+        inputs: files that are read, by whatever names; those that do not exist are passed over.
+
+    Raises:
+        DataError: `out` is one of them.
+    """
+    target = Path(out)
+    for path in map(Path, inputs):
+        if target.exists() and path.exists() and target.samefile(path):
+            raise DataError(f"{target} would be written over {path}, which is read: name another file")

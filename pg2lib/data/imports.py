@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pg2lib.data.names import canonical_name, checked_name, image_key
 from pg2lib.data.people import csv_row
-from pg2lib.data.prepare import NOBODY, Preparation, write_rows
+from pg2lib.data.prepare import NOBODY, Preparation, check_csv, write_rows
 from pg2lib.errors import DataError
 from pg2lib.pose import JOINTS, Pose
 
@@ -135,6 +135,7 @@ def import_keypoints(poses: Iterable[NamedPose], csv: str | PathLike[str]) -> Pr
         DataError: two images of one name, a name that no row can hold, a file that is there already, or what the reader
             raises.
     """
+    check_csv(Path(csv))
     rows: dict[str, str] = {}
     keys: set[str] = set()
     for name, pose in poses:

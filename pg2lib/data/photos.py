@@ -8,6 +8,7 @@ photos/ben/kitchen.png
 people/anna/beach.png          all of one size
 people/ben/kitchen.png
 people/keypoints.csv           the field's CSV, in the crops' pixels
+people/.written.txt            which files these are, so that another run may replace them and no others
   ▼ read_photos
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -25,13 +26,16 @@ from typing import Literal
 import torch
 
 from pg2lib.data.people import PersonTable, Skipped, read_keypoints, write_keypoints
+from pg2lib.data.prepare import DetectorFactory, Preparation, keypoint_files, list_images, prepare
 from pg2lib.errors import DataError
-from pg2lib.files import atomic_path
-from pg2lib.images import load_image
+from pg2lib.files import atomic_path, atomic_write, lies_in
+from pg2lib.images import load_image, load_photo
 from pg2lib.pipeline import Framing
 from pg2lib.pose import Pose
 
 KEYPOINTS = "keypoints.csv"
+PHOTOS = "photos.csv"
+RECORD = ".written.txt"
 
 FRAMING = Framing(x=0.51, y={"nose": 0.113, "neck": 0.208, "hips": 0.501, "knees": 0.705, "ankles": 0.884})
 """Where Market-1501 shows people: means over the annotations of its train split."""
@@ -41,6 +45,46 @@ TEST_SHARE = 0.1
 
 log = logging.getLogger(__name__)
 
+OnProgress = Callable[[int, int], None]
+
+
+def prepare_photos(
+    photos: str | PathLike[str],
+    folder: str | PathLike[str],
+    canvas: tuple[int, int],
+    detector: DetectorFactory,
+    workers: int | None = None,
+    on_detect: OnProgress | None = None,
+    on_crop: OnProgress | None = None,
+) -> tuple[Preparation, int]:
+    """Finds the person in every photo (`prepare`) and cuts them out (`crop_photos`).
+
+    What cannot be written is found out before the work is done.
+
+    Args:
+        photos, folder, canvas: as in `crop_photos`. The folder also gets ``photos.csv``, the keypoints in the photos'
+            own pixels.
+        detector, workers: as in `prepare`.
+        on_detect, on_crop: called with (photos done, photos in all).
+
+    Returns:
+        What `prepare` did, and how many images the data set has.
+
+    Raises:
+        DataError: as `prepare` and `crop_photos`.
+    """
+    source, target = Path(photos), Path(folder)
+    _refuse_overlap(source, target)
+    record = _Record(target)
+    mine = [csv.name for csv in keypoint_files(target / PHOTOS)]
+    record.refuse_others([KEYPOINTS, *mine, *map(_name_of_crop, list_images(source, "paths").paths)])
+    record.note(mine)
+    if not (target / f"{PHOTOS}.journal").exists():  # else it is the journal's run that goes on
+        for name in mine:
+            (target / name).unlink(missing_ok=True)
+    summary = prepare(source, target / PHOTOS, detector, workers, None, on_detect, "paths")
+    return summary, crop_photos(source, summary.csv, target, canvas, on_progress=on_crop)
+
 
 def crop_photos(
     photos: str | PathLike[str],
@@ -48,18 +92,19 @@ def crop_photos(
     folder: str | PathLike[str],
     canvas: tuple[int, int],
     framing: Framing = FRAMING,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> int:
     """Cuts the person out of every photo that has keypoints, and writes the data set that `read_photos` reads.
 
     A crop may reach beyond its photo, whose edge is then repeated. ``keypoints.csv`` comes last: a run that was stopped
-    leaves no data set, and is done again.
+    leaves no data set, and is done again. It replaces what earlier runs wrote, of which the folder has a record, and no
+    other file.
 
     Args:
         photos: a folder a person; what lies deeper belongs to the person of the outermost folder.
         keypoints: CSV in the photos' own pixels, named by the path below `photos`, as `prepare` writes it with
             ``names="paths"``.
-        folder: of the data set; made where there is none.
+        folder: of the data set, apart from the photos; made where there is none.
         canvas: (height, width) of the crops; that of the model, such as (128, 64) or (256, 256).
         framing: where the crops show the person.
         on_progress: called with (photos done, photos in all).
@@ -68,39 +113,105 @@ def crop_photos(
         How many images the data set has.
 
     Raises:
-        DataError: a photo that lies in no person's folder, is missing or damaged, two photos whose crops would have
-            one name, or keypoints without a joint in any photo.
+        DataError: a `folder` that is, lies in or holds the photos; a file in it that would be replaced and is not of an
+            earlier run; a photo that lies in no person's folder, is missing or damaged, or has keypoints outside of it;
+            two photos whose crops would have one name; or keypoints without a joint in any photo.
     """
     source, target = Path(photos), Path(folder)
+    _refuse_overlap(source, target)
     found = read_keypoints(keypoints, canvas, person_of=lambda name: name.partition("/")[0])
     rows = [row for row in range(len(found)) if not bool(found.xy[row].isnan().all())]
     if not rows:
         raise DataError(f"{keypoints} has no joint in any photo of {source}, so there is nobody to cut out")
-    (target / KEYPOINTS).unlink(missing_ok=True)
-    names: dict[str, str] = {}
-    poses: list[tuple[str, Pose]] = []
-    for done, row in enumerate(rows, start=1):
+    names: dict[str, int] = {}
+    for row in rows:
         photo = found.names[row]
         if "/" not in photo:
             raise DataError(f"{source / photo} lies in no person's folder: move it to {source}/<person>/{photo}")
-        name = Path(photo).with_suffix(".png").as_posix()
+        name = _name_of_crop(photo)
         if name in names:
-            raise DataError(f"{source / photo} and {source / names[name]} would both become {name}; rename one")
-        names[name] = photo
-        poses.append((name, _crop(source / photo, found.xy[row], target / name, canvas, framing)))
+            raise DataError(
+                f"{source / photo} and {source / found.names[names[name]]} would both become {name}; rename one"
+            )
+        names[name] = row
+    record = _Record(target)
+    record.refuse_others([KEYPOINTS, *names])
+    record.note([KEYPOINTS, *names])
+    (target / KEYPOINTS).unlink(missing_ok=True)
+    poses: list[tuple[str, Pose]] = []
+    for name, row in names.items():
+        poses.append((name, _crop(source / found.names[row], found.xy[row], target / name, canvas, framing)))
         if on_progress is not None:
-            on_progress(done, len(rows))
+            on_progress(len(poses), len(names))
     write_keypoints(target / KEYPOINTS, poses)
     return len(poses)
 
 
+def _refuse_overlap(photos: Path, folder: Path) -> None:
+    if lies_in(folder, photos) or lies_in(photos, folder):
+        raise DataError(
+            f"{folder} is, lies in or holds the folder of the photos, {photos}, which the crops must not come among: "
+            f"name a folder apart from it"
+        )
+
+
+def _name_of_crop(photo: str) -> str:
+    return Path(photo).with_suffix(".png").as_posix()
+
+
+class _Record:
+    """Which files of a folder this module wrote, and so may replace: a text file, one name a line.
+
+    A name is noted before its file is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / RECORD
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder} is a file; name the folder for the data set")
+        try:
+            self._names = set(self._path.read_text(encoding="utf-8").splitlines())
+        except FileNotFoundError:
+            self._names = set()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self._path}, which says what may be replaced, cannot be read: {error}") from error
+
+    def refuse_others(self, names: Sequence[str]) -> None:
+        """Looks at the files that are to be written.
+
+        Raises:
+            DataError: one is there and is not in the record, or a link would lead it out of the folder.
+        """
+        for name in names:
+            path = self._folder / name
+            if path.is_symlink() or not path.parent.resolve().is_relative_to(self._folder.resolve()):
+                raise DataError(f"{path} would be written through a link, to {path.resolve()}: remove the link")
+            if path.exists() and name not in self._names:
+                raise DataError(
+                    f"{path} is there already, and no earlier run wrote it: move it away, or name another folder"
+                )
+
+    def note(self, names: Iterable[str]) -> None:
+        """Adds names to the record."""
+        self._names.update(names)
+        with atomic_write(self._path) as file:
+            file.writelines(f"{name}\n" for name in sorted(self._names))
+
+
 def _crop(photo: Path, xy: torch.Tensor, target: Path, canvas: tuple[int, int], framing: Framing) -> Pose:
     """Writes the crop of one photo and returns its pose."""
-    picture = load_image(photo)
-    crop = framing.crop(Pose(xy, (picture.height, picture.width)), canvas)
+    picture, size = load_photo(photo)
+    pose = Pose(xy, size)
+    if pose.inside() != pose:
+        raise DataError(
+            f"{photo} has {size[1]}x{size[0]} pixels, and its keypoints lie outside: find them anew, in this photo"
+        )
+    pose = pose.resize((picture.height, picture.width))
+    crop = framing.crop(pose, canvas)
     with atomic_path(target) as temporary:
         crop.apply(picture).save(temporary, "PNG")
-    return Pose(crop.to_canvas(xy), canvas)
+    return pose.crop(crop)
 
 
 def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | None = None) -> PersonTable:

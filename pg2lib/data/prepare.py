@@ -30,7 +30,7 @@ from pg2lib.data.names import canonical_name, checked_name, image_key, parse_dee
 from pg2lib.data.people import CSV_HEADER, csv_row
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_write
-from pg2lib.images import load_image
+from pg2lib.images import load_photo
 from pg2lib.processes import cpu_count, start_worker
 
 if TYPE_CHECKING:
@@ -149,12 +149,12 @@ def prepare(
     in ``<csv name>.missing.txt`` beside it, one a line with the reason. DeepFashion's ``flat`` images, which show
     nobody, hidden files, and files that are no images are left out.
 
-    Stopped at any time, it goes on where it was when it is called again. A CSV that exists is replaced at the end; a
-    part that is complete is not done again.
+    Stopped at any time, it goes on where it was when it is called again. A part that is complete is not done again,
+    unless the folder holds other images by now. Any other file that is there already is never replaced.
 
     Args:
         images: the folder.
-        csv: the file to write. With `shard`, the parts are named after it.
+        csv: the file to write, which must not exist. With `shard`, the parts are named after it.
         detector: makes a detector in each worker.
         workers: processes; by default one for each CPU this process may use. MediaPipe takes some 0.6 GB in each. 1
             detects in this process. With more, a script that calls this at its top level needs the usual
@@ -165,23 +165,26 @@ def prepare(
             image is taken for a ``flat`` one.
 
     Raises:
-        DataError: no such folder, no image in it, two images of one name, or a journal of another folder or detector.
+        DataError: no such folder, no image in it, two images of one name, a CSV that is there already, or a journal of
+            another folder or detector.
         ConfigError: less than one worker.
         PG2Error: a worker process died; what was done is kept.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    listed = _list_images(Path(images), names)
-    chosen = list(listed.paths)
-    target = _checked_target(Path(csv))
+    listed = list_images(Path(images), names)
+    chosen, target, before = list(listed.paths), Path(csv), None
     if shard is not None:
+        check_csv(target)  # which the parts are for
         chosen, target = list(shard.of(chosen)), shard.csv(target)
-        part = _Part(str(shard), listed.digest, detector.settings)
-        if _read_part(target) == part:
+        part, before = _Part(str(shard), listed.digest, detector.settings), _read_part(target)
+        if before == part:
             log.info("%s is complete", target)
             rows, missing = _read_results(target)
             return _summary(target, len(rows), missing, listed.flat)
-        _part_file(target).unlink(missing_ok=True)
+    check_csv(target, ours=before is not None or _Journal.of(target).exists())
+    if before is not None:
+        _part_file(target).unlink()
     with _Journal(target, listed.folder, detector.settings) as journal:
         done = {name: journal.done[name] for name in chosen if name in journal.done}
         todo = {name: listed.folder / listed.paths[name] for name in chosen if name not in done}
@@ -228,12 +231,13 @@ def merge_shards(images: str | PathLike[str], csv: str | PathLike[str]) -> Prepa
         csv: as it was given with each shard.
 
     Raises:
-        DataError: a part is missing (the message names the numbers), parts of different divisions lie side by side,
-            were made by different detectors or from another list of images than the folder now holds, or lack images
-            of theirs.
+        DataError: the CSV is there already, a part is missing (the message names the numbers), parts of different
+            divisions lie side by side, were made by different detectors or from another list of images than the folder
+            now holds, or lack images of theirs.
     """
-    listed = _list_images(Path(images))
-    names, target = list(listed.paths), _checked_target(Path(csv))
+    listed = list_images(Path(images))
+    names, target = list(listed.paths), Path(csv)
+    check_csv(target)
     shards = _complete_shards(target, listed.digest, listed.folder)
     found, missing = 0, []
     with atomic_write(target) as file:
@@ -262,7 +266,7 @@ def merge_shards(images: str | PathLike[str], csv: str | PathLike[str]) -> Prepa
 
 
 @dataclass(frozen=True)
-class _Listing:
+class Listing:
     """The images of a folder: CSV name -> path relative to the folder, in the order of the paths."""
 
     folder: Path
@@ -275,7 +279,12 @@ class _Listing:
         return hashlib.sha256("\n".join(self.paths).encode()).hexdigest()
 
 
-def _list_images(folder: Path, names: Names = "field") -> _Listing:
+def list_images(folder: Path, names: Names = "field") -> Listing:
+    """The images below a folder that `prepare` looks at.
+
+    Raises:
+        DataError: no such folder, no image in it, two images of one name, or a name that no CSV can hold.
+    """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")
     above = folder.absolute().as_posix()
@@ -301,7 +310,7 @@ def _list_images(folder: Path, names: Names = "field") -> _Listing:
         paths[checked_name(name, str(folder))] = relative
     if not paths:
         raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return _Listing(folder, paths, flat)
+    return Listing(folder, paths, flat)
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -336,7 +345,8 @@ class Outcome(NamedTuple):
 
 def _detect(detector: PoseDetector, path: Path, name: str) -> Outcome:
     try:
-        return Outcome(row=csv_row(name, detector.detect(load_image(path)).pose))
+        photo, size = load_photo(path)
+        return Outcome(row=csv_row(name, detector.detect(photo).pose.resize(size)))
     except NoPersonError:
         return Outcome(reason=NOBODY)
     except DataError as error:
@@ -435,7 +445,7 @@ class _Journal:
     """
 
     def __init__(self, csv: Path, folder: Path, settings: str) -> None:
-        self.path = csv.with_name(csv.name + ".journal")
+        self.path = self.of(csv)
         self.done: dict[str, Outcome] = {}
         belongs_to = {"format": FORMAT, "images": str(folder.resolve()), "detector": settings}
         try:
@@ -443,6 +453,11 @@ class _Journal:
             self._read(belongs_to)
         except OSError as error:
             raise DataError(f"the journal {self.path} cannot be written: {error}") from error
+
+    @staticmethod
+    def of(csv: Path) -> Path:
+        """Where the journal of a CSV is."""
+        return csv.with_name(csv.name + ".journal")
 
     def __enter__(self) -> _Journal:
         return self
@@ -465,6 +480,8 @@ class _Journal:
         whole = 0
         for number, line in enumerate(self._file):
             if not line.endswith(b"\n"):  # cut short by a kill
+                if number == 0 and not json.dumps(belongs_to).encode().startswith(line):
+                    self._check(None, belongs_to)
                 break
             whole += len(line)
             if number == 0:
@@ -598,16 +615,30 @@ def _summary(csv: Path, found: int, missing: Sequence[tuple[str, str]], flat: in
     )
 
 
-def _checked_target(csv: Path) -> Path:
-    """The CSV to write, in a folder that is there.
+def keypoint_files(csv: Path) -> tuple[Path, Path]:
+    """What `prepare` leaves: the CSV, and the list of images that are not in it."""
+    return csv, _missing_file(csv)
+
+
+def check_csv(csv: Path, ours: bool = False) -> None:
+    """Sees to it that a CSV can be written, before the work is done, and makes its folder.
+
+    Args:
+        csv: the file to write.
+        ours: what is there is from an earlier run of the same work, and may be replaced.
 
     Raises:
-        DataError: it cannot be written: found out now, and not when the work is done.
+        DataError: the CSV, or the list beside it, is there and is not `ours`; or it cannot be written.
     """
     if csv.is_dir():
         raise DataError(f"{csv} is a folder; name the CSV to write")
+    there = [str(path) for path in keypoint_files(csv) if path.exists() or path.is_symlink()]
+    if there and not ours:
+        raise DataError(
+            f"{' and '.join(there)} {'exist' if len(there) > 1 else 'exists'} already and would be replaced: name "
+            f"another CSV, or remove what is there"
+        )
     try:
         csv.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{csv} cannot be written: {error}") from error
-    return csv

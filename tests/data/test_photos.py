@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from pg2lib import DataError, ImageStore, Pose, make_pairs
 from pg2lib.data.people import write_keypoints
-from pg2lib.data.photos import KEYPOINTS, crop_photos, read_photos
+from pg2lib.data.photos import KEYPOINTS, crop_photos, prepare_photos, read_photos
 from pg2lib.data.read import layout_of, read_people
 from tests.conftest import STANDING
 
@@ -77,6 +78,83 @@ def test_crops_of_another_canvas_replace_those_that_are_there(photos: Path, tmp_
         table = read_photos(tmp_path / "people")
         assert table.canvas == canvas
         assert {table.load(row).size for row in range(len(table))} == {canvas[::-1]}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/crops", ".", "photos/ben/../../photos", "link", "link/new"])
+def test_crops_do_not_come_among_the_photos(photos: Path, tmp_path: Path, out: str) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    before = contents(tmp_path)
+    detector = SimpleNamespace(settings="is never asked")
+    with pytest.raises(DataError, match="is, lies in or holds the folder of the photos"):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / out, CANVAS)
+    with pytest.raises(DataError, match="is, lies in or holds the folder of the photos"):
+        prepare_photos(photos, tmp_path / out, CANVAS, detector)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["keypoints.csv", "photos.csv", "photos.missing.txt", "anna/beach.png", "ben/b.png"])
+def test_a_file_that_no_run_wrote_is_not_replaced(photos: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "people" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("somebody's own")
+    detector = SimpleNamespace(settings="is never asked")
+    with pytest.raises(DataError, match=rf"{name} is there already, and no earlier run wrote it"):
+        prepare_photos(photos, tmp_path / "people", CANVAS, detector)
+    if not name.startswith("photos"):
+        with pytest.raises(DataError, match=rf"{name} is there already, and no earlier run wrote it"):
+            crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    assert contents(tmp_path / "people") == {name: b"somebody's own"}
+
+
+def test_crops_are_not_written_through_links(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "ben").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"people/ben/a\.png would be written through a link, to .*elsewhere/a\.png"):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_name_in_the_csv_cannot_lead_out_of_the_folders(photos: Path, tmp_path: Path) -> None:
+    rows = (tmp_path / "photos.csv").read_text()
+    Image.new("RGB", (256, 256)).save(tmp_path / "x.jpg")
+    for name in ("../x.jpg", "ben/../../x.jpg", f"{tmp_path}/x.jpg"):
+        (tmp_path / "photos.csv").write_text(rows.replace("ben/a.jpg", name))
+        with pytest.raises(DataError, match=r"photos\.csv:4: the name .* does not lie below the folder"):
+            crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people" / "deep", CANVAS)
+        assert not (tmp_path / "people").exists()
+    crop_photos(photos.parent / "photos", write_rows_again(tmp_path, rows), tmp_path / "people", CANVAS)
+    text = (tmp_path / "people" / KEYPOINTS).read_text()
+    (tmp_path / "people" / KEYPOINTS).write_text(text.replace("ben/a.png", "../x.jpg"))
+    with pytest.raises(DataError, match=r"keypoints\.csv:4: the name '../x\.jpg' .* does not lie below the folder"):
+        read_photos(tmp_path / "people")
+
+
+def write_rows_again(tmp_path: Path, rows: str) -> Path:
+    (tmp_path / "photos.csv").write_text(rows)
+    return tmp_path / "photos.csv"
+
+
+def test_a_photo_that_is_reduced_gives_the_crop_of_the_whole_one(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "whole", CANVAS)
+    monkeypatch.setattr("pg2lib.images.PHOTO_PIXELS", 480 * 640 // 4)
+    crop_photos(photos, tmp_path / "photos.csv", tmp_path / "reduced", CANVAS)
+    whole, reduced = read_photos(tmp_path / "whole"), read_photos(tmp_path / "reduced")
+    row = whole.row("anna/beach.png")
+    assert (whole.xy[row] - reduced.xy[row]).abs().max() <= 1
+    assert np.abs(np.subtract(*(np.asarray(table.load(row), int) for table in (whole, reduced)))).mean() < 3
+
+
+def test_keypoints_outside_their_photo_are_refused(photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (100, 100)).save(photos / "ben" / "a.jpg")
+    with pytest.raises(DataError, match=r"ben/a\.jpg has 100x100 pixels, and its keypoints lie outside"):
+        crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
 
 
 def test_a_run_that_was_stopped_leaves_no_data_set(photos: Path, tmp_path: Path) -> None:

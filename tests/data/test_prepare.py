@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from pg2lib import ConfigError, DataError, NoPersonError, PG2Error, Pose, read_keypoints
+from pg2lib.data.imports import import_keypoints
 from pg2lib.data.prepare import Shard, merge_shards, prepare
 from tests.conftest import ROOT, STANDING
 
@@ -127,12 +128,79 @@ def test_keypoints_and_what_is_missing_are_written(folder: Path, detector: Paint
 
 
 def test_a_list_of_an_earlier_run_does_not_outlive_it(folder: Path, detector: Painted) -> None:
-    csv = folder.parent / "k.csv"
-    assert prepare(folder, csv, detector, 1).missing_file.exists()
+    csv, shard = folder.parent / "k.csv", Shard(1, 1)
+    missing_file = prepare(folder, csv, detector, 1, shard).missing_file
+    assert missing_file.exists()
     for name in ("b.png", "d.jpg"):
         (folder / name).unlink()
-    assert prepare(folder, csv, detector, 1).missing_file is None
-    assert not csv.with_name("k.missing.txt").exists()
+    assert prepare(folder, csv, detector, 1, shard).missing_file is None
+    assert not missing_file.exists()
+
+
+@pytest.mark.parametrize("name", ["k.csv", "k.missing.txt", "link.csv"])
+def test_a_file_that_is_there_is_not_replaced(folder: Path, detector: Painted, name: str) -> None:
+    csv, shard = folder.parent / name.replace(".missing.txt", ".csv"), Shard(1, 2)
+    if name == "link.csv":
+        csv.symlink_to(folder.parent / "nowhere.csv")
+    else:
+        (folder.parent / name).write_text("somebody's own")
+    for run in (
+        lambda: prepare(folder, csv, detector, 1),
+        lambda: prepare(folder, csv, detector, 1, shard),
+        lambda: merge_shards(folder, csv),
+        lambda: import_keypoints([("a.jpg", None)], csv),
+    ):
+        with pytest.raises(DataError, match=rf"{name} exists already"):
+            run()
+    assert detector.asked == []
+    assert name == "link.csv" or (folder.parent / name).read_text() == "somebody's own"
+
+
+def test_an_image_is_not_replaced_by_its_keypoints(folder: Path, detector: Painted) -> None:
+    before = (folder / "a.jpg").read_bytes()
+    with pytest.raises(DataError, match=r"a\.jpg exists already"):
+        prepare(folder, folder / "a.jpg", detector, 1)
+    assert (folder / "a.jpg").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "not a journal", "not a journal\n", "[1, 2"])
+def test_a_file_where_the_journal_goes_is_left_as_it_is(folder: Path, detector: Painted, content: str) -> None:
+    (folder.parent / "k.csv.journal").write_text(content)
+    if not content:
+        assert prepare(folder, folder.parent / "k.csv", detector, 1).found == 2
+        return
+    with pytest.raises(DataError, match=r"k\.csv\.journal is the journal of an unfinished run with format None"):
+        prepare(folder, folder.parent / "k.csv", detector, 1)
+    assert (folder.parent / "k.csv.journal").read_text() == content
+
+
+def test_a_run_that_was_stopped_between_its_files_replaces_them(folder: Path, detector: Painted) -> None:
+    csv = folder.parent / "k.csv"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, csv, detector, 1, on_progress=stop_at(2))
+    csv.with_name("k.missing.txt").write_text("half\tof it")
+    assert prepare(folder, csv, detector, 1).found == 2
+    assert len(csv.with_name("k.missing.txt").read_text().splitlines()) == 2
+
+
+def test_one_damaged_file_stops_nothing_whatever_its_decoder_raises(folder: Path, detector: Painted) -> None:
+    (folder / "e.jpg").write_bytes(bytes.fromhex("716f69660000003c000000640301fedc1e1edc7f1ec8"))  # QOI: IndexError
+    (folder / "f.png").write_bytes(b"DDS " + b"\x7c" + bytes(123))
+    result = prepare(folder, folder.parent / "k.csv", detector, 1)
+    assert [name for name, _ in result.unreadable] == ["d.jpg", "e.jpg", "f.png"]
+    assert result.found == 2
+
+
+def test_keypoints_of_a_photo_that_was_reduced_are_in_the_pixels_of_its_file(
+    tmp_path: Path, detector: Painted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg2lib.images.PHOTO_PIXELS", 64 * 128)
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64 * 4, 128 * 4), (100, 0, 0)).save(tmp_path / "in" / "a.jpg")
+    prepare(tmp_path / "in", tmp_path / "k.csv", detector, 1)
+    table = read_keypoints(tmp_path / "k.csv", (512, 256), person_of=lambda name: name)
+    expected = Pose(STANDING, (128, 64)).resize((512, 256)).xy
+    assert torch.allclose(table.xy[0, 2:], expected[2:], atol=0.51)
 
 
 def test_names_are_those_of_the_fields_csv_and_flat_garments_are_left_out(tmp_path: Path, detector: Painted) -> None:
