@@ -468,10 +468,14 @@ def _table1_data(options: argparse.Namespace) -> Path:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from pg2lib.evaluation import evaluate
+    from pg2lib.files import refuse_to_replace
     from pg2lib.metrics.inception import load_inception
     from pg2lib.metrics.perceptual import load_lpips
     from pg2lib.pipeline import PG2Pipeline
 
+    scores, report_json, report_md = (options.out / name for name in ("pairs.csv", "report.json", "report.md"))
+    for path in (scores, report_json, report_md):
+        refuse_to_replace(path, [options.pairs, *(options.keypoints or [])])
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
     inception = load_inception(options.inception, pipeline.device) if options.inception else None
     lpips = load_lpips(options.lpips, pipeline.device) if options.lpips else None
@@ -483,34 +487,36 @@ def _evaluate(options: argparse.Namespace) -> int:
         name += f", {options.count:,} drawn with seed {options.seed}"
     with _detector(options.pose_pairs) as detector:
         report = evaluate(
-            pipeline, store, pairs, name, options.out / "pairs.csv", options.batch_size,
+            pipeline, store, pairs, name, scores, options.batch_size,
             _progress_bar("scoring", "pair"), dialect=options.dialect, inception=inception, lpips=lpips,
             detector=detector, pose_pairs=options.pose_pairs, seed=options.seed,
         )  # fmt: skip
-    report.save(options.out / "report.json")
-    (options.out / "report.md").write_text(report.to_markdown(), encoding="utf-8")
+    report.save(report_json)
+    report_md.write_text(report.to_markdown(), encoding="utf-8")
     print(report.to_markdown(), end="")
     return 0
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from pg2lib.files import atomic_path
+    from pg2lib.files import atomic_path, refuse_to_replace
     from pg2lib.output import output_grid
     from pg2lib.pipeline import PG2Pipeline
 
     targets = [_target_pose(path) for path in options.pose]
+    out: Path = options.out
+    if options.grid or len(targets) == 1:
+        paths = [out]
+    else:
+        paths = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(targets) + 1)]
+    picture_format = _picture_format(out)
+    for path in paths:
+        refuse_to_replace(path, [options.image, *options.pose])
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device, backend=options.backend)
     outputs = pipeline(options.image, targets, crop=not options.no_crop)
-    out: Path = options.out
-    if options.grid:
-        pictures = {out: output_grid(outputs, scale=2)}
-    elif len(targets) == 1:
-        pictures = {out: outputs[0].to_pil()}
-    else:
-        pictures = {out.with_stem(f"{out.stem}-{i}"): one.to_pil() for i, one in enumerate(outputs, 1)}
-    for path, picture in pictures.items():
+    pictures = [output_grid(outputs, scale=2)] if options.grid else [output.to_pil() for output in outputs]
+    for path, picture in zip(paths, pictures, strict=True):
         with atomic_path(path) as temporary:
-            picture.save(temporary, _picture_format(path))
+            picture.save(temporary, picture_format)
         print(
             f"{path}: {picture.width}x{picture.height} pixels, "
             f"made in {sum(output.seconds for output in outputs) / len(pictures) * 1000:.0f} ms by {pipeline.name}"
@@ -532,11 +538,13 @@ def _target_pose(path: Path) -> Pose | Path:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from pg2lib.files import refuse_to_replace
     from pg2lib.onnx_model import export_onnx
-    from pg2lib.pipeline import ONNX_NAME, PG2Pipeline, find_folder
+    from pg2lib.pipeline import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, PG2Pipeline, find_folder
 
     folder = find_folder(options.weights)
     out: Path = options.out or folder / ONNX_NAME
+    refuse_to_replace(out, [folder / CONFIG_NAME, folder / WEIGHTS_NAME])
     export_onnx(PG2Pipeline.from_pretrained(folder, "cpu"), out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -37,6 +37,7 @@ from pg2lib.data.people import CSV_HEADER, PersonTable
 from pg2lib.data.prepare import IMAGE_SUFFIXES
 from pg2lib.data.read import SYNTHETIC, Layout, layout_of, read_people, title_of
 from pg2lib.errors import DataError, PG2Error
+from pg2lib.files import lies_in
 from pg2lib.images import image_grid, load_image
 from pg2lib.metrics.pose import OFF, keypoint_agreement
 from pg2lib.pose import JOINTS
@@ -266,6 +267,8 @@ def examine_data(
 
 
 def _draw(examined: Examined, file: Path) -> Finding:
+    if file.exists() and lies_in(file, examined.root):
+        return Finding("WRONG", f"no picture {file}: it is there already, among the data", "name a file elsewhere")
     for split, table in examined.tables.items():
         try:
             picture_of_people(table).save(file)

@@ -255,6 +255,15 @@ class Run:
         return None if figures is None else figures[COLUMNS.index(column)]
 
 
+TOP = (
+    "# Results",
+    "",
+    "Table 1 of the paper as pg2lib makes it. Written by `python -m pg2lib results` from the reports, logs and "
+    "records of the runs: give that command again rather than edit the page.",
+)
+"""How every page begins."""
+
+
 def write_results(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> None:
     """Writes the page, and its pictures into a folder beside it that has its name (RESULTS.md: results/).
 
@@ -264,11 +273,14 @@ def write_results(folders: Sequence[str | PathLike[str]], out: str | PathLike[st
 
     Raises:
         ConfigError: `out` ends in something else, or a folder comes twice.
-        DataError: a folder is no run of Table 1, its rows were not scored alike, or a file in it is damaged.
+        DataError: a folder is no run of Table 1, its rows were not scored alike, or a file in it is damaged; or `out`
+            is there and is no page of this kind.
     """
     out = Path(out)
     if out.suffix != ".md":
         raise ConfigError(f"{out}: the page is Markdown, and its pictures go into a folder of its name; end it in .md")
+    if out.exists() and not out.read_bytes().startswith("\n".join(TOP).encode()):
+        raise DataError(f"{out} is there already, and is no page of results: name another file")
     runs = read_runs(folders)
     pictures = {run.name: _draw(run, out.parent / out.stem.lower()) for run in runs}
     with atomic_write(out) as file:
@@ -281,13 +293,7 @@ def make_page(runs: Sequence[Run], pictures: Mapping[str, Mapping[str, str]]) ->
     Args:
         pictures: of each run by its name: paths relative to the page, by title.
     """
-    lines = [
-        "# Results",
-        "",
-        "Table 1 of the paper as pg2lib makes it. Written by `python -m pg2lib results` from the reports, logs and "
-        "records of the runs: give that command again rather than edit the page.",
-        "",
-    ]
+    lines = [*TOP, ""]
     if len(runs) > 1:
         lines += [*_overview(runs), ""]
     for run in runs:

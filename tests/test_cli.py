@@ -215,6 +215,57 @@ def test_prepare_imports_openpose(tmp_path) -> None:
     assert table.xy[0].tolist() == [[float(x), float(y)] for x, y in STANDING]
 
 
+def test_prepare_refuses_to_write_among_the_photos(tmp_path, capsys) -> None:
+    (tmp_path / "photos" / "anna").mkdir(parents=True)
+    Image.new("RGB", (64, 128)).save(tmp_path / "photos" / "anna" / "a.png")
+    before = (tmp_path / "photos" / "anna" / "a.png").read_bytes()
+    for out in ("photos", "photos/crops", "."):
+        assert main(["prepare", f"{tmp_path}/photos", "--crop", "128x64", "--out", f"{tmp_path}/{out}"]) == 1
+        assert "holds the folder of the photos" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["photos", "anna", "a.png"]
+    assert (tmp_path / "photos" / "anna" / "a.png").read_bytes() == before
+
+
+def test_prepare_may_crop_again_into_its_own_folder(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pg2lib.detect.MediaPipeDetector", FindsTheStandingPerson)
+    (tmp_path / "photos" / "anna").mkdir(parents=True)
+    Image.new("RGB", (300, 400)).save(tmp_path / "photos" / "anna" / "a.jpg")
+    for canvas in ((128, 64), (256, 256)):
+        crop = ["--crop", f"{canvas[0]}x{canvas[1]}", "--out", f"{tmp_path}/people", "--workers", "1"]
+        assert main(["prepare", f"{tmp_path}/photos", *crop]) == 0
+        assert read_photos(tmp_path / "people").canvas == canvas
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["prepare", "{tmp}/in.json", "--format", "coco", "--out", "{tmp}/in.json"], "in.json"),
+        (["generate", "{tmp}/me.png", "--pose", "{tmp}/pose.json", "--out", "{tmp}/link.png"], "me.png"),
+        (["generate", "{tmp}/b.png", "--pose", "{tmp}/me.png", "--out", "{tmp}/deep/../me.png"], "me.png"),
+        (["generate", "{tmp}/me-2.png", *["--pose", "{tmp}/b.png"] * 2, "--out", "{tmp}/me.png"], "me-2.png"),
+        (["export", "{tmp}/pipeline", "--out", "{tmp}/pipeline/model.safetensors"], "pipeline/model.safetensors"),
+        (["evaluate", "--data", "{tmp}", "--pairs", "{tmp}/pairs.csv", "--out", "{tmp}"], "pairs.csv"),
+        (["evaluate", "--data", "{tmp}", "--keypoints", "{tmp}/pairs.csv", "--out", "{tmp}/deep/.."], "pairs.csv"),
+        (["results", "{tmp}/run", "--out", "{tmp}/README.md"], "README.md"),
+    ],
+)  # fmt: skip
+def test_what_a_command_reads_it_does_not_write_over(
+    arguments: list[str], kept: str, tmp_path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("deep", "pipeline"):
+        (tmp_path / folder).mkdir()
+    names = ["in.json", "me.png", "me-2.png", "b.png", "pairs.csv", "README.md", "pipeline/model.safetensors"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    (tmp_path / "pipeline" / "config.json").write_text("{}")
+    (tmp_path / "pose.json").write_text(Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64)).to_json())
+    (tmp_path / "link.png").symlink_to(tmp_path / "me.png")
+    assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert "name another" in error and Path(kept).name in error
+    assert (tmp_path / kept).read_text() == kept
+
+
 def test_wrong_usage_is_exit_code_2() -> None:
     for arguments in ([], ["train"], ["fly"]):
         with pytest.raises(SystemExit) as stopped:

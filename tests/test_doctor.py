@@ -593,6 +593,11 @@ def test_the_exit_code_says_whether_anything_is_wrong(market: Path, tmp_path: Pa
     assert f"people with their skeletons are in {picture}" in capsys.readouterr().out
     assert Image.open(picture).width > 8 * 128
     assert main(["doctor", "--data", str(market), "--picture", str(tmp_path / "people.txt")]) == 1
+    image = next((market / "bounding_box_train").iterdir())
+    before = image.read_bytes()
+    assert main(["doctor", "--data", str(market), "--picture", str(image)]) == 1
+    assert f"no picture {image}: it is there already, among the data" in capsys.readouterr().out
+    assert image.read_bytes() == before
     emptied(market)
     assert main(["doctor", "--data", str(market)]) == 1
     assert "WRONG  train: empty" in capsys.readouterr().out

@@ -325,10 +325,10 @@ def _is_there(folder: Path, parameters: dict[str, Any]) -> bool:
 
 def _parameters_of(folder: Path) -> dict[str, Any] | None:
     try:
-        parameters: dict[str, Any] = json.loads((folder / PARAMETERS_FILE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        parameters = json.loads((folder / PARAMETERS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    return parameters
+    return parameters if isinstance(parameters, dict) else None
 
 
 def _start(unfinished: Path, parameters: dict[str, Any]) -> None:
