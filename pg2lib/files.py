@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -68,3 +69,12 @@ def refuse_to_replace(out: str | PathLike[str], inputs: Iterable[str | PathLike[
     for path in map(Path, inputs):
         if target.exists() and path.exists() and target.samefile(path):
             raise DataError(f"{target} would be written over {path}, which is read: name another file")
+
+
+def sha256_of(path: str | PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from torch import Tensor
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.cutout import inside_photo, matte_of_one, on_backdrop, without_person
 from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
-from pg2lib.files import atomic_path, atomic_write
+from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.images import Crop, ImageLike, from_uint8, load_image, tensor_from_pil
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
@@ -59,7 +60,7 @@ class Framing:
 
     Attributes:
         x: mean place of the midline, as a share of the width.
-        y: mean place of each midline point, as a share of the height.
+        y: mean place of each midline point that the training images show, as a share of the height.
     """
 
     x: float
@@ -69,28 +70,51 @@ class Framing:
     def of(cls, xy: Float[Tensor, "rows 18 2"], canvas: tuple[int, int]) -> Framing:
         """Measured on the keypoints of a data set whose images have `canvas` (height, width) pixels.
 
+        A midline point that no row shows is left out: on people cut off at the waist, knees and ankles are.
+
         Raises:
-            DataError: some midline point is not visible in any row.
+            DataError: no row shows any midline point, or a coordinate is infinite.
         """
+        if bool(xy.isinf().any()):
+            raise DataError(f"row {int(xy.isinf().any(-1).any(-1).nonzero()[0])} has an infinite coordinate")
         points = {name: xy[:, list(joints)].mean(dim=1) for name, joints in MIDLINE.items()}
-        means = {name: point.nanmean(dim=0) for name, point in points.items()}
-        absent = [name for name, mean in means.items() if bool(mean.isnan().any())]
-        if absent:
-            raise DataError(f"no row shows {', '.join(absent)}, so how people are framed cannot be measured")
-        x = torch.cat([point[:, 0] for point in points.values()]).nanmean()
-        return cls(float((x + 0.5) / canvas[1]), {n: float((mean[1] + 0.5) / canvas[0]) for n, mean in means.items()})
+        seen = {name: point for name, point in points.items() if not bool(point.isnan().any(-1).all())}
+        if not seen:
+            raise DataError(
+                f"not one of {len(xy):,} rows shows the {', '.join(MIDLINE)} of anybody, so how people stand in these "
+                f"images cannot be measured; expected at least one of these"
+            )
+        x = torch.cat([point[:, 0] for point in seen.values()]).nanmean()
+        y = {name: float((point[:, 1].nanmean() + 0.5) / canvas[0]) for name, point in seen.items()}
+        return cls(float((x + 0.5) / canvas[1]), y)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Framing:
+        """The inverse of `dataclasses.asdict`.
+
+        Raises:
+            DataError: not such values, or not one midline point.
+        """
+        match values:
+            case {"x": x, "y": dict(y), **others} if not others and y.keys() <= MIDLINE.keys() and y:
+                numbers = [x, *y.values()]
+                if all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+                    return cls(float(x), {name: float(place) for name, place in y.items()})
+        raise DataError(
+            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}; got {values!r}"
+        )
 
     def crop(self, pose: Pose, canvas: tuple[int, int]) -> Crop:
         """The crop of a photo that places the person of `pose` like the people in the training images.
 
-        Height and top edge are the least-squares fit of the midline points that are visible; the crop grows where a
-        joint would fall outside it.
+        Height and top edge are the least-squares fit of the midline points that are visible and that the framing
+        knows; the crop grows where a joint would fall outside it.
 
         Raises:
             DataError: the pose has no joint.
         """
         left, top, right, bottom = pose.box
-        found = {name: pose.xy[list(joints)].mean(dim=0) for name, joints in MIDLINE.items()}
+        found = {name: pose.xy[list(MIDLINE[name])].mean(dim=0) for name in self.y}
         found = {name: point for name, point in found.items() if not bool(point.isnan().any())}
         smallest = 1.15 * max(bottom - top, (right - left) * canvas[0] / canvas[1], 8.0)
         height, middle_x, middle_y = smallest, (left + right) / 2, (top + bottom) / 2
@@ -453,36 +477,54 @@ class PG2Pipeline:
 
         return [person.pose for person in find_people(photo)]
 
-    def save_pretrained(self, folder: str | PathLike[str], dtype: torch.dtype = torch.float16) -> None:
+    def save_pretrained(self, folder: str | PathLike[str], dtype: torch.dtype | None = None) -> None:
         """Writes a pipeline folder: ``model.safetensors`` first, ``config.json`` last, so that half a folder never
         loads.
 
         Args:
-            dtype: of the weights on disk; float16 halves the file and changes pictures by less than a grey level.
+            dtype: of the weights on disk. None: float16, which halves the file and changes pictures by less than a grey
+                level, or float32 where float16 cannot hold them.
+
+        Raises:
+            CheckpointError: weights that the `dtype` cannot hold; or the folder cannot be written, or is not one for a
+                pipeline (see `refuse_destination`). What is in the folder stays as it is.
         """
         path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        tensors = {
+        refuse_destination(path)
+        tensors = self._weights(dtype or torch.float16)
+        overflowing = _not_finite(tensors)
+        if overflowing and dtype is None:
+            log.warning("float16 cannot hold %s: the weights are saved as float32", ", ".join(overflowing[:5]))
+            tensors = self._weights(torch.float32)
+            overflowing = _not_finite(tensors)
+        if overflowing:
+            remedy = "" if dtype in (None, torch.float32) else "; save as torch.float32"
+            raise CheckpointError(
+                f"weights that {dtype or torch.float32} cannot hold: {', '.join(overflowing[:5])}{remedy}"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / CONFIG_NAME).unlink(missing_ok=True)
+            with atomic_path(path / WEIGHTS_NAME) as temporary:
+                save_file(tensors, temporary, {"format": FORMAT})
+                values = {
+                    "format": FORMAT,
+                    "config": self.config.to_dict(),
+                    "framing": asdict(self.framing),
+                    "training": self.training,
+                    "sha256": sha256_of(temporary),
+                }
+            with atomic_write(path / CONFIG_NAME) as file:
+                file.write(json.dumps(values, indent=2) + "\n")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"the pipeline folder {path} cannot be written: {error}") from error
+
+    def _weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        return {
             f"{name}.{key}": value.detach().to("cpu", dtype).contiguous()
             for name, model in self.generators.items()
             for key, value in model.state_dict().items()
         }
-        overflowing = [key for key, value in tensors.items() if not bool(value.isfinite().all())]
-        if overflowing:
-            raise CheckpointError(
-                f"weights that {dtype} cannot hold: {', '.join(overflowing[:5])}; save as torch.float32"
-            )
-        (path / CONFIG_NAME).unlink(missing_ok=True)
-        with atomic_path(path / WEIGHTS_NAME) as temporary:
-            save_file(tensors, temporary, {"format": FORMAT})
-        values = {
-            "format": FORMAT,
-            "config": self.config.to_dict(),
-            "framing": asdict(self.framing),
-            "training": self.training,
-        }
-        with atomic_write(path / CONFIG_NAME) as file:
-            file.write(json.dumps(values, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(
@@ -514,12 +556,12 @@ class PG2Pipeline:
         values = _read_config(folder)
         try:
             config = PG2Config.from_dict(values["config"])
-            framing = Framing(**values["framing"])
-        except (KeyError, TypeError, ConfigError) as error:
+            framing = Framing.from_dict(values["framing"])
+        except (KeyError, TypeError, ConfigError, DataError) as error:
             raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error!r}") from error
         with torch.device("meta"):  # no time is spent on weights that the file replaces
             g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
-        tensors = _read_weights(folder / WEIGHTS_NAME)
+        tensors = _read_weights(folder / WEIGHTS_NAME, values.get("sha256"))
         for name, model in (("g1", g1), ("g2", g2)):
             if model is None:
                 continue
@@ -591,6 +633,26 @@ def _matte_image(matte: ImageLike, photo: Image.Image) -> Image.Image:
     return picture
 
 
+def refuse_destination(folder: str | PathLike[str]) -> None:
+    """Refuses a folder whose ``config.json`` a pipeline must not replace, such as that of a training run.
+
+    Raises:
+        CheckpointError: it has a ``config.json`` that is not a pipeline's.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.exists():
+        return
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        values = None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not that of a pipeline (of the format {FORMAT!r}), and a pipeline there would replace it; save "
+            f"into another folder, or remove that file"
+        )
+
+
 def find_folder(
     name_or_folder: str | PathLike[str] | None, revision: str | None = None, with_onnx: bool = False
 ) -> Path:
@@ -650,15 +712,31 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """The weights of a pipeline folder.
+
+    Args:
+        sha256: of the file, as ``config.json`` has it; None in folders from before it had.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        found = sha256_of(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
-    bad = [key for key, value in tensors.items() if not bool(value.isfinite().all())]
+    bad = _not_finite(tensors)
     if bad:
         raise CheckpointError(f"{path} holds NaN or infinite weights in {', '.join(bad[:5])}")
+    if sha256 is not None and found != sha256:
+        raise CheckpointError(
+            f"{path} is damaged, or not the file that {CONFIG_NAME} belongs to: expected the SHA-256 {sha256!r}, got "
+            f"{found!r}. Copy or download the folder again"
+        )
     return tensors
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of those that have NaN or infinity."""
+    return [key for key, value in tensors.items() if not bool(value.isfinite().all())]

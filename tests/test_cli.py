@@ -107,7 +107,7 @@ def test_export_is_quiet_and_onnxruntime_draws_the_same_picture(tmp_path) -> Non
         {"model.height": 32, "model.width": 16, "model.base_width": 4, "model.bottleneck": 8}
     )
     folder = tmp_path / "my pipeline"
-    PG2Pipeline(*build_models(config)[:2], config, Framing(0.5, {})).save_pretrained(folder)
+    PG2Pipeline(*build_models(config)[:2], config, Framing(0.5, {"neck": 0.2})).save_pretrained(folder)
     done = pg2lib("export", folder)
     assert done.stderr == ""
     assert done.stdout.startswith(f"{folder}/model.onnx: ") and done.stdout.count("\n") == 1

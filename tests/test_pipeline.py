@@ -320,10 +320,6 @@ def test_framing_is_measured_on_the_data(standing: Pose) -> None:
     framing = Framing.of(torch.stack((standing.xy, standing.xy + 2)), (128, 64))
     assert framing.y["neck"] == pytest.approx((float(standing.xy[1, 1]) + 1 + 0.5) / 128)
     assert framing.x == pytest.approx((32 + 1 + 0.5) / 64, abs=0.01)
-    with pytest.raises(DataError, match="no row shows ankles"):
-        hidden = standing.xy.clone()
-        hidden[[10, 13]] = math.nan
-        Framing.of(hidden[None], (128, 64))
 
 
 def test_nobody_in_the_photo(standing: Pose) -> None:
@@ -359,7 +355,7 @@ def test_half_precision_on_disk_changes_less_than_a_grey_level(pipe, canvas_imag
 def test_weights_that_half_precision_cannot_hold_are_not_saved(pipe: PG2Pipeline, tmp_path) -> None:
     torch.nn.init.constant_(pipe.g1.first.weight, 1e6)
     with pytest.raises(CheckpointError, match=r"g1\.first\.weight; save as torch\.float32"):
-        pipe.save_pretrained(tmp_path)
+        pipe.save_pretrained(tmp_path, dtype=torch.float16)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -406,6 +402,7 @@ def test_folders_that_are_no_pipeline_say_what_was_expected(pipe: PG2Pipeline, t
             save_file(tensors, weights)
             expected = r"NaN or infinite weights in g2\.last\.bias"
         case "no g2":
+            edit(config, sha256=None)  # as in folders from before there was a digest
             save_file({key: value for key, value in load_file(weights).items() if key.startswith("g1.")}, weights)
             expected = "does not hold the G2"
     with pytest.raises(CheckpointError, match=expected):

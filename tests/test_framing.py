@@ -1,0 +1,94 @@
+"""How people stand in training images, and the crop that makes a photo alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor
+
+from pg2lib import DataError, Pose
+from pg2lib.pipeline import MIDLINE, Framing
+from tests.conftest import STANDING
+
+CANVAS = (128, 64)
+LEGS = [9, 10, 12, 13]
+
+
+def people(shift: float = 0.0, hidden: tuple[int, ...] | list[int] = ()) -> Tensor:
+    """Keypoints of two people, a little apart, on images of CANVAS."""
+    xy = torch.tensor(STANDING, dtype=torch.float32)
+    both = torch.stack((xy, xy + 2)) + torch.tensor([shift, 0.0])
+    both[:, list(hidden)] = math.nan
+    return both
+
+
+@pytest.mark.parametrize("shift", [-14.0, 0.0, 9.0])
+def test_a_photo_is_cropped_so_that_the_person_stands_off_the_middle_as_in_the_data(shift: float) -> None:
+    """The person is thrice as large in the photo, and on the other side of it."""
+    framing = Framing.of(people(shift), CANVAS)
+    assert framing.x == pytest.approx((32 + 1 + shift + 0.5) / 64, abs=0.01)
+    photo = Pose(
+        torch.tensor(STANDING, dtype=torch.float32) * 3 + torch.tensor([700.0 - 20 * shift, 90.0]), (600, 1800)
+    )
+    placed = photo.crop(framing.crop(photo, CANVAS))
+    for name, joints in MIDLINE.items():
+        x, y = (placed.xy[list(joints)].mean(dim=0) + 0.5).tolist()
+        assert x / 64 == pytest.approx(framing.x, abs=0.03), name
+        assert y / 128 == pytest.approx(framing.y[name], abs=0.03), name
+
+
+def test_points_that_nobody_shows_are_left_out_and_the_others_stay_where_they_are() -> None:
+    whole, cut = Framing.of(people(), CANVAS), Framing.of(people(hidden=LEGS), CANVAS)
+    assert list(cut.y) == ["nose", "neck", "hips"]
+    assert cut.y == {name: pytest.approx(whole.y[name]) for name in cut.y}
+
+
+def test_one_row_that_shows_a_point_is_enough() -> None:
+    xy = people()
+    xy[1, LEGS] = math.nan
+    assert Framing.of(xy, CANVAS).y["ankles"] == pytest.approx((STANDING[10][1] + 0.5) / 128)
+
+
+@pytest.mark.parametrize("known", [["hips"], ["nose", "neck"], ["nose", "neck", "hips"], ["neck", "ankles"]])
+def test_the_crop_works_with_the_points_there_are(known: list[str], standing: Pose) -> None:
+    """A point that the framing does not know is not used: moving it changes nothing."""
+    whole = Framing.of(people(), CANVAS)
+    framing = Framing(whole.x, {name: whole.y[name] for name in known})
+    photo = Pose(standing.xy * 2 + 40, (400, 300))
+    crop = framing.crop(photo, CANVAS)
+    assert torch.equal(photo.crop(crop).inside().visible, photo.visible)
+    if "neck" not in known:
+        moved = photo.xy.clone()
+        moved[1] += torch.tensor([6.0, 10.0])
+        assert framing.crop(Pose(moved, (400, 300)), CANVAS) == crop
+
+
+def test_people_of_whom_nothing_is_seen_are_refused() -> None:
+    with pytest.raises(DataError, match="not one of 2 rows shows the nose, neck, hips, knees, ankles"):
+        Framing.of(people(hidden=range(18)), CANVAS)
+    infinite = people()
+    infinite[1, 4, 0] = math.inf
+    with pytest.raises(DataError, match="row 1 has an infinite coordinate"):
+        Framing.of(infinite, CANVAS)
+
+
+def test_what_is_read_back_is_what_was_written() -> None:
+    for framing in (Framing.of(people(), CANVAS), Framing.of(people(hidden=LEGS), CANVAS)):
+        assert Framing.from_dict(asdict(framing)) == framing
+    assert Framing.from_dict({"x": 1, "y": {"neck": 0}}) == Framing(1.0, {"neck": 0.0})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        None, [], {}, {"x": 0.5}, {"x": 0.5, "y": {}}, {"x": 0.5, "y": [0.1]}, {"x": None, "y": {"neck": 0.2}},
+        {"x": math.nan, "y": {"neck": 0.2}}, {"x": 0.5, "y": {"neck": math.inf}}, {"x": 0.5, "y": {"neck": "0.2"}},
+        {"x": 0.5, "y": {"elbows": 0.2}}, {"x": 0.5, "y": {"neck": True}}, {"x": 0.5, "y": {"neck": 0.2}, "z": 1},
+    ],
+)  # fmt: skip
+def test_what_is_no_framing_is_refused(values: object) -> None:
+    with pytest.raises(DataError, match="framing: expected a number x"):
+        Framing.from_dict(values)
