@@ -2,12 +2,14 @@
 
 A folder may hold the files of many tables, and several processes may open one table at the same time:
 
-- ``images-<table>-<state>.u8`` holds the pixels, ``mattes-<table>-<state>.u8`` the mattes, row by row. The first digest
-  is of the paths of the images, the second of their sizes and times of change, so that no table reads another's pixels.
-- Both grow under a name that ends in ``.growing``, in the order of the rows, so that the length says how many are done.
-  Who finds such a file goes on where it ends. Processes that write it together write the same bytes to the same places.
-- ``images-<table>-<state>.json`` says which images cannot be used. Without it they are looked for again.
-- Files of a table whose images have changed are removed once the new ones are complete.
+- ``images-<table>-<state>.u8`` holds the pixels and ``mattes-<table>-<state>.u8`` the mattes, row by row. ``<table>``
+  is a digest of the paths of the images, ``<state>`` one of their sizes and times of change besides, so no table reads
+  the pixels of another.
+- Each file is written row after row under a name that ends in ``.growing``, and renamed when it is complete. Its length
+  says how many rows are done, so an interrupted build resumes there. Processes that write the same file write the same
+  bytes to the same places.
+- ``images-<table>-<state>.json`` lists the images that cannot be used. When damaged, it is rebuilt from the pixels.
+- When images have changed, the files of their earlier state are removed after the new pixels are complete.
 """
 
 from __future__ import annotations
@@ -53,13 +55,13 @@ OnProgress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 FORMAT = 2
-"""Counts up when the files change, or what `MatteFinder` finds."""
+"""Increase it when the files get another format, or `MatteFinder` gives other mattes."""
 
 AT_ONCE = 32
-"""Images a thread works on without a word to the others, which for small ones would take as long as the decoding."""
+"""Images that a thread takes at a time. Handing over small images one by one takes as long as decoding them."""
 
 NO_MATTE = 255
-"""What a matte is filled with where there is none: all of the image counts as the person."""
+"""The value of every pixel of a matte that could not be found: the whole image counts as the person."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -152,17 +154,18 @@ class ImageStore:
 
         Args:
             table: read with paths.
-            folder: keeps the pixels in a file here, memory-mapped, and rebuilt when any image file has changed. Many
-                tables, and stores with and without mattes, can share a folder, and processes can open it together.
-                What is done when a build is interrupted is not done again. None decodes into memory.
+            folder: where the pixels are kept, in a file that is memory-mapped, and rebuilt when an image file has
+                changed. Several tables can share a folder, with and without mattes, and several processes can open
+                it at the same time. An interrupted build resumes. None decodes into memory.
             device: where batches are made.
             resident: hold all pixels on the device; by default they are when it is a GPU and they take less than a
                 third of its free memory.
             skip_corrupt: leave out images that cannot be decoded or are not of the table's canvas; they are logged and
                 counted in ``store.table.skipped``. Otherwise they are refused, all named in one error.
-            on_progress: called while decoding, and once more from the beginning while finding mattes.
-            mattes: find which pixels of each image are the person, unless they are known (see `pg2lib.matte`). The
-                store finds and keeps them, beside the pixels; batches then have them.
+            on_progress: called while decoding, and again from the first image while finding mattes.
+            mattes: give batches the mattes of their images: which pixels are the person (see `pg2lib.matte`). They are
+                found here, once for all images, and kept beside the pixels. An image whose matte cannot be found gets
+                all ones.
 
         Raises:
             DataError: a table without paths, a missing image, corrupt ones (see `skip_corrupt`), or a folder that
@@ -347,19 +350,19 @@ def _decode(table: PersonTable, rows: range) -> NDArray[np.uint8]:
     """Images of some rows; 0 where one cannot be used."""
     block = np.zeros((len(rows), *table.canvas, 3), dtype=np.uint8)
     for place, row in enumerate(rows):
-        with suppress(DataError):  # `_unusable` says why.
+        with suppress(DataError):  # `_unusable` finds the row, and the reason.
             block[place] = np.asarray(table.load(row))
     return block
 
 
 def _unusable(table: PersonTable, pixels: NDArray[np.uint8]) -> dict[int, str]:
-    """Looks again at the images whose pixels are all 0; what is wrong with them, by row."""
+    """Decodes the images again whose pixels are all 0, and returns what is wrong with those that fail, by row."""
     wrong = {}
     for row in np.flatnonzero(~pixels[:, 0].any(axis=(1, 2))).tolist():
         if pixels[row].any():
             continue
         try:
-            pixels[row] = np.asarray(table.load(row))  # It is black, or was out of reach for a moment.
+            pixels[row] = np.asarray(table.load(row))  # It is black, or could not be read the first time.
         except DataError as error:
             wrong[row] = str(error)
     return wrong
@@ -407,7 +410,7 @@ def _parts(first: int, rows: int) -> list[range]:
 
 
 def _in_order(function: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
-    """Results of a function that runs in threads, in the order of the items and only a few ahead of their use."""
+    """The results of a function that runs in threads, in the order of the items. Only a few wait to be used."""
     running: deque[Future[U]] = deque()
     with ThreadPoolExecutor(cpu_count()) as pool:
         try:
@@ -452,21 +455,22 @@ def _map(path: Path, shape: tuple[int, ...], mode: Literal["c", "r+"] = "c") -> 
     """A file's rows, memory-mapped; None where there is no such file or one of another size.
 
     Args:
-        mode: what is written goes nowhere ("c"; torch wants a writable array, and nobody writes), or into the file.
+        mode: "r+" writes changes to the file; "c" does not, and is for reading, as torch wants a writable array.
     """
     try:
         with path.open("rb" if mode == "c" else "r+b") as file:
             if os.fstat(file.fileno()).st_size != math.prod(shape):
                 return None
             return np.memmap(file, dtype=np.uint8, mode=mode, shape=shape)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def _grow(path: Path, shape: tuple[int, ...], make: Make, on_progress: OnProgress | None) -> None:
-    """Writes a file of rows, from where an interrupted run stopped; it gets its name when it is whole.
+    """Writes a file of rows, resuming an interrupted build.
 
-    It is written and not mapped meanwhile, as a full disk is an error for a write and the end for a process that maps.
+    The file is not memory-mapped while it is written: a full disk makes a write fail with an error, but kills a process
+    that touches a map.
     """
     total, row_bytes = shape[0], math.prod(shape[1:])
     growing = path.with_name(f"{path.name}.growing")
@@ -480,7 +484,7 @@ def _grow(path: Path, shape: tuple[int, ...], make: Make, on_progress: OnProgres
                 errno.ENOSPC, f"{path.name} needs {missing / 1e6:,.1f} MB more and {free / 1e6:,.1f} MB are free"
             )
         if done:
-            log.info("%s: %d of %d images were done before", path, done, total)
+            log.info("%s: resuming, %d of %d images are done", path, done, total)
             if on_progress is not None:
                 on_progress(done, total)
         file.seek(done * row_bytes)
@@ -496,7 +500,7 @@ def _grow(path: Path, shape: tuple[int, ...], make: Make, on_progress: OnProgres
 
 
 def _tell(on_progress: OnProgress | None, done: int, more: int, total: int) -> int:
-    """Tells of images one by one; returns how many are done now."""
+    """Reports images one by one, and returns how many are done."""
     if on_progress is not None:
         for number in range(done + 1, done + more + 1):
             on_progress(number, total)
@@ -510,7 +514,7 @@ def _written_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"the image store cannot be written to {folder}: {error}. Free some space there or mend its permissions, "
-            f"and run the same again, which goes on where it stopped; or keep it in another folder (--cache)"
+            f"and run the same again, which resumes; or keep the store in another folder (--cache)"
         ) from error
 
 
@@ -521,7 +525,7 @@ class _Files:
     Attributes:
         table: a digest of the paths of its images, and of its canvas and fill.
         fingerprint: `fingerprint` of the table.
-        asked_at: when that was, in seconds since the epoch.
+        asked_at: when the fingerprint was taken, in seconds since the epoch.
     """
 
     folder: Path
@@ -554,7 +558,7 @@ class _Files:
         return self._path("images", ".json")
 
     def read_index(self, rows: int) -> dict[int, str] | None:
-        """Which rows cannot be used, and why; None where the file is missing, damaged or somebody else's."""
+        """Which rows cannot be used, and why; None where the file is missing, damaged, or of another table."""
         try:
             known = json.loads(self.index.read_text(encoding="utf-8"))
             corrupt = {int(row): str(reason) for row, reason in known["corrupt"].items()}
@@ -568,12 +572,12 @@ class _Files:
             json.dump({"fingerprint": self.fingerprint, "corrupt": corrupt}, file)
 
     def remove_outdated(self) -> None:
-        """Removes files of the same images in an earlier state. Who has them open keeps them until the end."""
+        """Removes the files of an earlier state of the same images. A process that has them open keeps them."""
         for path in self.folder.glob(f"*-{self.table[:12]}-*"):
             if self._state in path.name:
                 continue
             try:
-                if path.stat().st_mtime < self.asked_at:  # Later ones may be of a later state.
+                if path.stat().st_mtime < self.asked_at:  # A later file may be of a later state.
                     path.unlink()
                     log.info("removed %s: the images have changed since it was built", path)
             except OSError as error:

@@ -192,6 +192,14 @@ def test_a_full_disk_is_an_error_before_anything_is_decoded(
     assert loads == []
 
 
+def test_a_folder_that_is_a_file_is_refused(tiny_market1501: Path, tmp_path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match="cannot be written to") as caught:
+        open_tiny(tiny_market1501, folder=tmp_path / "cache")
+    assert str(tmp_path / "cache") in str(caught.value)
+    assert (tmp_path / "cache").read_text() == "a file"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of the size of files")
 def test_a_disk_that_becomes_full_is_an_error_and_what_was_done_is_kept(
     tiny_market1501: Path, tmp_path, monkeypatch, loads: list[int]
