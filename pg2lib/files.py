@@ -21,11 +21,12 @@ os.umask(_UMASK)
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, moved there when the block ends well and removed when it does not.
 
-    Each call has its own, so that threads, processes and machines that write the same file do not meet.
+    Each call has its own, so that threads, processes and machines that write the same file do not meet. Its name says
+    which process it is of: what a process leaves when it is killed can be told.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -68,7 +69,7 @@ def refuse_to_replace(out: str | PathLike[str], inputs: Iterable[str | PathLike[
     target = Path(out)
     for path in map(Path, inputs):
         if target.exists() and path.exists() and target.samefile(path):
-            raise DataError(f"{target} would be written over {path}, which is read: name another file")
+            raise DataError(f"{path} is read, and writing {target} would replace it: name another file")
 
 
 def sha256_of(path: str | PathLike[str]) -> str:

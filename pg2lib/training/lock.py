@@ -29,7 +29,7 @@ BEAT_SECONDS = 30.0
 SILENT_SECONDS = 300.0
 """After so long without a sign of life, a process on another machine is taken for dead."""
 
-PART = re.compile(r"^\..+\.(\d+)\.part$")
+PART = re.compile(r"^\..+\.(\d+)(-\w+)?\.part$")
 """The name of a file that a process has begun to write, with its number; see `pg2lib.files.atomic_path`."""
 
 

@@ -320,6 +320,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path) -> None:
     with pytest.raises(DataError, match="holds no synthetic people: name another folder"):
         write_market1501(tmp_path, 2, 1, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    for content in (b"[]", b"\xff\xfe", b"{"):
+        (tmp_path / PARAMETERS_FILE).write_bytes(content)
+        with pytest.raises(DataError, match="holds no synthetic people: name another folder"):
+            write_market1501(tmp_path, 2, 1, 2)
+        assert (tmp_path / PARAMETERS_FILE).read_bytes() == content
 
 
 @pytest.mark.parametrize("absolute", [False, True])

@@ -129,12 +129,12 @@ def test_only_half_written_files_of_the_dead_are_removed(tmp_path: Path) -> None
     dead.wait()
     (tmp_path / "samples").mkdir()
     left = [
-        tmp_path / f".step-00000500.safetensors.{dead.pid}.part",
+        tmp_path / f".step-00000500.safetensors.{dead.pid}-0123abcd.part",
         tmp_path / "samples" / f".step-00000500.png.{dead.pid}.part",
         tmp_path / f".log.jsonl.{os.getpid()}.part",  # of a process before, that had the number this one has
     ]
     kept = [
-        tmp_path / f".step-00000500.safetensors.{os.getppid()}.part",
+        tmp_path / f".step-00000500.safetensors.{os.getppid()}-0123abcd.part",
         tmp_path / "step-00000500.safetensors",
         tmp_path / f"notes.{dead.pid}.part",
     ]
