@@ -24,11 +24,15 @@ from typing import Any
 
 # Read when gradio is imported: no telemetry, no look-up of newer versions.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own path is its folder alone
 
 import gradio as gr
-from gradio.data_classes import ImageData
 from PIL import Image, ImageDraw
+from starlette.middleware import Middleware
 
+from demo.guard import Guard, served_addresses
+from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly, photo_input
 from pg2lib.config import DEFAULT_CHECKPOINT
 from pg2lib.detect import Detection, describe_framing, find_people
 from pg2lib.errors import DataError, NoPersonError, PG2Error
@@ -296,7 +300,7 @@ def duration(seconds: float) -> str:
 # -- The page ----------------------------------------------------------------------------------------------------------
 
 
-def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
+def build_demo(pipeline: PG2Pipeline) -> UploadsOnly:
     """The page. It keeps nothing between requests, so that people who use it at the same time cannot mix."""
     presets = pose_presets()
 
@@ -313,7 +317,7 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
             return note(BROKEN, "refused"), *nothing
         return done_note(result), *show(result)
 
-    demo = gr.Blocks(title="PG2: a person in another pose", analytics_enabled=False, delete_cache=(600, 3600))
+    demo = UploadsOnly(title="PG2: a person in another pose", analytics_enabled=False, delete_cache=(600, 3600))
     with demo:
         gr.HTML(f"<style>{style(pipeline.config.model.canvas, presets)}</style>", padding=False)
         gr.Markdown(
@@ -367,21 +371,6 @@ def build_demo(pipeline: PG2Pipeline) -> gr.Blocks:
     return demo
 
 
-def photo_input(label: str, elem_id: str, height: int) -> gr.Image:
-    """A place for a photo, which a request receives as the path of the file just as it was given."""
-    image = gr.Image(
-        label=label, elem_id=elem_id, type="filepath", image_mode=None, height=height, buttons=["fullscreen"]
-    )
-    # Otherwise gradio opens the file first, and shows an error of its own where it is no picture.
-    image.preprocess = path_of  # type: ignore[method-assign]
-    return image
-
-
-def path_of(payload: ImageData | None) -> str | None:
-    """Where an uploaded file lies."""
-    return None if payload is None else payload.path
-
-
 def result_image(label: str, elem_id: str) -> gr.Image:
     """A place for one of the results, sent without loss."""
     return gr.Image(
@@ -413,6 +402,30 @@ def theme() -> gr.themes.Base:
     return look.set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
 
 
+def launch(demo: gr.Blocks, host: str, port: int) -> str:
+    """Serves the page in a thread of its own; returns its address.
+
+    Raises:
+        OSError: there is no such host, or the port is taken.
+    """
+    guard = Middleware(Guard, addresses=served_addresses(host, port), closed=CLOSED)
+    _, address, _ = demo.launch(
+        server_name=host,
+        server_port=port,
+        app_kwargs={"middleware": [guard]},
+        share=False,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        max_file_size=MAX_BYTES,
+        theme=theme(),
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    return str(address).rstrip("/")
+
+
 def warm_up(pipeline: PG2Pipeline) -> None:
     """Loads what the first request would otherwise wait for."""
     canvas = pipeline.config.model.canvas
@@ -441,7 +454,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.results and options.study is None:
         parser.error("--results needs --study DIR")
     if options.study is not None:
-        sys.path.insert(0, str(HERE.parent))  # a script's own path is its folder alone
         from demo.study import print_results, serve_study
 
         if options.results:
@@ -454,22 +466,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     demo = build_demo(pipeline)
     try:
-        _, address, _ = demo.launch(
-            server_name=options.host,
-            server_port=options.port,
-            share=False,
-            ssr_mode=False,
-            run_history=False,
-            footer_links=[],
-            max_file_size="32mb",
-            theme=theme(),
-            quiet=True,
-            prevent_thread_lock=True,
-        )
+        address = launch(demo, options.host, options.port)
     except OSError as error:
         print(f"error: cannot serve on {options.host}:{options.port}; try another --port. ({error})", file=sys.stderr)
         return 2
-    print(f"The demo runs on {address.rstrip('/')} (Ctrl-C ends it)", flush=True)
+    print(f"The demo runs on {address} (Ctrl-C ends it)", flush=True)
     threading.Thread(target=warm_up, args=(pipeline,), daemon=True).start()
     demo.block_thread()
     return 0

@@ -19,9 +19,11 @@ from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from demo.guard import Guard, served_addresses
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.user_study import Session, Study, results
 
@@ -85,6 +87,12 @@ def build_page(study: Study) -> FastAPI:
     @app.exception_handler(DataError)
     def refuse(request: Request, error: DataError) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=409)
+
+    @app.exception_handler(RequestValidationError)
+    def correct(request: Request, error: RequestValidationError) -> Response:
+        # Not with what came, as FastAPI does: NaN and half a character are no JSON, and the answer would fail in turn.
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        return JSONResponse({"detail": ascii(wrong)[1:-1]}, status_code=422)
 
     @app.get("/")
     def page() -> HTMLResponse:
@@ -197,6 +205,8 @@ def serve_study(folder: Path, host: str, port: int) -> int:
     try:
         study = Study.open(folder)
         listener = socket.create_server((host, port), backlog=128)
+        port = listener.getsockname()[1]  # for 0 the system chooses
+        page = Guard(build_page(study), served_addresses(host, port))
     except PG2Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -207,7 +217,7 @@ def serve_study(folder: Path, host: str, port: int) -> int:
     print(f"The study runs on http://{host}:{port} (Ctrl-C ends it)", flush=True)
     if host == "0.0.0.0":
         print(f"Raters open http://NAME:{port}, where NAME is what this computer is called on the network.", flush=True)
-    server = uvicorn.Server(uvicorn.Config(build_page(study), log_level="warning", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False))
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0
