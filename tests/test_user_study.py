@@ -160,6 +160,70 @@ def test_broken_folders_say_what_is_wrong(study: Study, tmp_path: Path) -> None:
         Study.open(study.folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["../../secret.png", "..", ".", "", "/etc/hostname", "../study.json", "sub/../00000.png", "sub/00000.png",
+     "a\\b.png", "C:x.png", "a\0.png", "\ud800.png", "a" * 5000, 3, None, ["00000.png"], {"path": "00000.png"}],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["real", "generated"])
+def test_a_study_names_images_of_its_own_folder_alone(study: Study, name: Any, field: str) -> None:
+    (study.folder / "images" / "sub").mkdir()
+    Image.new("RGB", (6, 12)).save(study.folder / "images" / "sub" / "00000.png")
+    Image.new("RGB", (6, 12)).save(study.folder.parent / "secret.png")
+    path = study.folder / "study.json"
+    values = json.loads(path.read_text())
+    names = values["real"] if field == "real" else values["generated"]["one"]
+    names[1] = name
+    path.write_text(json.dumps(values))
+    with pytest.raises(DataError) as refused:
+        Study.open(study.folder)
+    assert str(path) in str(refused.value) and f"{field}" in str(refused.value)
+    assert repr(name[:80] if isinstance(name, str) else name) in str(refused.value)
+    if isinstance(name, str):
+        with pytest.raises(DataError, match="not the name of a file"):
+            study.image_path(name)
+
+
+@pytest.mark.parametrize("target", ["../../secret.png", "../study.json", "../answers.sqlite3", "{self}", "/dev/zero"])
+def test_a_study_does_not_follow_links_out_of_its_folder(study: Study, target: str) -> None:
+    Image.new("RGB", (6, 12)).save(study.folder.parent / "secret.png")
+    image = study.image_path(study.real[0])
+    image.unlink()
+    image.symlink_to(target.format(self=image.name))
+    with pytest.raises(DataError, match=rf"study\.json: real: '{image.name}'|lacks 1 images .*{image.name}"):
+        Study.open(study.folder)
+    if target == "../../secret.png":  # and a study that is open does not either
+        with pytest.raises(DataError, match=image.name):
+            study.image_path(image.name)
+
+
+@pytest.mark.parametrize("name", ["images", "answers.sqlite3"])
+def test_a_study_is_no_link_to_another_folder(study: Study, tmp_path: Path, name: str) -> None:
+    elsewhere = (study.folder / name).rename(tmp_path / "elsewhere")
+    before = elsewhere.stat().st_mtime_ns
+    (study.folder / name).symlink_to(elsewhere)
+    with pytest.raises(DataError, match="not the name of a file that itself lies in the folder of the study"):
+        Study.open(study.folder)
+    assert elsewhere.stat().st_mtime_ns == before
+
+
+def test_a_study_may_lie_behind_a_link(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(study.folder)
+    assert Study.open(tmp_path / "link").real == study.real
+    monkeypatch.chdir(study.folder)
+    assert Study.open(".").session("anna", "one").image_path(0).is_file()
+
+
+@pytest.mark.parametrize("kind", ["real", "generated"])
+def test_a_study_lists_enough_images_for_a_session(study: Study, kind: str) -> None:
+    path = study.folder / "study.json"
+    values = json.loads(path.read_text())
+    values["protocol"][kind] = 10**9
+    path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=rf"study\.json: {kind}.* a session shows 1000000000 images, and 4 are listed"):
+        Study.open(study.folder)
+
+
 def test_from_pairs_generates_what_the_pipeline_does_and_shows_no_target_twice(
     tiny_market1501: Path, tmp_path: Path
 ) -> None:

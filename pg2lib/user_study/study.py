@@ -19,7 +19,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from os import PathLike
@@ -44,6 +44,7 @@ FORMAT = "pg2lib user study 1"
 STUDY_NAME, IMAGES_NAME, ANSWERS_NAME = "study.json", "images", "answers.sqlite3"
 
 RATER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FILE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 Images = str | PathLike[str] | NDArray[np.generic] | Tensor | Iterable[ImageLike | Tensor]
 """A folder (hidden files are passed over), an array (images, height, width, 3), a tensor (images, 3, height, width), or
@@ -148,7 +149,8 @@ class Study:
         """Opens a study that `create_study` made.
 
         Raises:
-            DataError: no such folder, no study in it, one of another format, or images missing from it.
+            DataError: no such folder, no study in it, one of another format, fewer images than a session shows, images
+                missing from it, or a name or a link that leads out of it.
         """
         path = Path(folder) / STUDY_NAME
         try:
@@ -172,9 +174,7 @@ class Study:
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise DataError(f"{path} does not describe a study: {error!r}") from error
-        missing = sorted(name for name in study._all_images() if not study.image_path(name).is_file())
-        if missing:
-            raise DataError(f"{study.folder / IMAGES_NAME} lacks {len(missing)} images of the study: {missing[:5]}")
+        study._check_images(path)
         with study.database() as database:
             database.executescript(SCHEMA)
         return study
@@ -185,8 +185,12 @@ class Study:
         return tuple(self.generated)
 
     def image_path(self, name: str) -> Path:
-        """Where an image of the study lies."""
-        return self.folder / IMAGES_NAME / name
+        """Where an image of the study lies.
+
+        Raises:
+            DataError: the name or a link leads out of the folder of the images.
+        """
+        return self._inside(IMAGES_NAME, name)
 
     def is_real(self, name: str) -> bool:
         """What an image of the study truly is."""
@@ -249,7 +253,7 @@ class Study:
 
         What is committed is on the disk, not merely with the operating system.
         """
-        with closing(sqlite3.connect(self.folder / ANSWERS_NAME, timeout=60)) as connection:
+        with closing(sqlite3.connect(self._inside(ANSWERS_NAME), timeout=60)) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -285,8 +289,37 @@ class Study:
         key = f"{protocol.seed}/{rater}/{model}/order"
         return (*_shuffled(real[:half] + generated[:half], key), *_shuffled(real[half:] + generated[half:], key))
 
-    def _all_images(self) -> set[str]:
-        return set(self.real).union(*self.generated.values())
+    def _inside(self, *parts: str) -> Path:
+        """A path in the folder of the study, which may come from anybody: its names and links must not lead out."""
+        *folders, name = parts
+        if FILE_NAME.fullmatch(name):
+            path = self.folder.joinpath(*parts)
+            # On a circle of links Python raises before 3.13, and later returns the path as it is.
+            with suppress(RuntimeError):
+                if path.resolve().parent == self.folder.resolve().joinpath(*folders):
+                    return path
+        place = "/".join(("the folder of the study", *folders))
+        raise DataError(f"{name[:80]!r} is not the name of a file that itself lies in {place}")
+
+    def _check_images(self, path: Path) -> None:
+        """Refuses what ``study.json``, at `path`, says of images that are not those of the study or too few."""
+        protocol = self.protocol
+        lists = [("real", protocol.real, self.real)]
+        lists += [(f"generated, {model}", protocol.generated, names) for model, names in self.generated.items()]
+        for field, needed, names in lists:
+            if len(names) < needed:
+                raise DataError(f"{path}: {field}: a session shows {needed} images, and {len(names)} are listed")
+            for name in names:
+                if not isinstance(name, str):
+                    raise DataError(f"{path}: {field}: an image is given by the name of its file, got {name!r}")
+                try:
+                    self.image_path(name)
+                except DataError as error:
+                    raise DataError(f"{path}: {field}: {error}") from error
+        every = sorted(set(self.real).union(*self.generated.values()))
+        missing = [name for name in every if not self.image_path(name).is_file()]
+        if missing:
+            raise DataError(f"{self.folder / IMAGES_NAME} lacks {len(missing)} images of the study: {missing[:5]}")
 
 
 @dataclass(frozen=True)
