@@ -36,7 +36,7 @@ from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly, photo_input
 from pg2lib.config import DEFAULT_CHECKPOINT
 from pg2lib.detect import Detection, describe_framing, find_people
 from pg2lib.errors import DataError, NoPersonError, PG2Error
-from pg2lib.images import Crop, load_image, pil_from_tensor
+from pg2lib.images import Crop, load_photo, pil_from_tensor
 from pg2lib.output import PG2Output
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pose import Pose, pose_presets
@@ -44,6 +44,9 @@ from pg2lib.pose import Pose, pose_presets
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
+
+MAX_MEMORY = 500_000_000
+"""Bytes that opening one photo may take."""
 SHOWN_HEIGHT_PX = 512
 """Results are enlarged by the whole factor that comes closest, so that an eye sees what 128 pixels hold."""
 
@@ -146,7 +149,7 @@ def find_person(pipeline: PG2Pipeline, path: str, which: str) -> FoundPerson:
         RefusedError: no picture, or nobody in it.
     """
     try:
-        photo = load_image(path)
+        photo = load_photo(path, max_bytes=MAX_MEMORY)[0]
     except DataError as error:
         raise RefusedError(UNREADABLE.format(which=which)) from error
     try:

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -404,6 +404,17 @@ class Crop:
     def scale(self) -> tuple[float, float]:
         """Canvas pixels per photo pixel, (x, y)."""
         return self.canvas[1] / (self.right - self.left), self.canvas[0] / (self.bottom - self.top)
+
+    def resized(self, size: tuple[int, int], to: tuple[int, int]) -> Crop:
+        """The same part of a photo that is resized from `size` to `to`, both (height, width)."""
+        scale_y, scale_x = to[0] / size[0], to[1] / size[1]
+        return replace(
+            self,
+            left=(self.left + 0.5) * scale_x - 0.5,
+            top=(self.top + 0.5) * scale_y - 0.5,
+            right=(self.right + 0.5) * scale_x - 0.5,
+            bottom=(self.bottom + 0.5) * scale_y - 0.5,
+        )
 
     def apply(self, image: Image.Image) -> Image.Image:
         """The cropped and resampled picture, (height, width) = canvas."""

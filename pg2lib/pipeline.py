@@ -28,12 +28,13 @@ from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.cutout import inside_photo, matte_of_one, on_backdrop, without_person
 from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_path, atomic_write, sha256_of
-from pg2lib.images import Crop, ImageLike, from_uint8, load_image, tensor_from_pil
+from pg2lib.images import Crop, ImageLike, from_uint8, load_photo, tensor_from_pil
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
 from pg2lib.output import PG2Batch, PG2Output
 from pg2lib.pose import Pose
 from pg2lib.raster import render_heatmaps
+from pg2lib.warp import torso_length
 
 if TYPE_CHECKING:
     from pg2lib.data.store import PairBatch
@@ -52,6 +53,11 @@ HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 MIDLINE = {"nose": (0,), "neck": (1,), "hips": (8, 11), "knees": (9, 12), "ankles": (10, 13)}
 """Points down the middle of the body and the joints they are the mean of; arms say nothing about framing."""
+
+
+HEAD_ABOVE, SHOES_BELOW, BESIDE = 0.35, 0.2, 0.1
+"""What no joint marks, in torso lengths: the top of the head above eyes and ears, shoes below the ankles, and the body
+beside its joints."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,15 @@ class Framing:
         """The crop of a photo that places the person of `pose` like the people in the training images.
 
         Height and top edge are the least-squares fit of the midline points that are visible and that the framing
-        knows; the crop grows where a joint would fall outside it.
+        knows; the crop grows where a joint, the top of the head or the shoes would fall outside it.
 
         Raises:
             DataError: the pose has no joint.
         """
-        left, top, right, bottom = pose.box
+        left, top, right, bottom = _body_box(pose)
         found = {name: pose.xy[list(MIDLINE[name])].mean(dim=0) for name in self.y}
         found = {name: point for name, point in found.items() if not bool(point.isnan().any())}
-        smallest = 1.15 * max(bottom - top, (right - left) * canvas[0] / canvas[1], 8.0)
+        smallest = 1.02 * max(bottom - top, (right - left) * canvas[0] / canvas[1], 8.0)
         height, middle_x, middle_y = smallest, (left + right) / 2, (top + bottom) / 2
         if found:
             middle_x = float(torch.stack([point[0] for point in found.values()]).mean())
@@ -127,10 +133,27 @@ class Framing:
             height = max(smallest, float((spread * (y - y.mean())).sum() / spread.square().sum()))
             middle_y = float(y.mean() - (place.mean() - 0.5) * height)
         crop = Crop.around(middle_x + (0.5 - self.x) * height * canvas[1] / canvas[0], middle_y, height, canvas)
-        # Move, never squeeze, when a joint still lies outside.
+        # Move, never squeeze, when a part of the body still lies outside.
         dx = max(0.0, right - crop.right) - max(0.0, crop.left - left)
         dy = max(0.0, bottom - crop.bottom) - max(0.0, crop.top - top)
         return replace(crop, left=crop.left + dx, right=crop.right + dx, top=crop.top + dy, bottom=crop.bottom + dy)
+
+
+def _body_box(pose: Pose) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of the joints that are present, with room for the head, the shoes and the sides.
+
+    Raises:
+        DataError: the pose has no joint.
+    """
+    left, top, right, bottom = pose.box
+    unit = float(torso_length(pose.xy.nan_to_num(0.0)[None], pose.visible[None], round(bottom - top) + 1))
+    heights = pose.xy[:, 1]
+    face, ankles = heights[[0, 14, 15, 16, 17]], heights[[10, 13]]
+    if not bool(face.isnan().all()):
+        top = min(top, float(face.nan_to_num(math.inf).min()) - HEAD_ABOVE * unit)
+    if not bool(ankles.isnan().all()):
+        bottom = max(bottom, float(ankles.nan_to_num(-math.inf).max()) + SHOES_BELOW * unit)
+    return left - BESIDE * unit, top, right + BESIDE * unit, bottom
 
 
 class PG2Pipeline:
@@ -349,30 +372,31 @@ class PG2Pipeline:
             NoPersonError, DataError: as for a call of the pipeline.
         """
         canvas = self.config.model.canvas
-        photo = load_image(image)
-        if condition_pose is not None and condition_pose.canvas != (photo.height, photo.width):
+        photo, size = load_photo(image)
+        given_matte = None if matte is None else _matte_image(matte, photo, size)
+        if condition_pose is not None and condition_pose.canvas != size:
             raise DataError(
                 f"condition_pose is on a canvas of {condition_pose.canvas[1]}x{condition_pose.canvas[0]} pixels, the "
-                f"image has {photo.width}x{photo.height}"
+                f"image has {size[1]}x{size[0]}"
             )
-        given_matte = None if matte is None else _matte_image(matte, photo)
+        photo_crop, inside = None, torch.ones(1, *canvas, dtype=torch.bool)
         if crop:
             if condition_pose is None:
-                condition_pose, *others = self._people(photo)
+                condition_pose, *others = (pose.resize(size) for pose in self._people(photo))
             photo_crop = self.framing.crop(condition_pose, canvas)
-            inside = inside_photo(photo_crop, (photo.height, photo.width))
-            photo = photo_crop.apply(photo)
-            given_matte = None if given_matte is None else photo_crop.apply(given_matte)
+            inside = inside_photo(photo_crop, size)
+            # A large photo has been reduced; poses and crop are in pixels of the file.
+            reduced = photo_crop.resized(size, (photo.height, photo.width))
+            photo = reduced.apply(photo)
+            given_matte = None if given_matte is None else reduced.apply(given_matte)
             condition_pose, others = condition_pose.crop(photo_crop), [pose.crop(photo_crop) for pose in others]
-        elif photo.size != (canvas[1], canvas[0]):
+        elif size != canvas:
             raise DataError(
                 f"with crop=False the image must be a model canvas of {canvas[1]}x{canvas[0]} pixels, got "
-                f"{photo.width}x{photo.height}; leave crop on for photos"
+                f"{size[1]}x{size[0]}; leave crop on for photos"
             )
-        else:
-            photo_crop, inside = None, torch.ones(1, *canvas, dtype=torch.bool)
-            if condition_pose is None and self.config.model.part_warp:
-                condition_pose = self._pose_or_none(photo)
+        elif condition_pose is None and self.config.model.part_warp:
+            condition_pose = self._pose_or_none(photo)
         picture = from_uint8(tensor_from_pil(photo))
         found = self._matte(photo, given_matte) if self.config.model.matte else None
         if found is None:
@@ -422,7 +446,7 @@ class PG2Pipeline:
                 return None
             return without_person(seen.picture, seen.matte, seen.inside)
         height, width = self.config.model.canvas
-        picture = ImageOps.fit(load_image(background), (width, height), Image.Resampling.LANCZOS)
+        picture = ImageOps.fit(load_photo(background)[0], (width, height), Image.Resampling.LANCZOS)
         return from_uint8(tensor_from_pil(picture))
 
     def _matte(self, photo: Image.Image, given: Image.Image | None) -> Tensor | None:
@@ -450,7 +474,7 @@ class PG2Pipeline:
         poses = []
         for number, target in enumerate(targets, 1):
             try:
-                pose = target if isinstance(target, Pose) else self._people(load_image(target))[0]
+                pose = target if isinstance(target, Pose) else self._people(load_photo(target)[0])[0]
                 poses.append(self.frame_pose(pose))
             except (DataError, NoPersonError) as error:
                 if len(targets) == 1:
@@ -619,18 +643,16 @@ def _fitting(name: str, tensor: Tensor, shape: tuple[int, ...], count: int) -> T
     return tensor
 
 
-def _matte_image(matte: ImageLike, photo: Image.Image) -> Image.Image:
-    """A given matte as a picture of the photo's size.
+def _matte_image(matte: ImageLike, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A given matte as a picture of the photo's size, reduced where the photo of `size` (height, width) was.
 
     Raises:
         DataError: it has another size.
     """
-    picture = load_image(matte)
-    if picture.size != photo.size:
-        raise DataError(
-            f"the matte has {picture.width}x{picture.height} pixels, the image {photo.width}x{photo.height}"
-        )
-    return picture
+    picture, matte_size = load_photo(matte)
+    if matte_size != size:
+        raise DataError(f"the matte has {matte_size[1]}x{matte_size[0]} pixels, the image {size[1]}x{size[0]}")
+    return picture if picture.size == photo.size else picture.resize(photo.size)
 
 
 def refuse_destination(folder: str | PathLike[str]) -> None:

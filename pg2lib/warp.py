@@ -124,8 +124,8 @@ def _grid(
     height, width = size
     batch, device = len(target_xy), target_xy.device
     both = condition_known & target_known
-    unit = _torso_length(target_xy, target_known, height)
-    torso_scale = _torso_length(condition_xy, both, height) / _torso_length(target_xy, both, height)
+    unit = torso_length(target_xy, target_known, height)
+    torso_scale = torso_length(condition_xy, both, height) / torso_length(target_xy, both, height)
     matrix, offset, present = _motions(condition_xy, target_xy, both, torso_scale)
     present[:, HEAD] &= condition_known[:, NOSE] == target_known[:, NOSE]
 
@@ -203,7 +203,7 @@ def _surely_person(matte: Tensor, from_x: Tensor, from_y: Tensor) -> Bool[Tensor
     return (matte.flatten(1).gather(1, place.flatten(1)).view_as(place) >= SURELY_PERSON) & inside
 
 
-def _torso_length(xy: Tensor, known: Tensor, height: int) -> Float[Tensor, " batch"]:
+def torso_length(xy: Tensor, known: Tensor, height: int) -> Float[Tensor, " batch"]:
     """Middle of the shoulders to middle of the hips, or an estimate of that from the joints that are known."""
 
     def distance(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Tensor, Tensor]:

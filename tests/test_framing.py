@@ -92,3 +92,15 @@ def test_what_is_read_back_is_what_was_written() -> None:
 def test_what_is_no_framing_is_refused(values: object) -> None:
     with pytest.raises(DataError, match="framing: expected a number x"):
         Framing.from_dict(values)
+
+
+def test_the_crop_has_room_for_the_head_and_the_shoes(standing: Pose) -> None:
+    """Even where the framing itself, of people without margins, would cut them off."""
+    tight = Framing(0.5, {"nose": 0.02, "neck": 0.15, "hips": 0.5, "knees": 0.75, "ankles": 0.99})
+    photo = Pose(standing.xy * 3 + torch.tensor([400.0, 200.0]), (1200, 1000))
+    crop = tight.crop(photo, CANVAS)
+    torso = float((photo.xy[[2, 5]].mean(0) - photo.xy[[8, 11]].mean(0)).norm())
+    highest, lowest = float(photo.xy[[14, 15, 16, 17], 1].min()), float(photo.xy[[10, 13], 1].max())
+    assert crop.top <= highest - 0.34 * torso
+    assert crop.bottom >= lowest + 0.19 * torso
+    assert crop.bottom - crop.top < 1.5 * (lowest - highest)

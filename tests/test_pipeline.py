@@ -471,3 +471,27 @@ def test_a_hub_id_that_cannot_be_reached(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     with pytest.raises(CheckpointError, match="no folder 'somebody/pg2', and it cannot be downloaded"):
         PG2Pipeline.from_pretrained("somebody/pg2")
+
+
+def test_a_large_photo_is_reduced_and_poses_and_crop_stay_in_its_pixels(standing: Pose, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("pg2lib.images.PHOTO_PIXELS", 200_000)
+    small = Pose(standing.xy * 2 + torch.tensor([300.0, 100.0]), (480, 800))
+    photo = Image.new("RGB", (800, 480), "white")
+    photo.paste("red", tuple(round(edge) for edge in small.box))
+    photo.save(tmp_path / "large.png")
+    shown = []
+
+    class Finder:
+        def detect(self, image: Image.Image) -> SimpleNamespace:
+            shown.append(image.size)
+            return SimpleNamespace(pose=small.resize((image.height, image.width)))
+
+    reduced = tiny_pipeline(Finder())(tmp_path / "large.png", standing)
+    monkeypatch.setattr("pg2lib.images.PHOTO_PIXELS", 10**9)
+    full = tiny_pipeline(Finder())(tmp_path / "large.png", standing)
+    assert shown == [(400, 240), (800, 480)]
+    for side in ("left", "top", "right", "bottom"):
+        assert getattr(reduced.crop, side) == pytest.approx(getattr(full.crop, side), abs=0.1)
+    assert (reduced.condition_image - full.condition_image).abs().mean() < 0.05
+    known = tiny_pipeline()(tmp_path / "large.png", standing, condition_pose=small)
+    assert torch.allclose(known.condition_image, full.condition_image, atol=1e-3)
