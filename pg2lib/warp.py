@@ -1,69 +1,83 @@
 """The part warp: body parts of the condition image, moved to where the target pose has them.
 
-A small U-Net cannot move texture far: its skip connections hand on pixels where they were. Both poses are known,
-however, so each part's motion is known too. Moving parts by simple transforms is Balakrishnan et al., "Synthesizing
-Images of Humans in Unseen Poses" (CVPR 2018); Siarohin et al., "Deformable GANs for Pose-based Human Image Generation"
-(CVPR 2018), do the same with features.
+A small U-Net cannot move texture far, as its skip connections hand on pixels where they were. Both poses are known,
+however, so the motion of each body part is known too. Moving parts by simple transforms is Balakrishnan et al.,
+"Synthesizing Images of Humans in Unseen Poses" (CVPR 2018); Siarohin et al., "Deformable GANs for Pose-based Human
+Image Generation" (CVPR 2018), do the same with features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, pad
 
 from pg2lib.pose import JOINTS
 
-SHOULDERS, HIPS, KNEES, FACE = (2, 5), (8, 11), (9, 12), (0, 14, 15, 16, 17)
 NOSE, NECK = 0, 1
+SHOULDERS, HIPS, KNEES, FACE = (2, 5), (8, 11), (9, 12), (0, 14, 15, 16, 17)
 
 
 class Part(NamedTuple):
-    """A part of the body: from the joints `start` to the joints `end`, grown by `radius` torso lengths."""
+    """A part of the body: its joints, and the region that it fills in the target.
+
+    The region is the smallest box round its joints that lies along the way from the joints `start` to the joints `end`,
+    with a rounded margin: for a limb, a capsule. The head's box is round the face alone. Lengths are in lengths of the
+    target's torso; they are fitted to the error of the warped image on pairs of DeepFashion.
+    """
 
     name: str
-    layer: int  # a greater one lies on top
+    layer: int  # a higher one lies on top
     start: tuple[int, ...]
     end: tuple[int, ...]
-    radius: float
+    margin: float
+    before: float = 0.0  # how far the box begins before the joints: down to the chin
+    beyond: float = 0.0  # how far the box goes on past the end, as a hand does past the wrist
+    instead: float = 0.0  # how far it goes on where no joint of the end is known
+    half_width: float = 0.0  # at least that of the box, as bodies seen from the side are not flat
 
+
+PARTS = (
+    Part("lap", 0, HIPS, KNEES, 0.15, instead=0.6, half_width=0.08),  # skirts and shorts
+    Part("right thigh", 1, (8,), (9,), 0.20),
+    Part("left thigh", 1, (11,), (12,), 0.20),
+    Part("right shin", 2, (9,), (10,), 0.18),
+    Part("left shin", 2, (12,), (13,), 0.18),
+    Part("torso", 3, SHOULDERS, HIPS, 0.13, instead=1.0, half_width=0.08),
+    Part("head", 4, (NECK,), FACE, 0.22, before=0.1),
+    Part("right upper arm", 5, (2,), (3,), 0.12),
+    Part("left upper arm", 5, (5,), (6,), 0.12),
+    Part("right forearm", 6, (3,), (4,), 0.10, beyond=0.15),
+    Part("left forearm", 6, (6,), (7,), 0.10, beyond=0.15),
+)
+"""The parts, lowest first. Where a right and a left part of one layer meet, each has the side that is nearer to it."""
 
 LAP, TORSO, HEAD = 0, 5, 6
-PARTS = (
-    Part("lap", 0, HIPS, KNEES, 0.10),
-    Part("right thigh", 1, (8,), (9,), 0.24),
-    Part("left thigh", 1, (11,), (12,), 0.24),
-    Part("right shin", 2, (9,), (10,), 0.20),
-    Part("left shin", 2, (12,), (13,), 0.20),
-    Part("torso", 3, SHOULDERS, HIPS, 0.10),
-    Part("head", 4, (NECK,), FACE, 0.36),
-    Part("right upper arm", 5, (2,), (3,), 0.16),
-    Part("left upper arm", 5, (5,), (6,), 0.16),
-    Part("right forearm", 6, (3,), (4,), 0.14),
-    Part("left forearm", 6, (6,), (7,), 0.14),
-)
-"""The parts, lowest first. Parts of one layer are a left and a right one: a pixel belongs to the nearer."""
+PAIRED = (slice(1, 5), slice(7, 11))
+"""The parts that are right, left, right, left."""
 
 MAX_STRETCH = 2.5
 """Lap and torso move by an affine map while its singular values differ by less than this, else by a similarity."""
 
 SCALE_BOUNDS = (0.6, 1.6)
-"""How far the scale of head and limbs may be from the torso's."""
+"""The scale of a similarity, over that of the torsos' lengths."""
 
-SURELY_PERSON = 0.9
+FARTHEST_PX = 1e5
+"""Joints farther away than this are moved there, so that sums of squares stay finite and precise."""
+
+SURELY_PERSON = 0.95
 """Where parts meet, one whose matte is at least this lies over those whose matte is not, so that the backdrop beside an
 arm does not hide the torso."""
 
-ROWS_OF_CELLS = 128
-"""On a canvas of so many rows or fewer every pixel has its own part; on a larger one squares of pixels share theirs."""
+MATTE_CELL_PX = 2
+"""The side of the squares of pixels for which that is looked up once."""
 
-FARTHEST_PX = 1e5
-"""Joints are looked for no farther away than this, so that sums of squares stay finite and exact enough."""
+OUTSIDE = -3.0
+"""A coordinate of `grid_sample` that is outside every image."""
 
 
 @torch.no_grad()
@@ -73,43 +87,42 @@ def warp_parts(
     target_xy: Float[Tensor, "batch 18 2"],
     matte: Float[Tensor, "batch 1 height width"] | None = None,
 ) -> tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch 1 height width"]]:
-    """Body parts of the condition image, moved from the condition pose to the target pose.
+    """Moves the body parts of the condition image from the condition pose to the target pose.
 
-    Each part is fitted to the joints that both poses have, and missing when these do not determine its motion. It needs
-    two joints; the head also needs the nose in both poses or in neither, so that no face lies on the back of a head.
-    Parts lie over each other in the order of `PARTS`. No gradient is computed, and autocast changes nothing.
+    The motion of a part is fitted to those of its joints that both poses have. A part with fewer than two is left out;
+    so is the head where one pose shows the nose and the other does not, lest a face lie on the back of a head. Higher
+    `PARTS` lie on top of lower ones. No gradient is computed, and autocast changes nothing.
 
     Args:
         condition_image: in [-1, 1].
-        condition_xy: the pose in the condition image, in pixels, x first, pixel centres at integers; a missing joint is
-            a NaN row. Joints may lie outside the image.
+        condition_xy: the pose in the condition image, in pixels, x first, pixel centres at integers; NaN = missing.
+            Joints may lie outside the image.
         target_xy: the pose to move to, likewise.
-        matte: 1 where the condition image shows the person, 0 where it shows the background. None: 1 everywhere.
+        matte: 1 where the condition image shows the person, 0 where it shows background. None is 1 everywhere.
 
     Returns:
-        The warped image, float32 in [-1, 1] and 0 where no part lies; and its coverage, float32 in [0, 1]: the matte
-        moved in the same way, 0 where no part lies or where a part comes from outside the condition image.
+        warped: float32 in [-1, 1]; 0 where no part lies.
+        coverage: float32 in [0, 1], the matte moved in the same way: 0 where no part lies, and where a part comes from
+            outside the condition image.
 
     References:
         Balakrishnan et al., CVPR 2018; Siarohin et al., CVPR 2018.
     """
     with torch.autocast(condition_image.device.type, enabled=False):
-        layers = condition_image.float()
-        if matte is not None:
-            layers = torch.cat((layers, matte.float()), dim=1)
-        condition_xy, condition_known = _finite(condition_xy)
-        target_xy, target_known = _finite(target_xy)
-        grid, covered = _grid(condition_xy, condition_known, target_xy, target_known, layers[:, 3:], layers.shape[2:])
+        image = condition_image.float()
+        grid = _grid(*_finite(condition_xy), *_finite(target_xy), image, None if matte is None else matte.float())
+        inside = (grid.abs().amax(dim=-1) < 1)[:, None]
+        layers = image if matte is None else torch.cat((image, matte.float()), dim=1)
         moved = grid_sample(layers, grid, padding_mode="border", align_corners=False)
-        moved = torch.where(covered[:, None], moved, 0)
-    return moved[:, :3], moved[:, 3:] if matte is not None else covered[:, None].float()
+        moved = torch.where(inside, moved, 0.0)
+    return moved[:, :3], inside.float() if matte is None else moved[:, 3:]
 
 
 def _finite(xy: Tensor) -> tuple[Float[Tensor, "batch 18 2"], Bool[Tensor, "batch 18"]]:
-    """Keypoints with 0 for the missing ones, and which are there."""
+    """Keypoints with 0 for the missing ones, and which are known."""
     xy = xy.float()
     known = xy.isfinite().all(dim=-1)
-    return torch.where(known[..., None], xy, 0).clamp(-FARTHEST_PX, FARTHEST_PX), known
+    return torch.where(known[..., None], xy, 0.0).clamp(-FARTHEST_PX, FARTHEST_PX), known
 
 
 def _grid(
@@ -117,207 +130,294 @@ def _grid(
     condition_known: Tensor,
     target_xy: Tensor,
     target_known: Tensor,
-    matte: Float[Tensor, "batch channels height width"],
-    size: Sequence[int],
-) -> tuple[Float[Tensor, "batch height width 2"], Bool[Tensor, "batch height width"]]:
-    """Where each pixel of the target comes from, for `grid_sample`, and where that is a part inside the image."""
-    height, width = size
-    batch, device = len(target_xy), target_xy.device
+    image: Tensor,
+    matte: Tensor | None,
+) -> Float[Tensor, "batch height width 2"]:
+    """Where each pixel of the target comes from, in the coordinates of `grid_sample`."""
+    height, width = image.shape[2:]
     both = condition_known & target_known
-    unit = torso_length(target_xy, target_known, height)
-    torso_scale = torso_length(condition_xy, both, height) / torso_length(target_xy, both, height)
-    matrix, offset, present = _motions(condition_xy, target_xy, both, torso_scale)
-    present[:, HEAD] &= condition_known[:, NOSE] == target_known[:, NOSE]
-
-    # Pixels to the coordinates of grid_sample: -1 and 1 are the outer edges of the first and the last pixel.
-    sides = torch.tensor((width, height), device=device)
-    matrix, offset = matrix * (2 / sides)[:, None], (2 * offset + 1) / sides - 1
-    top = _top_parts(_regions(target_xy, target_known, unit), present, matrix, offset, matte, height, width)
-
-    # Each pixel looks up the motion of its part.
-    motions = torch.cat((matrix.flatten(2), offset), dim=2)  # (batch, part, 6)
-    rows = top.clamp_min(1) - 1 + torch.arange(batch, device=device)[:, None, None] * len(PARTS)
-    chosen = motions.flatten(0, 1).index_select(0, rows.flatten()).view(batch, height, width, 6)
-    x, y = torch.arange(width, device=device), torch.arange(height, device=device)[:, None]
-    grid = torch.stack(
-        [chosen[..., 2 * i] * x + chosen[..., 2 * i + 1] * y + chosen[..., 4 + i] for i in (0, 1)], dim=-1
+    condition_torso, target_torso = torso_length(
+        torch.stack((condition_xy, target_xy)), torch.stack((condition_known, target_known)), height
     )
-    return grid, (top > 0) & (grid.abs().amax(dim=-1) < 1)
+    matrix, offset, present = _motions(condition_xy, target_xy, both, condition_torso / target_torso)
+    present[:, HEAD] &= condition_known[:, NOSE] == target_known[:, NOSE]
+    boxes = _boxes(target_xy, target_known, target_torso)
+    brings = None if matte is None else _brings_the_person(matrix, offset, matte)
+    part = _part_of_pixels(boxes, present, brings, height, width)
+
+    # In a row, each part has a slope and a start: coordinate = slope x + start. Part 0 is nowhere.
+    x, y = torch.arange(width, device=part.device), torch.arange(height, device=part.device)
+    grid = matrix.new_empty(2, *part.shape)
+    for i, size in enumerate((width, height)):
+        # -1 and 1 are the outer edges of the first and the last pixel.
+        slope = matrix[..., i, 0] * (2 / size)
+        start = (matrix[..., i, 1, None] * y + offset[..., i, None] + 0.5) * (2 / size) - 1
+        slope = pad(slope, (1, 0))[:, None].expand(-1, height, -1)
+        start = pad(start, (0, 0, 1, 0), value=OUTSIDE).transpose(1, 2)
+        torch.addcmul(start.gather(2, part), slope.gather(2, part), x, out=grid[i])
+    return grid.permute(1, 2, 3, 0)
 
 
-def _top_parts(
-    regions: tuple[Tensor, ...],
-    present: Bool[Tensor, "batch part"],
-    matrix: Float[Tensor, "batch part 2 2"],
-    offset: Float[Tensor, "batch part 2"],
-    matte: Float[Tensor, "batch channels height width"],
-    height: int,
-    width: int,
-) -> Int64[Tensor, "batch height width"]:
-    """For every pixel 1 + the index of the part that lies there, 0 where none does.
+def torso_length(
+    xy: Float[Tensor, "*batch 18 2"], known: Bool[Tensor, "*batch 18"], height: int
+) -> Float[Tensor, "*batch"]:
+    """Middle of the shoulders to middle of the hips, or an estimate of it from the joints that are known, in pixels."""
+    constants = _constants(xy.device)
+    ends, any_known = _middles(xy, known, constants.measured)
+    distance = torch.linalg.vector_norm(ends[..., ::2, :] - ends[..., 1::2, :], dim=-1)
+    distance = torch.where(any_known[..., ::2] & any_known[..., 1::2], distance, 0.0)
+    hips, shoulders, nose = distance.unbind(-1)
+    # Both are foreshortened in some views, and the longer less so.
+    estimate = torch.maximum(1.3 * shoulders, 2 * nose)
+    length = torch.where(estimate > 1, estimate, height / 4)
+    return torch.where(hips > 1, hips, length)
 
-    Of the parts whose regions meet, that is the topmost which surely brings something of the person; where none does,
-    the topmost of all.
+
+def _middles(
+    xy: Float[Tensor, "*batch 18 2"], known: Bool[Tensor, "*batch 18"], groups: Bool[Tensor, "groups 18"]
+) -> tuple[Float[Tensor, "*batch groups 2"], Bool[Tensor, "*batch groups"]]:
+    """The mean of the known joints of each group, and whether there is any."""
+    chosen = (groups & known[..., None, :]).float()
+    count = chosen.sum(dim=-1)
+    return (chosen[..., None] * xy[..., None, :, :]).sum(dim=-2) / count.clamp_min(1)[..., None], count > 0
+
+
+def _motions(
+    condition_xy: Tensor, target_xy: Tensor, both: Tensor, torso_scale: Tensor
+) -> tuple[Float[Tensor, "batch part 2 2"], Float[Tensor, "batch part 2"], Bool[Tensor, "batch part"]]:
+    """For every part the map from the target to the condition image, as matrix and offset, and whether there is one.
+
+    Least squares over the joints that both poses have, p in the target and q in the condition image, about their means.
     """
-    device = present.device
-    cell = max(1, height // ROWS_OF_CELLS)
-    x = (torch.arange(width // cell, device=device) + 0.5) * cell - 0.5
-    y = ((torch.arange(height // cell, device=device) + 0.5) * cell - 0.5)[:, None]
+    constants = _constants(target_xy.device)
+    broad, torso_scale = constants.broad, torso_scale[:, None]
+    (target_mean, _), (condition_mean, _) = (_middles(xy, both, constants.members) for xy in (target_xy, condition_xy))
+    shared = (constants.members & both[:, None]).float()  # (batch, part, 18)
+    count = shared.sum(dim=-1)
+    p_x, p_y = ((target_xy[:, None] - target_mean[:, :, None]) * shared[..., None]).unbind(-1)
+    q_x, q_y = ((condition_xy[:, None] - condition_mean[:, :, None]) * shared[..., None]).unbind(-1)
+    pp_xx, pp_xy, pp_yy = (p_x * p_x).sum(-1), (p_x * p_y).sum(-1), (p_y * p_y).sum(-1)
+    qp_xx, qp_xy, qp_yx, qp_yy = (q_x * p_x).sum(-1), (q_x * p_y).sum(-1), (q_y * p_x).sum(-1), (q_y * p_y).sum(-1)
+    spread = pp_xx + pp_yy
+    apart = spread > 0.5  # px^2: the joints do not all coincide
+    spread = torch.where(apart, spread, 1.0)
 
-    def plane(slope: Tensor, at_zero: Tensor) -> Tensor:
-        """slope[0] x + slope[1] y + at_zero at every cell."""
-        return slope[:, 0, None, None] * x + (slope[:, 1, None, None] * y + at_zero[:, None, None])
+    # Affine: sum(q p^T) sum(p p^T)^-1.
+    det_pp, det_qp = pp_xx * pp_yy - pp_xy * pp_xy, qp_xx * qp_yy - qp_xy * qp_yx
+    in_line = det_pp <= 1e-4 * spread.square()
+    det_pp = torch.where(in_line, 1.0, det_pp)
+    affine = _matrix(
+        qp_xx * pp_yy - qp_xy * pp_xy,
+        qp_xy * pp_xx - qp_xx * pp_xy,
+        qp_yx * pp_yy - qp_yy * pp_xy,
+        qp_yy * pp_xx - qp_yx * pp_xy,
+    )
+    affine = affine / det_pp[..., None, None]
+    # For singular values s > t, s / t < r is (s^2 + t^2) / (s t) < r + 1 / r.
+    even = affine.square().sum(dim=(-2, -1)) < (MAX_STRETCH + 1 / MAX_STRETCH) * (det_qp / det_pp).abs()
+    is_affine = broad & (count >= 3) & ~in_line & even
 
-    # Region coordinates in radii, from the centre: along the axis and across it.
-    centre, axis, half_length, half_width, radius = regions
-    along, across = axis / radius, torch.stack((-axis[..., 1], axis[..., 0]), dim=-1) / radius
-    along_0, across_0 = -(along * centre).sum(-1), -(across * centre).sum(-1)
-    half_length, half_width = half_length / radius[..., 0], half_width / radius[..., 0]
-
-    shape = len(present), len(y), len(x)
-    top, bringing = torch.zeros(2, *shape, dtype=torch.uint8, device=device)
-    for i, part in enumerate(PARTS):
-        if i == 0 or part.layer != PARTS[i - 1].layer:
-            nearest, nearest_bringing = x.new_ones(2, *shape)
-        u = plane(along[:, i], along_0[:, i]).abs_().sub_(half_length[:, i, None, None]).relu_()
-        v = plane(across[:, i], across_0[:, i]).abs_().sub_(half_width[:, i, None, None]).relu_()
-        distance = u.mul_(u).addcmul_(v, v)
-        here = (distance < nearest) & present[:, i, None, None]
-        top.masked_fill_(here, i + 1)
-        nearest = torch.where(here, distance, nearest)
-        if matte.shape[1]:
-            from_x, from_y = (plane(matrix[:, i, axis_number], offset[:, i, axis_number]) for axis_number in (0, 1))
-            here = (distance < nearest_bringing) & present[:, i, None, None] & _surely_person(matte, from_x, from_y)
-            bringing.masked_fill_(here, i + 1)
-            nearest_bringing = torch.where(here, distance, nearest_bringing)
-    top = torch.where(bringing > 0, bringing, top).long()
-    return top if cell == 1 else top.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
-
-
-def _surely_person(matte: Tensor, from_x: Tensor, from_y: Tensor) -> Bool[Tensor, "batch rows columns"]:
-    """Whether the matte says person at coordinates of `grid_sample`, at the nearest pixel."""
-    height, width = matte.shape[2:]
-    column, row = ((from_x + 1) * (width / 2)).floor(), ((from_y + 1) * (height / 2)).floor()
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    place = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
-    return (matte.flatten(1).gather(1, place.flatten(1)).view_as(place) >= SURELY_PERSON) & inside
-
-
-def torso_length(xy: Tensor, known: Tensor, height: int) -> Float[Tensor, " batch"]:
-    """Middle of the shoulders to middle of the hips, or an estimate of that from the joints that are known."""
-
-    def distance(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        (middle_a, any_a), (middle_b, any_b) = _middle(xy, known, a), _middle(xy, known, b)
-        length = torch.linalg.vector_norm(middle_a - middle_b, dim=-1)
-        return length, any_a & any_b & (length > 1)
-
-    length = torch.full_like(xy[:, 0, 0], height / 4)
-    for a, b, ratio in (((NOSE,), (NECK,), 2.0), ((2,), (5,), 1.3), (SHOULDERS, HIPS, 1.0)):
-        found, usable = distance(a, b)
-        length = torch.where(usable, ratio * found, length)
-    return length
-
-
-def _middle(xy: Tensor, known: Tensor, joints: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """The mean of those of the joints that are known, and whether any is."""
-    chosen = list(joints)
-    weight = known[:, chosen, None].float()
-    count = weight.sum(dim=1)
-    return (xy[:, chosen] * weight).sum(dim=1) / count.clamp_min(1), count[:, 0] > 0
-
-
-def _motions(condition_xy: Tensor, target_xy: Tensor, both: Tensor, torso_scale: Tensor) -> tuple[Tensor, ...]:
-    """For every part the map from the target to the condition image: 2x2 matrix, offset, and whether there is one.
-
-    Least squares over the joints that both poses have, about their means.
-    """
-    device = target_xy.device
-    weight = (_members(device) & both[:, None]).float()[..., None]  # (batch, part, 18, 1)
-    count = weight.sum(dim=2)  # (batch, part, 1)
-    target_mean = (weight * target_xy[:, None]).sum(dim=2) / count.clamp_min(1)
-    condition_mean = (weight * condition_xy[:, None]).sum(dim=2) / count.clamp_min(1)
-    p = (target_xy[:, None] - target_mean[:, :, None]) * weight
-    q = (condition_xy[:, None] - condition_mean[:, :, None]) * weight
-    pp = (p[..., :, None] * p[..., None, :]).sum(dim=2)  # (batch, part, 2, 2)
-    qp = (q[..., :, None] * p[..., None, :]).sum(dim=2)
-    spread = pp[..., 0, 0] + pp[..., 1, 1]
-    usable = spread > 0.5  # px^2: the joints do not all coincide
-
-    # Affine: qp inverse(pp).
-    determinant = pp[..., 0, 0] * pp[..., 1, 1] - pp[..., 0, 1] * pp[..., 1, 0]
-    flat = determinant <= 1e-4 * spread.square()  # all on a line
-    cofactors = torch.stack((pp[..., 1, 1], -pp[..., 0, 1], -pp[..., 1, 0], pp[..., 0, 0]), dim=-1).view_as(pp)
-    products = (qp[..., :, :, None] * cofactors[..., None, :, :]).sum(dim=-2)
-    affine = products / torch.where(flat, 1.0, determinant)[..., None, None]
-    area = (affine[..., 0, 0] * affine[..., 1, 1] - affine[..., 0, 1] * affine[..., 1, 0]).abs()
-    # With singular values s and t: (s^2 + t^2) / (s t) < r + 1 / r is s / t < r.
-    even = affine.square().sum(dim=(-2, -1)) < (MAX_STRETCH + 1 / MAX_STRETCH) * area
-    is_affine = _broad(device) & (count[..., 0] >= 3) & ~flat & even
-
-    # Similarity: the complex number sum(conj(p) q) / sum(|p|^2), which is scale and rotation.
-    real = (qp[..., 0, 0] + qp[..., 1, 1]) / torch.where(usable, spread, 1.0)
-    imaginary = (qp[..., 1, 0] - qp[..., 0, 1]) / torch.where(usable, spread, 1.0)
+    # Similarity: scale and rotation are the complex number sum(conj(p) q) / sum(|p|^2). Lap, torso and head of somebody
+    # who has turned round are mirrored, sum(p q) / sum(|p|^2), lest they come to lie upside down.
+    mirrored = constants.two_sided & torch.where(in_line, qp_xx + qp_yy < 0, det_qp < 0)
+    sign = torch.where(mirrored, -1.0, 1.0)
+    real, imaginary = (qp_xx + sign * qp_yy) / spread, (qp_yx - sign * qp_xy) / spread
     scale = torch.hypot(real, imaginary)
-    turns = usable & (scale > 1e-4)
-    # Head and limbs keep near the torso's scale, and are not turned where their joints coincide.
-    low, high = (bound * torso_scale[:, None] for bound in SCALE_BOUNDS)
-    bounded = torch.where(usable, torch.minimum(torch.maximum(scale, low), high), torso_scale[:, None])
-    wanted = torch.where(_broad(device), scale, bounded)
-    real = torch.where(turns, real / scale.clamp_min(1e-4), 1.0) * wanted
-    imaginary = torch.where(turns, imaginary / scale.clamp_min(1e-4), 0.0) * wanted
-    similar = torch.stack((real, -imaginary, imaginary, real), dim=-1).view_as(pp)
+    turns = apart & (scale > 1e-4)  # else the angle is unknown
+    low, high = SCALE_BOUNDS
+    bounded = torch.where(apart, scale.clamp(low * torso_scale, high * torso_scale), torso_scale)
+    stretch = bounded / scale.clamp_min(1e-4)
+    real, imaginary = torch.where(turns, real * stretch, bounded), torch.where(turns, imaginary * stretch, 0.0)
+    similarity = _matrix(real, -sign * imaginary, imaginary, sign * real)
 
-    matrix = torch.where(is_affine[..., None, None], affine, similar)
+    matrix = torch.where(is_affine[..., None, None], affine, similarity)
     offset = condition_mean - (matrix * target_mean[..., None, :]).sum(dim=-1)
-    present = (count[..., 0] >= 2) & (~_broad(device) | turns)
+    present = (count >= 2) & (turns | ~broad)
+    # Without knees the lap hangs from the torso.
+    knees = both[:, KNEES[0]] | both[:, KNEES[1]]
+    matrix[:, LAP] = torch.where(knees[:, None, None], matrix[:, LAP], matrix[:, TORSO])
+    offset[:, LAP] = torch.where(knees[:, None], offset[:, LAP], offset[:, TORSO])
+    present[:, LAP] = torch.where(knees, present[:, LAP], present[:, TORSO])
     return matrix, offset, present
 
 
-def _regions(target_xy: Tensor, target_known: Tensor, unit: Tensor) -> tuple[Tensor, ...]:
-    """For every part the box round its joints, along its axis: centre, axis, half length and width, and its growth."""
-    device = target_xy.device
+def _matrix(xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor) -> Float[Tensor, "batch part 2 2"]:
+    return torch.stack((xx, xy, yx, yy), dim=-1).view(*xx.shape, 2, 2)
 
-    def middle(members: Tensor) -> tuple[Tensor, Tensor]:
-        weight = (members & target_known[:, None]).float()[..., None]
-        count = weight.sum(dim=2)
-        return (weight * target_xy[:, None]).sum(dim=2) / count.clamp_min(1), count > 0
 
-    (start, any_start), (end, any_end) = middle(_members(device, "start")), middle(_members(device, "end"))
-    way = end - start
-    length = torch.linalg.vector_norm(way, dim=-1, keepdim=True)
-    down = way.new_tensor((0.0, 1.0))
-    axis = torch.where(any_start & any_end & (length > 1e-3), way / length.clamp_min(1e-3), down)
+class Boxes(NamedTuple):
+    """Boxes with rounded margins, in pixels: all that is within `margin` of a box along `axis`, of unit length."""
 
-    member = _members(device) & target_known[:, None]  # (batch, part, 18)
-    s = (axis[:, :, None] * target_xy[:, None]).sum(dim=-1)
-    t = axis[:, :, None, 0] * target_xy[:, None, :, 1] - axis[:, :, None, 1] * target_xy[:, None, :, 0]
-    far = 4 * FARTHEST_PX
-    low_s, high_s = torch.where(member, s, far).amin(dim=-1), torch.where(member, s, -far).amax(dim=-1)
-    low_t, high_t = torch.where(member, t, far).amin(dim=-1), torch.where(member, t, -far).amax(dim=-1)
-    high_s[:, TORSO] += torch.where(any_end[:, TORSO, 0], 0.0, unit)  # the hips are missing
-    # The head is a disc round the face.
-    head = (
-        (axis[:, HEAD] * end[:, HEAD]).sum(dim=-1),
-        axis[:, HEAD, 0] * end[:, HEAD, 1] - axis[:, HEAD, 1] * end[:, HEAD, 0],
+    centre: Float[Tensor, "batch part 2"]
+    axis: Float[Tensor, "batch part 2"]
+    half_length: Float[Tensor, "batch part"]
+    half_width: Float[Tensor, "batch part"]
+    margin: Float[Tensor, "batch part"]
+
+
+def _boxes(target_xy: Tensor, target_known: Tensor, torso_length: Tensor) -> Boxes:
+    """The regions of the parts, also of those that have no motion."""
+    constants = _constants(target_xy.device)
+    (start, any_start), (end, any_end) = (
+        _middles(target_xy, target_known, g) for g in (constants.start, constants.end)
     )
-    low_s[:, HEAD] = high_s[:, HEAD] = head[0]
-    low_t[:, HEAD] = high_t[:, HEAD] = head[1]
-    s, t = (low_s + high_s)[..., None] / 2, (low_t + high_t)[..., None] / 2
-    centre = s * axis + t * torch.stack((-axis[..., 1], axis[..., 0]), dim=-1)
-    radius = unit[:, None, None] * way.new_tensor([part.radius for part in PARTS])[:, None]
-    return centre, axis, (high_s - low_s).relu() / 2, (high_t - low_t).relu() / 2, radius
+    length = torch.linalg.vector_norm(end - start, dim=-1)
+    has_way = any_start & any_end & (length > 1e-3)
+    axis = torch.where(has_way[..., None], (end - start) / length.clamp_min(1e-3)[..., None], constants.down)
+    axis[:, LAP] = torch.where(any_end[:, LAP, None], axis[:, LAP], axis[:, TORSO])
+    axis_x, axis_y = axis.unbind(-1)
+
+    member = constants.boxed & target_known[:, None]  # (batch, part, 18)
+    x, y = target_xy[:, None].unbind(-1)
+    along, across = axis_x[..., None] * x + axis_y[..., None] * y, axis_x[..., None] * y - axis_y[..., None] * x
+    least, most = [], []
+    for place in (along, across):
+        least.append(torch.where(member, place, torch.inf).amin(dim=-1))
+        most.append(torch.where(member, place, -torch.inf).amax(dim=-1))
+    least[0] = least[0] - torso_length[:, None] * constants.before
+    most[0] = most[0] + torso_length[:, None] * (constants.beyond + torch.where(any_end, 0.0, constants.instead))
+    middle = [torch.where(member.any(-1), (a + b) / 2, 0.0) for a, b in zip(least, most, strict=True)]
+    half = [torch.where(member.any(-1), (b - a) / 2, 0.0) for a, b in zip(least, most, strict=True)]
+    centre = torch.stack((middle[0] * axis_x - middle[1] * axis_y, middle[0] * axis_y + middle[1] * axis_x), dim=-1)
+    half_width = half[1].maximum(torso_length[:, None] * constants.half_width)
+    return Boxes(centre, axis, half[0], half_width, torso_length[:, None] * constants.margin)
+
+
+def _brings_the_person(
+    matrix: Float[Tensor, "batch part 2 2"], offset: Float[Tensor, "batch part 2"], matte: Tensor
+) -> UInt8[Tensor, "batch part height width"]:
+    """255 where a part would bring what surely is the person, by the nearest pixel of the matte, else 0."""
+    height, width = matte.shape[2:]
+    cell = MATTE_CELL_PX if height % MATTE_CELL_PX == width % MATTE_CELL_PX == 0 else 1
+    x, y = ((torch.arange(side // cell, device=matte.device) + 0.5) * cell - 0.5 for side in (width, height))
+    column, row = (
+        (matrix[:, :, i, 1, None] * y + offset[:, :, i, None])[..., None] + (matrix[:, :, i, 0, None] * x)[:, :, None]
+        for i in (0, 1)
+    )  # (batch, part, rows of cells, columns of cells), in pixels of the condition image
+    inside = (column > -0.5) & (column < width - 0.5) & (row > -0.5) & (row < height - 0.5)
+    place = row.round().clamp(0, height - 1) * width + column.round().clamp(0, width - 1)
+    sure = (matte >= SURELY_PERSON).flatten(1).gather(1, place.long().flatten(1)).view_as(inside) & inside
+    brings = sure.to(torch.uint8) * 255
+    return brings.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3)
+
+
+def _part_of_pixels(
+    boxes: Boxes, present: Tensor, brings: UInt8[Tensor, "batch part height width"] | None, height: int, width: int
+) -> Int64[Tensor, "batch height width"]:
+    """1 + the part that lies on top at every pixel, 0 where there is none.
+
+    Parts that surely bring the person lie on top of those that may not.
+
+    Each region fills one span of every row, as it is convex. Spans are looked up in a table of rows of bytes, which is
+    several times as quick as comparing every pixel.
+    """
+    table = _rows_from(width, boxes.centre.device)
+
+    def rows(first: Tensor) -> UInt8[Tensor, "batch part height width"]:
+        return table.index_select(0, first.flatten().long()).view(*first.shape, width)
+
+    left, right = _spans(boxes, height)
+    first = left.ceil().clamp(0, width)
+    stop = torch.where(present[..., None], (right.floor() + 1).clamp(0, width).maximum(first), first)
+    inside = rows(first).bitwise_xor_(rows(stop))
+
+    for paired in PAIRED:
+        # The left part gives way on the right one's side of the line half way between their middles.
+        right_centre, left_centre = boxes.centre[:, paired][:, ::2, None], boxes.centre[:, paired][:, 1::2, None]
+        (way_x, way_y), (middle_x, middle_y) = (
+            pair.unbind(-1) for pair in (left_centre - right_centre, (left_centre + right_centre) / 2)
+        )
+        cut = middle_x - way_y / _not_zero(way_x) * (torch.arange(height, device=way_x.device) - middle_y)
+        is_after = way_x >= 0
+        after = rows(torch.where(is_after, cut.floor() + 1, cut.ceil()).clamp(0, width))
+        on_its_side = after.bitwise_xor_(torch.where(is_after, 0, 255).to(torch.uint8)[..., None])
+        inside[:, paired][:, 1::2] &= on_its_side.bitwise_or_(~inside[:, paired][:, ::2])
+
+    inside &= _constants(boxes.centre.device).number
+    top = inside.amax(dim=1)
+    if brings is not None:
+        sure = (inside & brings).amax(dim=1)
+        top = torch.where(sure > 0, sure, top)
+    return top.long()
+
+
+def _spans(boxes: Boxes, height: int) -> tuple[Float[Tensor, "batch part height"], Float[Tensor, "batch part height"]]:
+    """The least and the greatest x of every region in every row; inf and -inf where it has none.
+
+    A box with a rounded margin is two boxes, of which one is longer and the other wider, and a disc at each corner.
+    """
+    y = torch.arange(height, device=boxes.centre.device) - boxes.centre[..., 1, None, None]  # (batch, part, 1, height)
+    axis_x, axis_y = (component[..., None, None] for component in boxes.axis.unbind(-1))
+    half_length, half_width, margin = boxes.half_length[..., None], boxes.half_width[..., None], boxes.margin[..., None]
+    # |axis_x x + axis_y y| <= length and |axis_x y - axis_y x| <= width
+    length = torch.cat((half_length + margin, half_length), dim=-1)[..., None]
+    width = torch.cat((half_width, half_width + margin), dim=-1)[..., None]
+    safe_x, safe_y = _not_zero(axis_x), _not_zero(axis_y)
+    along, across = -axis_y / safe_x * y, axis_x / safe_y * y
+    box_left = torch.maximum(along - length / safe_x.abs(), across - width / safe_y.abs())
+    box_right = torch.minimum(along + length / safe_x.abs(), across + width / safe_y.abs())
+
+    corner = torch.cat((half_length, half_length, -half_length, -half_length), dim=-1)[..., None]
+    side = torch.cat((half_width, -half_width, half_width, -half_width), dim=-1)[..., None]
+    reach = margin[..., None].square() - (y - corner * axis_y - side * axis_x).square()
+    reach = torch.where(reach >= 0, reach.clamp_min(0).sqrt(), -torch.inf)
+    disc_x = corner * axis_x - side * axis_y
+
+    left, right = torch.cat((box_left, disc_x - reach), dim=2), torch.cat((box_right, disc_x + reach), dim=2)
+    filled = left <= right
+    left = torch.where(filled, left, torch.inf).amin(dim=2)
+    right = torch.where(filled, right, -torch.inf).amax(dim=2)
+    return left + boxes.centre[..., 0, None], right + boxes.centre[..., 0, None]
+
+
+def _not_zero(values: Tensor) -> Tensor:
+    """Divisors: those near 0 become a small number of their sign."""
+    return torch.where(values.abs() < 1e-6, torch.where(values < 0, -1e-6, 1e-6), values)
+
+
+@lru_cache(maxsize=8)
+def _rows_from(width: int, device: torch.device) -> UInt8[Tensor, "starts width"]:
+    """Row i is 255 at the pixels from i on, and 0 before: width + 1 of them."""
+    return torch.full((width + 1, width), 255, dtype=torch.uint8, device=device).triu()
+
+
+class _Constants(NamedTuple):
+    members: Bool[Tensor, "part 18"]
+    boxed: Bool[Tensor, "part 18"]
+    start: Bool[Tensor, "part 18"]
+    end: Bool[Tensor, "part 18"]
+    broad: Bool[Tensor, " part"]  # which parts may move by an affine map
+    two_sided: Bool[Tensor, " part"]  # which may be mirrored
+    margin: Float[Tensor, " part"]
+    before: Float[Tensor, " part"]
+    beyond: Float[Tensor, " part"]
+    instead: Float[Tensor, " part"]
+    half_width: Float[Tensor, " part"]
+    number: UInt8[Tensor, "part 1 1"]
+    measured: Bool[Tensor, "6 18"]  # pairs of groups of joints whose distance tells the torso's length
+    down: Float[Tensor, "2"]
 
 
 @lru_cache
-def _members(device: torch.device, which: str = "all") -> Bool[Tensor, "part 18"]:
-    """Which joints are a part's. Kept on each device, so that no batch waits for it to be copied there."""
-    members = torch.zeros(len(PARTS), len(JOINTS), dtype=torch.bool)
-    for row, part in zip(members, PARTS, strict=True):
-        row[list({"all": part.start + part.end, "start": part.start, "end": part.end}[which])] = True
-    return members.to(device)
+def _constants(device: torch.device) -> _Constants:
+    """Kept on each device, so that no batch waits for them to be copied there."""
 
+    def groups(*groups: tuple[int, ...]) -> Tensor:
+        return torch.tensor([[joint in group for joint in range(len(JOINTS))] for group in groups], device=device)
 
-@lru_cache
-def _broad(device: torch.device) -> Bool[Tensor, " part"]:
-    """Which parts are broad enough for an affine map, and set the scale for the others."""
-    return torch.tensor([part.name in ("lap", "torso") for part in PARTS], device=device)
+    return _Constants(
+        groups(*(part.start + part.end for part in PARTS)),
+        groups(*(part.end if part.end == FACE else part.start + part.end for part in PARTS)),
+        groups(*(part.start for part in PARTS)),
+        groups(*(part.end for part in PARTS)),
+        torch.tensor([i in (LAP, TORSO) for i in range(len(PARTS))], device=device),
+        torch.tensor([i in (LAP, TORSO, HEAD) for i in range(len(PARTS))], device=device),
+        torch.tensor([part.margin for part in PARTS], device=device),
+        torch.tensor([part.before for part in PARTS], device=device),
+        torch.tensor([part.beyond for part in PARTS], device=device),
+        torch.tensor([part.instead for part in PARTS], device=device),
+        torch.tensor([part.half_width for part in PARTS], device=device),
+        torch.arange(1, len(PARTS) + 1, dtype=torch.uint8, device=device)[:, None, None],
+        groups(SHOULDERS, HIPS, *((shoulder,) for shoulder in SHOULDERS), (NECK,), (NOSE,)),
+        torch.tensor((0.0, 1.0), device=device),
+    )
