@@ -367,11 +367,14 @@ def _canvas(text: str) -> tuple[int, int]:
 
 def _train(options: argparse.Namespace) -> int:
     from pg2lib.config import PG2Config
-    from pg2lib.training.run import Reports, make_accelerator, train
+    from pg2lib.training.check import check_run
+    from pg2lib.training.run import Reports, make_accelerator, on_main, train
 
     config = PG2Config.load(options.config)
     config = (config.row(options.row) if options.row else config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
+    # Before the cache is written; once the pairs are known, `train` checks the rest.
+    on_main(accelerator, lambda: check_run(config, options.out))
     with accelerator.main_process_first():
         store = _open_store(options, options.cache or options.out / "cache", accelerator.device, config)
     pairs = _pairs(options.pairs, store)
@@ -390,9 +393,11 @@ def _table1(options: argparse.Namespace) -> int:
     from pg2lib.data.store import ImageStore
     from pg2lib.metrics.inception import load_inception
     from pg2lib.table1 import also_name, choose_config, make_table1, published_name
-    from pg2lib.training.run import Reports, make_accelerator
+    from pg2lib.training.check import refuse_foreign
+    from pg2lib.training.run import Reports, make_accelerator, on_main
 
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
+    on_main(accelerator, lambda: refuse_foreign(options.out))
     with accelerator.main_process_first():
         root = _table1_data(options)
         train, test = read_people(root, "train"), read_people(root, "test", flat=options.flat)

@@ -21,7 +21,7 @@ from pg2lib.config import TABLE1_ROWS, PG2Config, Stage1Config, Stage2Config, Tr
 from pg2lib.data.read import TITLES as DATA_TITLES
 from pg2lib.errors import ConfigError, DataError
 from pg2lib.evaluation import ABSENT, METRICS, EvaluationReport, Figure, PairScores, any_score, compare_reports
-from pg2lib.files import atomic_path, atomic_write
+from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.metrics.inception import INCEPTION_2015, InceptionScore
 from pg2lib.table1 import (
     ALSO,
@@ -32,7 +32,6 @@ from pg2lib.table1 import (
     TITLES,
     UNVERIFIED,
     WEIGHTS,
-    digest_of,
     figure_of,
     read_report,
     read_stamp,
@@ -354,7 +353,7 @@ def _read_row(folder: Path, name: str) -> Row:
 def _read_also(folder: Path) -> dict[str, EvaluationReport]:
     """The reports of a row on other pairs, which the command for the table's own pairs does not renew."""
     weights, reports = folder / WEIGHTS, {}
-    digest = digest_of(weights) if weights.is_file() else None
+    digest = sha256_of(weights) if weights.is_file() else None
     for path in sorted((folder / ALSO).glob("*/report.json")):
         stamp = path.with_name(STAMP)
         if digest and stamp.is_file() and read_stamp(stamp).get("weights") != digest:

@@ -37,13 +37,15 @@ from pg2lib.data.read import SYNTHETIC, layout_of
 from pg2lib.data.store import ImageStore, fingerprint
 from pg2lib.errors import DataError
 from pg2lib.evaluation import EvaluationReport, Figure, PairScores, any_score, detector_name, evaluate
-from pg2lib.files import atomic_path, atomic_write
+from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.provenance import provenance
-from pg2lib.training.checkpoint import list_checkpoints
-from pg2lib.training.run import Reports, make_accelerator, train
+from pg2lib.training import check
+from pg2lib.training.checkpoint import find_checkpoint
+from pg2lib.training.run import Reports, held, make_accelerator, on_main, train
+from pg2lib.training.stages import check_data
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -235,32 +237,45 @@ def make_table1(
         detector, pose_pairs: for pose accuracy, as in `pg2lib.evaluation.evaluate`.
 
     Raises:
-        ConfigError: an unknown row.
-        DataError: see `pg2lib.evaluation.evaluate` and `read_table1`; or an image file of the test pairs is gone.
-        TrainingDivergedError, CheckpointError: see `pg2lib.training.run.train`.
+        ConfigError, CheckpointError: an unknown row; or what `pg2lib.training.run.train` refuses, of any row before the
+            first is trained.
+        DataError: as well; see also `pg2lib.evaluation.evaluate` and `read_table1`; or an image file of the test pairs
+            is gone.
+        TrainingDivergedError: see `pg2lib.training.run.train`.
     """
-    folder, accelerator = Path(folder), accelerator or make_accelerator()
+    place, accelerator = Path(folder), accelerator or make_accelerator()
     configs = {row: config.row(row) for row in rows}
-    scoring = _Scoring(test_store, inception, detector, pose_pairs, on_progress, command)
+    stage1 = {row: place / SHARES_STAGE1.get(row, row) / "stage1" for row in rows}
     for row, settings in configs.items():
-        stage1 = folder / SHARES_STAGE1.get(row, row) / "stage1"
-        log.info("%s: training what is missing", row)
+        for stage in stages_of(row, settings, place).values():
+            check_data(settings, stage, store, pairs, accelerator.num_processes)
+
+    def check_all() -> None:
+        check.refuse_foreign(place)
+        for row, settings in configs.items():
+            check.check_run(settings, place / row, pairs, stage1[row])
+
+    on_main(accelerator, check_all)
+    scoring = _Scoring(test_store, inception, detector, pose_pairs, on_progress, command)
+    with held(place, accelerator):
+        for row, settings in configs.items():
+            log.info("%s: training what is missing", row)
+            if accelerator.is_main_process:
+                _note_start(stages_of(row, settings, place), accelerator, command)
+            pipeline = train(settings, store, pairs, place / row, train_name, reports, accelerator, stage1[row])
+            pipeline.name = row
+            if accelerator.is_main_process:
+                weights = place / row / WEIGHTS
+                scoring.score(pipeline, weights, test_pairs, place / row, test_name)
+                for name, other_pairs in also.items():
+                    scoring.score(pipeline, weights, other_pairs, place / row / ALSO / also_name(name), name)
+        accelerator.wait_for_everyone()
+        table = read_table1(place, published, rows)
         if accelerator.is_main_process:
-            _note_start(stages_of(row, settings, folder), accelerator, command)
-        pipeline = train(settings, store, pairs, folder / row, train_name, reports, accelerator, stage1=stage1)
-        pipeline.name = row
-        if accelerator.is_main_process:
-            weights = folder / row / WEIGHTS
-            scoring.score(pipeline, weights, test_pairs, folder / row, test_name)
-            for name, other_pairs in also.items():
-                scoring.score(pipeline, weights, other_pairs, folder / row / ALSO / also_name(name), name)
-    accelerator.wait_for_everyone()
-    table = read_table1(folder, published, rows)
-    if accelerator.is_main_process:
-        _write(table, folder / "table1")
-        for name in map(also_name, also):
-            _write(read_table1(folder, None, rows, name), folder / f"{ALSO}-{name}")
-        _draw(table, test_store.to(accelerator.device), test_pairs)
+            _write(table, place / "table1")
+            for name in map(also_name, also):
+                _write(read_table1(place, None, rows, name), place / f"{ALSO}-{name}")
+            _draw(table, test_store.to(accelerator.device), test_pairs)
     return table
 
 
@@ -331,19 +346,15 @@ def stages_of(row: str, config: PG2Config, folder: Path) -> dict[Path, TrainingC
     Args:
         config: the row's.
     """
-    if config.networks == "G1+D":
-        return {folder / row / "one-stage": config.one_stage}
-    stages: dict[Path, TrainingConfig] = {folder / SHARES_STAGE1.get(row, row) / "stage1": config.stage1}
-    if config.networks == "G1+G2+D":
-        stages[folder / row / "stage2"] = config.stage2
-    return stages
+    stages = check.stages_of(config, folder / row, folder / SHARES_STAGE1.get(row, row) / "stage1")
+    return {stage.folder: stage.settings for stage in stages}
 
 
 def _note_start(stages: Mapping[Path, TrainingConfig], accelerator: Accelerator, command: str | None) -> None:
     """Writes down on what the stages that are not finished are about to be trained (see STARTS)."""
     for folder, settings in stages.items():
-        checkpoints = list_checkpoints(folder)
-        after = int(checkpoints[-1].stem.removeprefix("step-")) if checkpoints else 0
+        found = find_checkpoint(folder)
+        after = found.step if found is not None else 0
         if after >= settings.steps:
             continue
         machine = {"device": accelerator.device.type, "processes": accelerator.num_processes}
@@ -377,7 +388,7 @@ class _Scoring:
         path, stamp, row = folder / "report.json", folder / STAMP, pipeline.name
         table = self.store.table
         wanted = {
-            "weights": digest_of(weights),
+            "weights": sha256_of(weights),
             "pairs": pairs.digest(),
             "keypoints": _digest_of_keypoints(table),
             "images": None if table.paths is None else fingerprint(table),
@@ -476,11 +487,6 @@ def _cell(figure: Figure | None) -> str:
 def _steps(config: PG2Config) -> int:
     """Optimisation steps of the whole model."""
     return config.stage1.steps + (0 if config.networks == "G1" else config.stage2.steps)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest_of_keypoints(table: PersonTable) -> str:

@@ -12,7 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from pg2lib import ConfigError, DataError, ImageStore, PG2Config, PG2Pipeline, Pose, make_pairs, read_market1501
+from pg2lib import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ImageStore,
+    PG2Config,
+    PG2Pipeline,
+    Pose,
+    make_pairs,
+    read_market1501,
+)  # fmt: skip
 from pg2lib.cli import main
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.data.people import write_keypoints
@@ -20,6 +30,7 @@ from pg2lib.detect import Detection
 from pg2lib.evaluation import EvaluationReport, evaluate
 from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name, read_table1
+from pg2lib.training.lock import hold
 from pg2lib.training.run import Reports
 from tests.conftest import STANDING, make_market1501
 
@@ -229,6 +240,22 @@ def test_an_unknown_row_is_refused_before_anything_is_trained(store: ImageStore,
     with pytest.raises(ConfigError, match="no row 'G1-LL'"):
         make(store, tmp_path / "out", rows=("G1-L1", "G1-LL"))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_refused_of_any_row_is_refused_before_the_first_is_trained(store: ImageStore, tmp_path: Path) -> None:
+    (tmp_path / "G1-poseMaskLoss").mkdir()
+    (tmp_path / "G1-poseMaskLoss" / "config.json").write_text('{"model_type": "bert"}')
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CheckpointError, match=r"G1-poseMaskLoss/config\.json is not the configuration"):
+        make(store, tmp_path, rows=("G1-L1", "G1-poseMaskLoss"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_table_in_use_or_a_stage_one_in_use_that_a_row_shares_is_refused(store: ImageStore, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "G1-poseMaskLoss" / "stage1"):
+        with hold(place), pytest.raises(CheckpointError, match=f"{place} is in use by process"):
+            make(store, tmp_path, rows=("G1-L1", "G1+G2+D"))
+        assert not (tmp_path / "G1-L1").exists()
 
 
 def test_synthetic_people_have_no_published_figures(tmp_path: Path) -> None:

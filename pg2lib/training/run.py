@@ -6,6 +6,9 @@
         stage1/, stage2/      training checkpoints, log.jsonl (a line a step), samples/ (picture grids)
         one-stage/            the same, in place of both, where G1 alone learns against D
         pipeline/             the finished pipeline folder
+        .lock                 while a run writes there, and in each stage's folder while that stage is trained
+
+What would be refused later is refused before anything is written (`check_run`).
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import json
 import logging
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from os import PathLike
@@ -23,22 +27,32 @@ from typing import Any, Literal, TextIO
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from PIL import Image
 from tqdm.auto import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore
-from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.models import G1, G2
 from pg2lib.pipeline import Framing, PG2Pipeline
 from pg2lib.pose import Pose
 from pg2lib.provenance import provenance
-from pg2lib.training.checkpoint import list_checkpoints, load_model, read_config
-from pg2lib.training.stages import Generator, Sample, StepRecord, Watch, train_one_stage, train_stage1, train_stage2
+from pg2lib.training.check import check_run, stages_of
+from pg2lib.training.checkpoint import load_generator, newest_checkpoint
+from pg2lib.training.lock import hold
+from pg2lib.training.stages import (
+    Sample,
+    StepRecord,
+    Watch,
+    check_data,
+    train_one_stage,
+    train_stage1,
+    train_stage2,
+)
 
 log = logging.getLogger(__name__)
 
@@ -135,18 +149,23 @@ def sample_grid(sample: Sample) -> Image.Image:
 
 def _open_log(path: Path, before: int) -> TextIO:
     """The log, opened to go on at step `before`: what a run wrote after its last checkpoint is cut off."""
-    kept = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                step = json.loads(line)["step"]
-            except (json.JSONDecodeError, KeyError):
-                continue  # the line that a kill cut short
-            if step < before:
-                kept.append(line)
+    kept = [line for line in _log_lines(path) if line["step"] < before]
     with atomic_write(path) as file:
-        file.writelines(line + "\n" for line in kept)
+        file.writelines(json.dumps(line) + "\n" for line in kept)
     return path.open("a", encoding="utf-8")
+
+
+def _log_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, without what a kill or a loss of power left of one."""
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
 
 
 def make_accelerator(
@@ -187,7 +206,8 @@ def run_stage1(
         accelerator: by default that of `make_accelerator`.
 
     Raises:
-        TrainingDivergedError, CheckpointError: see `train_stage1`.
+        TrainingDivergedError, ConfigError, DataError, CheckpointError: see `train_stage1`; or another process trains
+            there.
     """
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.stage1.steps, reports, accelerator) as recorder:
@@ -231,8 +251,41 @@ def _join(accelerator: Accelerator | None) -> Accelerator:
     return accelerator
 
 
-def _recorder(folder: Path, steps: int, reports: Reports, accelerator: Accelerator) -> Recorder:
-    return Recorder(folder, steps, replace(reports, progress=reports.progress and accelerator.is_main_process))
+@contextmanager
+def _recorder(folder: Path, steps: int, reports: Reports, accelerator: Accelerator) -> Iterator[Recorder]:
+    """What watches a stage, with the lock of its folder held."""
+    reports = replace(reports, progress=reports.progress and accelerator.is_main_process)
+    with held(folder, accelerator), Recorder(folder, steps, reports) as recorder, logging_redirect_tqdm():
+        yield recorder
+
+
+@contextmanager
+def held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The lock of a folder, held by the main process for all.
+
+    Raises:
+        CheckpointError: on every process: another run holds it, or the folder cannot be written.
+    """
+    lock = hold(folder)
+    on_main(accelerator, lock.__enter__)
+    try:
+        yield
+    finally:
+        if accelerator.is_main_process:
+            lock.__exit__(None, None, None)
+
+
+def on_main(accelerator: Accelerator, act: Callable[[], None]) -> None:
+    """Lets the main process do something alone; an error that it raises there is raised on every process."""
+    raised: list[Exception | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            act()
+        except Exception as error:
+            raised = [error]
+    broadcast_object_list(raised)
+    if raised[0] is not None:
+        raise raised[0]
 
 
 def train(
@@ -256,30 +309,32 @@ def train(
         The finished pipeline, also saved in ``folder/pipeline``.
 
     Raises:
-        TrainingDivergedError, CheckpointError: see `train_stage1`.
+        CheckpointError, DataError, ConfigError: before anything is written, see `check_run` and `train_stage1`.
+        TrainingDivergedError: see `train_stage1`.
     """
-    folder, accelerator = Path(folder), accelerator or make_accelerator()
-    if accelerator.is_main_process:
-        with atomic_write(folder / "config.json") as file:
-            file.write(config.to_json())
-    stage1, g2 = Path(stage1 or folder / "stage1"), None
-    if config.networks == "G1+D":
-        run_one_stage(config, store, pairs, folder / "one-stage", reports, accelerator)
-        g1 = load_stage1(folder / "one-stage")
-        folders = [folder / "one-stage"]
-    else:
-        run_stage1(config, store, pairs, stage1, reports, accelerator)
-        g1 = load_stage1(stage1)
-        folders = [stage1]
-    if config.networks == "G1+G2+D":
-        run_stage2(config, store, pairs, folder / "stage2", g1, reports, accelerator)
-        g2 = load_stage2(folder / "stage2")
-        folders.append(folder / "stage2")
-    pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, folders)
-    if accelerator.is_main_process:
-        pipeline.save_pretrained(folder / "pipeline")
-        log.info("the pipeline folder is %s", folder / "pipeline")
-    accelerator.wait_for_everyone()
+    run, accelerator = Path(folder), accelerator or make_accelerator()
+    stages = stages_of(config, run, stage1)
+    for stage in stages:
+        check_data(config, stage.settings, store, pairs, accelerator.num_processes)
+    on_main(accelerator, lambda: check_run(config, run, pairs, stage1))
+    with held(run, accelerator):
+        if accelerator.is_main_process:
+            with atomic_write(run / "config.json") as file:
+                file.write(config.to_json())
+        first, *others = stages
+        if not first.finished():
+            run_first = run_stage1 if first.number == 1 else run_one_stage
+            run_first(config, store, pairs, first.folder, reports, accelerator)
+        g1, g2 = load_stage1(first.folder), None
+        for second in others:
+            if not second.finished():
+                run_stage2(config, store, pairs, second.folder, g1, reports, accelerator)
+            g2 = load_stage2(second.folder)
+        pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, [stage.folder for stage in stages])
+        if accelerator.is_main_process:
+            pipeline.save_pretrained(run / "pipeline")
+            log.info("the pipeline folder is %s", run / "pipeline")
+        accelerator.wait_for_everyone()
     return pipeline.to(accelerator.device)
 
 
@@ -321,7 +376,7 @@ def config_of(folder: str | PathLike[str]) -> PG2Config:
     Raises:
         CheckpointError: no checkpoint there.
     """
-    return read_config(_newest(folder))
+    return newest_checkpoint(Path(folder)).config
 
 
 def load_stage1(folder: str | PathLike[str]) -> G1:
@@ -330,7 +385,7 @@ def load_stage1(folder: str | PathLike[str]) -> G1:
     Raises:
         CheckpointError: no checkpoint there.
     """
-    return _load_average(folder, G1, "g1")
+    return load_generator(Path(folder), G1, "g1")
 
 
 def load_stage2(folder: str | PathLike[str]) -> G2:
@@ -339,30 +394,14 @@ def load_stage2(folder: str | PathLike[str]) -> G2:
     Raises:
         CheckpointError: no checkpoint there.
     """
-    return _load_average(folder, G2, "g2")
-
-
-def _load_average(folder: str | PathLike[str], kind: type[Generator], name: str) -> Generator:
-    checkpoint = _newest(folder)
-    generator = kind(read_config(checkpoint).model)
-    load_model(checkpoint, (f"{name}_average", name), generator)
-    return generator
-
-
-def _newest(folder: str | PathLike[str]) -> Path:
-    checkpoints = list_checkpoints(Path(folder))
-    if not checkpoints:
-        raise CheckpointError(f"{folder} holds no training checkpoint; train that stage first")
-    return checkpoints[-1]
+    return load_generator(Path(folder), G2, "g2")
 
 
 def _logged_seconds(path: Path) -> float:
     """Time a stage trained, over all its pieces: "seconds" starts anew with each."""
-    if not path.exists():
-        return 0.0
     total = piece = 0.0
-    for line in path.read_text(encoding="utf-8").splitlines():
-        seconds = float(json.loads(line)["seconds"])
+    for line in _log_lines(path):
+        seconds = float(line["seconds"])
         if seconds < piece:
             total += piece
         piece = seconds

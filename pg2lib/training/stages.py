@@ -29,11 +29,11 @@ from pg2lib.config import PG2Config, Stage2Config, TrainingConfig
 from pg2lib.data.feed import PairFeed
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore, PairBatch
-from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
+from pg2lib.errors import ConfigError, DataError, TrainingDivergedError
 from pg2lib.models import G1, G2, Discriminator, to_device
 from pg2lib.models.generators import G1Input, g1_input
 from pg2lib.training.augment import Augmenter
-from pg2lib.training.checkpoint import TrainingState, list_checkpoints, load_checkpoint, save_checkpoint
+from pg2lib.training.checkpoint import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def train_stage1(
     g1 = to_device(G1(config.model), accelerator.device)
     average = _average_of(g1, stage)
     optimiser = _adam(g1, stage, stage.lr)
-    state = TrainingState(_with_average("g1", g1, average), {"g1": optimiser}, _identity(config, 1, stage, pairs))
+    state = TrainingState(_with_average("g1", g1, average), {"g1": optimiser}, identity_of(config, 1, stage, pairs))
     run = _Run(1, config, stage, store, pairs, Path(folder), accelerator, watch, state)
     wrapped, optimiser_step = accelerator.prepare(g1, optimiser)
 
@@ -191,7 +191,7 @@ def train_stage2(
     frozen = _compiled(g1, accelerator)
     g2 = to_device(G2(config.model), accelerator.device)
     rivals = _Rivals.prepare(g2, config, stage, accelerator)
-    identity = {**_identity(config, 2, stage, pairs), "g1": _digest(g1)}
+    identity = {**identity_of(config, 2, stage, pairs), "g1": digest_of(g1)}
     run = _Run(2, config, stage, store, pairs, Path(folder), accelerator, watch, rivals.state("g2", identity))
 
     def refine(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
@@ -231,7 +231,7 @@ def train_one_stage(
     set_seed(stage.seed)
     g1 = to_device(G1(config.model), accelerator.device)
     rivals = _Rivals.prepare(g1, config, stage, accelerator)
-    identity = _identity(config, 0, stage, pairs)
+    identity = identity_of(config, 0, stage, pairs)
     run = _Run(0, config, stage, store, pairs, Path(folder), accelerator, watch, rivals.state("g1", identity))
 
     def generate(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
@@ -376,6 +376,27 @@ def judge(d: nn.Module, condition_image: Tensor, target_image: Tensor, refined: 
     return Logits(*d(triplet).float().chunk(3))
 
 
+def check_data(
+    config: PG2Config, stage: TrainingConfig, store: ImageStore, pairs: PairTable, processes: int = 1
+) -> None:
+    """Refuses data that a stage cannot be trained on.
+
+    Raises:
+        ConfigError: the images are not of the model's canvas, the store lacks the mattes that the model needs, or the
+            processes cannot share a batch evenly.
+        DataError: no pair, or pairs of another table than the store's.
+    """
+    if stage.batch_size % processes:
+        raise ConfigError(f"batch_size {stage.batch_size} cannot be shared by {processes} processes; use a multiple")
+    if store.table.canvas != config.model.canvas:
+        raise ConfigError(f"the data are {store.table.canvas}, the model wants {config.model.canvas} pixels")
+    if config.model.matte and not store.has_mattes:
+        raise ConfigError("model.matte needs a store with mattes: open it with ImageStore.open(..., mattes=True)")
+    store.check(pairs)
+    if not len(pairs):
+        raise DataError("there is no pair to train on")
+
+
 class _Run:
     """What both loops do around the arithmetic: draw batches, resume, look for NaN, report, show samples, save."""
 
@@ -392,31 +413,22 @@ class _Run:
         state: TrainingState,
     ) -> None:
         processes = accelerator.num_processes
-        if stage.batch_size % processes:
-            raise ConfigError(
-                f"batch_size {stage.batch_size} cannot be shared by {processes} processes; use a multiple"
-            )
-        if config.model.matte and not store.has_mattes:
-            raise ConfigError("model.matte needs a store with mattes: open it with ImageStore.open(..., mattes=True)")
-        if store.table.canvas != config.model.canvas:
-            raise ConfigError(f"the data are {store.table.canvas}, the model wants {config.model.canvas} pixels")
+        check_data(config, stage, store, pairs, processes)
         store = store.to(accelerator.device)
         self.number, self.config, self.stage, self.store, self.pairs = number, config, stage, store, pairs
         self.folder, self.accelerator, self.watch, self.state = folder, accelerator, watch, state
         share = slice(accelerator.process_index, None, processes)
         self.feed = PairFeed(store, pairs, stage.batch_size, stage.seed, stage.flip, share)
         self.augment = Augmenter(config.augment, stage.batch_size, stage.seed, share)
-        checkpoints = list_checkpoints(folder)
-        self.saved = checkpoints[-1] if checkpoints else None
-        self.start = 0
-        if self.saved is not None:
-            self.start = load_checkpoint(self.saved, state)
-            log.info("stage %d goes on from %s", number, self.saved)
-        if self.start > stage.steps:
-            raise CheckpointError(
-                f"{self.saved} has done {self.start} steps already, and the configuration says {stage.steps}; train "
-                f"into another folder, or for as many steps"
-            )
+        found = find_checkpoint(folder)
+        if found is not None:
+            found.refuse_another_run(state.identity, stage.steps)
+            load_checkpoint(found, state)
+            for damaged in found.damaged if accelerator.is_main_process else ():
+                log.warning("%s; stage %d goes on from %s, the one before", damaged, number, found.path.name)
+            log.info("stage %d goes on from %s", number, found.path)
+        self.saved: Path | None = None if found is None else found.path
+        self.start = 0 if found is None else found.step
         self.unread: list[dict[str, Tensor]] = []
         self.read_at = time.perf_counter()
         self.sampling = _Chore(watch.sample_every, watch.time_share)
@@ -543,8 +555,13 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float, step: in
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
 
 
-def _identity(config: PG2Config, number: int, stage: TrainingConfig, pairs: PairTable) -> dict[str, Any]:
-    """What a run cannot change half way. The number of steps may grow, unless the rate decays towards it."""
+def identity_of(config: PG2Config, number: int, stage: TrainingConfig, pairs: PairTable | None) -> dict[str, Any]:
+    """What a run cannot change half way. The number of steps may grow, unless the rate decays towards it.
+
+    Args:
+        number: 1 or 2; 0 for the one-stage model.
+        pairs: None leaves them out.
+    """
     settings = dataclasses.asdict(stage)
     if not settings["lr_decay_steps"]:
         del settings["steps"]
@@ -554,10 +571,11 @@ def _identity(config: PG2Config, number: int, stage: TrainingConfig, pairs: Pair
     values = {f"model.{key}": value for key, value in model if not key.startswith(others)}
     values |= {f"stage{number}.{key}": value for key, value in settings.items()}
     values |= {f"augment.{key}": value for key, value in dataclasses.asdict(config.augment).items()}
-    return {**values, "pairs": f"{len(pairs)} pairs, sha256 {pairs.digest()[:16]}"}
+    return values if pairs is None else {**values, "pairs": f"{len(pairs)} pairs, sha256 {pairs.digest()[:16]}"}
 
 
-def _digest(model: nn.Module) -> str:
+def digest_of(model: nn.Module) -> str:
+    """A digest of a model's weights, wherever and however they lie in memory."""
     digest = hashlib.sha256()
     for key, value in model.state_dict().items():
         digest.update(key.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from pg2lib.training.lock import hold
 from tests.conftest import ROOT, make_market1501
 
 NO_EFFECT = re.compile(r"model\.d\.(convs\.[1-9]\.bias|norms\.\d\.running_)")
@@ -98,3 +100,30 @@ def test_a_notebook_starts_several_processes(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     assert_same_models(tmp_path / "1", tmp_path / "2")
+
+
+@pytest.mark.slow
+def test_what_the_main_process_refuses_every_process_raises(tmp_path: Path) -> None:
+    """None waits for ever for one that has given up."""
+    make_market1501(tmp_path / "market1501")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "pg2lib", "train", "--data", str(tmp_path / "market1501"), "--config", "fast"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What torchrun sets; but nobody ends one process because the other has ended.
+    common = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with hold(run):
+        processes = [
+            subprocess.Popen(
+                [*command, "--cpu", "--out", str(run)], stderr=subprocess.PIPE, text=True,
+                env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+            )
+            for rank in ("0", "1")
+        ]  # fmt: skip
+        errors = [process.communicate(timeout=240)[1] for process in processes]
+        assert [path.name for path in run.iterdir()] == [".lock"]
+    assert [process.returncode for process in processes] == [1, 1]
+    for error in errors:
+        assert f"pg2lib: {run} is in use by process {os.getpid()} on" in error

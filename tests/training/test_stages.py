@@ -20,7 +20,7 @@ from pg2lib.data.pairs import PairTable
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.models import G1, G2, Discriminator
 from pg2lib.training import stages
-from pg2lib.training.checkpoint import list_checkpoints
+from pg2lib.training.checkpoint import checksum, list_checkpoints
 from pg2lib.training.run import Recorder, Reports, load_stage1, train
 from pg2lib.training.stages import Sample, StepRecord, Watch, judge, train_one_stage, train_stage1, train_stage2
 from tests.conftest import STANDING
@@ -252,7 +252,9 @@ def change_identity(path: Path, change) -> None:
         tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
     identity = json.loads(metadata["identity"])
     change(identity)
-    save_file(tensors, path, {**metadata, "identity": json.dumps(identity)})
+    metadata["identity"] = json.dumps(identity)
+    metadata["checksum"] = checksum(metadata, sorted(tensors.items()))
+    save_file(tensors, path, metadata)
 
 
 def test_a_checkpoint_from_before_a_setting_goes_on_with_its_default(data: Data, tmp_path) -> None:
