@@ -104,7 +104,7 @@ class Kitchen:
         report = evaluate(pipeline.to(self.accelerator.device), test_store, test_pairs, self.names[1])
         batch = test_store.batch(test_pairs, torch.arange(min(8, len(test_pairs))))
         with atomic_path(self.out / "grids" / f"{folder.parent.name}-{folder.name}.png") as temporary:
-            pipeline.generate_pairs(batch).to_grid(scale=2).save(temporary, "PNG")
+            output_grid(list(pipeline.generate_pairs(batch)), scale=2).save(temporary, "PNG")
         scores = {metric: report.figures["refined"][metric].mean for metric in METRICS}
         with atomic_write(kept) as file:
             json.dump(scores, file)
@@ -131,7 +131,9 @@ def main() -> None:
     plain = PG2Config.load(options.config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu)
     store, test_store = (
-        ImageStore.open(read_people(root, split), options.out / "cache" / split, accelerator.device)
+        ImageStore.open(
+            read_people(root, split), options.out / "cache" / split, accelerator.device, mattes=plain.model.matte
+        )
         for split in ("train", "test")
     )
     pairs, test_pairs = make_pairs(store.table, options.pairs), make_pairs(test_store.table)

@@ -204,6 +204,11 @@ def _parser() -> argparse.ArgumentParser:
         "--grid", action="store_true", help="write all steps side by side, not the refined result alone"
     )
     generate.add_argument("--no-crop", action="store_true", help="the image already is a model canvas")
+    generate.add_argument(
+        "--background", metavar="photo|plain|FILE",
+        help="set the result into the photo's own background (the default for photos), leave the plain backdrop of the "
+        "model, or set it into a picture; for models with mattes",
+    )  # fmt: skip
     _add_weights(generate, DEFAULT_CHECKPOINT)
     generate.add_argument(
         "--backend", choices=("torch", "onnxruntime"), default="torch",
@@ -401,11 +406,17 @@ def _table1(options: argparse.Namespace) -> int:
     with accelerator.main_process_first():
         root = _table1_data(options)
         train, test = read_people(root, "train"), read_people(root, "test", flat=options.flat)
+        config = choose_config(options.config, options.profile, train.canvas).override(assignments(options.set))
         store, test_store = (
-            ImageStore.open(table, options.out / "cache" / split, accelerator.device, skip_corrupt=options.skip_corrupt)
+            ImageStore.open(
+                table,
+                options.out / "cache" / split,
+                accelerator.device,
+                skip_corrupt=options.skip_corrupt,
+                mattes=config.model.matte,
+            )
             for split, table in (("train", train), ("test", test))
         )
-    config = choose_config(options.config, options.profile, train.canvas).override(assignments(options.set))
     train_name = f"{title_of(root)} train, pair rule {options.pairs}"
     lists: dict[str, PairTable] = {}
     for rule_or_file in options.test_pairs:
@@ -517,7 +528,7 @@ def _generate(options: argparse.Namespace) -> int:
     for path in paths:
         refuse_to_replace(path, [options.image, *options.pose])
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device, backend=options.backend)
-    outputs = pipeline(options.image, targets, crop=not options.no_crop)
+    outputs = pipeline(options.image, targets, crop=not options.no_crop, background=options.background)
     pictures = [output_grid(outputs, scale=2)] if options.grid else [output.to_pil() for output in outputs]
     for path, picture in zip(paths, pictures, strict=True):
         with atomic_path(path) as temporary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -60,6 +60,10 @@ class PG2Batch:
             one(self.matte),
             seconds=self.seconds / len(self),
         )
+
+    def __iter__(self) -> Iterator[PG2Output]:
+        """The pictures of the batch."""
+        return (self[i] for i in range(len(self)))
 
 
 @dataclass(frozen=True, eq=False)

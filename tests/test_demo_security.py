@@ -26,7 +26,7 @@ httpx = pytest.importorskip("httpx", reason="it comes with gradio")
 
 from demo import app, study, uploads  # noqa: E402
 from demo.guard import served_addresses  # noqa: E402
-from pg2lib import PG2Config, PG2Pipeline, build_models  # noqa: E402
+from pg2lib import PG2Config, PG2Pipeline, build_models, pose_presets  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
 from pg2lib.pipeline import Framing  # noqa: E402
 from pg2lib.user_study import Protocol, create_study  # noqa: E402
@@ -51,7 +51,7 @@ class Watcher:
 
     def detect(self, image: Image.Image) -> Detection:
         self.seen.append(np.asarray(image))
-        pose = app.load_presets()["standing, front"].resize((image.height, image.width))
+        pose = pose_presets()["standing, front"].resize((image.height, image.width))
         return Detection(pose, attempt=0, confidence=0.9)
 
 

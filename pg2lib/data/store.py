@@ -475,8 +475,8 @@ def _grow(path: Path, shape: tuple[int, ...], make: Make, on_progress: OnProgres
     total, row_bytes = shape[0], math.prod(shape[1:])
     growing = path.with_name(f"{path.name}.growing")
     growing.parent.mkdir(parents=True, exist_ok=True)
-    growing.touch()
-    with growing.open("r+b") as file:
+    # Opened and made in one go: between the two another process may give the file its name.
+    with os.fdopen(os.open(growing, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
         done = min(file.seek(0, os.SEEK_END) // row_bytes, total)
         missing, free = (total - done) * row_bytes, shutil.disk_usage(growing.parent).free
         if missing > free:

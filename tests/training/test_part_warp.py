@@ -15,7 +15,8 @@ from pg2lib.training.run import Reports, train
 from pg2lib.training.stages import StepRecord, Watch, train_stage1
 
 SETTINGS: dict[str, Any] = {
-    "model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4, "model.discriminator_norm": "spectral",
+    "model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4,
+    "model.discriminator_norm": "spectral",
     "model.part_warp": True, "model.matte": True, "model.stem_px": 2, "model.g2_pose": True,
     "stage1.batch_size": 4, "stage2.batch_size": 4, "stage1.ema_decay": 0.9, "stage1.blend_weight": 0.05,
     "augment.recolour": 0.5, "augment.backdrop": 0.3, "augment.shift": 0.5, "augment.matte_missing": 0.2,
