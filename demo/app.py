@@ -3,7 +3,8 @@
     python demo/app.py --port 8000 --weights runs/mine/pipeline
     python demo/app.py --study runs/study      # the user study of Table 2 instead, see demo/study.py
 
-It talks to nobody but its own page; only a Hugging Face hub id given as ``--weights`` is downloaded.
+It talks to nobody but its own page; only a Hugging Face hub id given as ``--weights`` is downloaded. It opens no file
+but those that were uploaded to it (`demo.uploads`), and answers no other site's requests (`demo.guard`).
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ BEYOND = "The part used reaches beyond the photo; the photo's edge is repeated t
 SMALL = "The person is small: the part used was enlarged, so it holds less detail than the model can take."
 
 BROKEN = "Something went wrong here, and not with what you chose. The terminal that runs this page says more."
+FAILED = (
+    "Nothing was generated. Photos are kept for an hour: choose the photo again if you did so earlier, then press the "
+    "button once more."
+)
 
 # A moment later, for the results have to take their place first.
 SCROLL = "() => setTimeout(() => document.getElementById('outcome').scrollIntoView({behavior: 'smooth'}), 200)"
@@ -355,14 +360,23 @@ def build_demo(pipeline: PG2Pipeline) -> UploadsOnly:
         gr.Markdown(describe_weights(pipeline), elem_id="weights")
 
         pictures = [part, condition, target, coarse, difference, refined]
-        button.click(
+        generated = button.click(
             on_generate,
             [photo, pose_from, preset, pose_photo],
             [outcome, *pictures],
             api_name="generate",
             show_progress_on=outcome,
             concurrency_limit=2,
-        ).then(None, js=SCROLL, api_visibility="private")
+        )
+        generated.then(None, js=SCROLL, api_visibility="private")
+        # What is refused before it reaches `on_generate`; an earlier result must not stand beside that either.
+        generated.failure(
+            lambda: (note(FAILED, "refused"), *nothing),
+            None,
+            [outcome, *pictures],
+            queue=False,
+            api_visibility="private",
+        )
         pose_from.change(
             lambda chosen: (gr.Column(visible=chosen == "preset"), gr.Column(visible=chosen == "photo")),
             pose_from,

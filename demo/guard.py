@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Set
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 
-def served_addresses(host: str, port: int) -> frozenset[str] | None:
-    """What the Host of a request may say, as "name:port".
+def served_addresses(host: str, port: int) -> tuple[str, ...] | None:
+    """What the Host of a request may say, as "name:port", the most common one first.
 
     Args:
         host: name or IP address that the server listens on.
@@ -35,8 +35,8 @@ def served_addresses(host: str, port: int) -> frozenset[str] | None:
     found = {ipaddress.ip_address(address[0]) for *_, address in socket.getaddrinfo(host, port)}
     if not all(address.is_loopback for address in found):
         return None
-    names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host.lower()}
-    return frozenset({f"{name}:{port}" for name in names} | (names if port == 80 else set()))
+    names = dict.fromkeys(("localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host.lower()))
+    return (*(f"{name}:{port}" for name in names), *(names if port == 80 else ()))
 
 
 class Guard:
@@ -45,7 +45,7 @@ class Guard:
     It stands before HTTP requests and websockets alike; what it refuses reaches nothing behind it.
     """
 
-    def __init__(self, app: ASGIApp, addresses: Set[str] | None, closed: re.Pattern[str] | None = None) -> None:
+    def __init__(self, app: ASGIApp, addresses: Sequence[str] | None, closed: re.Pattern[str] | None = None) -> None:
         """Puts itself before an app.
 
         Args:
@@ -68,7 +68,7 @@ class Guard:
     def refusal(self, headers: Headers, path: str) -> tuple[int, str] | None:
         """The status and the reason if a request is refused."""
         if self.addresses is not None:
-            own = " or ".join(f"http://{address}" for address in sorted(self.addresses))
+            own = f"http://{self.addresses[0]}"
             hosts, origins = headers.getlist("host"), headers.getlist("origin")
             if len(hosts) != 1 or hosts[0].lower() not in self.addresses:
                 return 403, (

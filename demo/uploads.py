@@ -23,10 +23,10 @@ CLOSED = re.compile(r"/gradio_api/(file[=/]https?:|proxy=|process_recording)", r
 """Paths of gradio that the page does not use, and that fetch what an address names or hand a file to other programs."""
 
 NOT_UPLOADED = (
-    "Choose the {label} again: what was sent for it is no file that was uploaded to this page within the last hour, of "
-    "at most {megabytes} MB."
+    "Choose the {label} again. It must be a file that was uploaded to this page within the last hour, of at most "
+    "{megabytes} MB."
 )
-NO_FILE_HERE = "{label} takes a choice of the page, and no file or list."
+NO_FILE_HERE = "Choose again under {label!r}: it takes one of the choices on the page, and no file."
 
 
 class UploadsOnly(gr.Blocks):

@@ -200,6 +200,25 @@ def test_a_file_that_is_no_picture_is_refused_in_plain_words(visit: DemoVisit, p
     assert "cannot be read" in visit.generate()
 
 
+def test_a_photo_that_is_no_longer_kept_is_asked_for_again(
+    visit: DemoVisit, photos: dict[str, Path], server: tuple[str, Path]
+) -> None:
+    visit.upload("photo", photos["astronaut"])
+    visit.choose("waving")
+    visit.generate()
+    assert visit.page.locator("#results").is_visible()
+    for stored in (server[1].parent / "uploads").rglob(photos["astronaut"].name):
+        stored.unlink()
+    assert "choose the photo again" in visit.generate()
+    assert visit.page.get_by_text(
+        "Choose the photo again. It must be a file that was uploaded to this page"
+    ).is_visible()
+    assert not visit.page.locator("#results").is_visible()
+    visit.page.get_by_label("Remove Image").click()
+    visit.upload("photo", photos["astronaut"])
+    assert visit.generate().startswith("Done")
+
+
 def test_what_is_missing_is_asked_for(visit: DemoVisit, photos: dict[str, Path]) -> None:
     assert visit.generate().startswith("Choose a photo first")
     visit.upload("photo", photos["astronaut"])
