@@ -25,6 +25,7 @@ from pg2lib.data.locate import find_data
 from pg2lib.data.read import read_people, title_of
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.models import G1
+from pg2lib.output import output_grid
 from pg2lib.provenance import provenance
 from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import (

@@ -142,6 +142,8 @@ def test_d_is_initialised_as_dcgan() -> None:
     torch.manual_seed(0)
     d = build_models(ModelConfig(discriminator_width=32))[2]
     for layer in (*d.convs[1:], d.last):
-        assert float(layer.weight.detach().std()) == pytest.approx(0.0176, rel=0.05)  # of a normal cut at two deviations
+        assert float(layer.weight.detach().std()) == pytest.approx(
+            0.0176, rel=0.05
+        )  # of a normal cut at two deviations
         assert 0.035 < float(layer.weight.detach().abs().max()) <= 0.04
         assert not layer.bias.any()
