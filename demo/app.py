@@ -81,9 +81,9 @@ SCROLL = "() => setTimeout(() => document.getElementById('outcome').scrollIntoVi
 
 RESEARCH_DATA = ("market", "deepfashion")
 LIMITS = (
-    "**What to expect.** The pictures have {width} × {height} pixels; the rest is enlargement. Colours, build and "
-    "pose come through; faces, patterns and writing do not. What the photo does not show is invented. Poses and photos "
-    "unlike those in the training data come out worse: most of its people stand or walk."
+    "**What to expect.** The pictures have {width} × {height} pixels; the rest is enlargement. What the photo shows of "
+    "the person comes through where the new pose shows it, too; what it does not show is invented, and soft. Poses and "
+    "photos unlike those in the training data come out worse: most of its people stand or walk."
 )
 
 

@@ -332,9 +332,10 @@ class PG2Config:
         """A named configuration.
 
         ``market1501`` and ``deepfashion`` are the paper's (section 4.1); with ``-released`` the authors' code as
-        shipped, and with ``-plus`` nearly the paper's networks (D has spectral norm, G2 sees the target pose) with
-        today's training, whose figures are still to be taken. ``compact`` (128x64) and ``deepfashion-compact``
-        (256x256) are narrow, for the checkpoints that ship and for laptops; ``fast`` is for tests and first looks.
+        shipped, and with ``-plus`` the paper's networks with the part warp and mattes in front of them, spectral norm
+        in D, and augmentation, whose figures are still to be taken. ``compact`` (128x64) is the paper's model, narrow;
+        ``deepfashion-compact`` (256x256) is the narrow model for photos, with part warp, mattes and a half-resolution
+        stem. Both ship and run on laptops. ``fast`` is for tests and first looks.
 
         Raises:
             ConfigError: no such preset; the message lists them.

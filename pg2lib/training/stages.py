@@ -25,13 +25,13 @@ from accelerate.utils import DynamoBackend, set_seed
 from torch import Tensor, nn
 
 from pg2lib import losses
-from pg2lib.config import PG2Config, Stage2Config, TrainingConfig
+from pg2lib.config import PG2Config, Stage1Config, Stage2Config, TrainingConfig
 from pg2lib.data.feed import PairFeed
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore, PairBatch
 from pg2lib.errors import ConfigError, DataError, TrainingDivergedError
 from pg2lib.models import G1, G2, Discriminator, to_device
-from pg2lib.models.generators import G1Input, g1_input
+from pg2lib.models.generators import G1Input, G1Output, g1_input
 from pg2lib.training.augment import Augmenter
 from pg2lib.training.checkpoint import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 
@@ -141,25 +141,19 @@ def train_stage1(
         # Eq. 1, or plain L1 where the configuration says so; matte and blend are beyond the paper.
         seen = _seen(config, batch)
         with accelerator.autocast():
-            coarse, blend, matte_logits = g1.split(wrapped(*seen).float())
+            made = g1.split(wrapped(*seen).float())
         if stage.pose_mask_loss:
-            l1 = losses.pose_mask_l1(coarse, batch.target_image, batch.target_mask)
+            l1 = losses.pose_mask_l1(made.coarse, batch.target_image, batch.target_mask)
         else:
-            l1 = losses.l1(coarse, batch.target_image)
-        step_losses = {"l1": l1}
-        loss = l1
-        if matte_logits is not None and batch.target_matte is not None:
-            step_losses["matte"] = losses.matte_loss(matte_logits, batch.target_matte)
-            loss = loss + stage.matte_weight * step_losses["matte"]
-        if blend is not None and seen.coverage is not None:
-            step_losses["blend"] = losses.blend_prior(blend, seen.coverage)
-            loss = loss + stage.blend_weight * step_losses["blend"]
+            l1 = losses.l1(made.coarse, batch.target_image)
+        beside = _matte_and_blend(made, seen, batch)
+        loss = l1 + _weighted(beside, stage)
         optimiser_step.zero_grad()
         accelerator.backward(loss)
         optimiser_step.step()
         _update_average(average, g1, stage.ema_decay, step)
 
-        run.after(step, step_losses, lambda b: _stage1_results(average, _seen(config, b)))
+        run.after(step, {"l1": l1, **beside}, lambda b: _stage1_results(average, _seen(config, b)))
     return average
 
 
@@ -194,13 +188,13 @@ def train_stage2(
     identity = {**identity_of(config, 2, stage, pairs), "g1": digest_of(g1)}
     run = _Run(2, config, stage, store, pairs, Path(folder), accelerator, watch, rivals.state("g2", identity))
 
-    def refine(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
+    def refine(model: nn.Module, batch: PairBatch) -> Generated:
         """G1 is frozen; G2 adds the difference map."""
         seen = _seen(config, batch)
         with torch.no_grad():
             coarse = g1.split(frozen(*seen)).coarse
         difference_map = model(batch.condition_image, coarse, batch.target_heatmaps, seen.warped, seen.coverage)
-        return {"coarse": coarse, "refined": coarse + difference_map}
+        return Generated({"coarse": coarse, "refined": coarse + difference_map})
 
     _train_against_d(run, rivals, refine, result="refined", name="g2")
     return rivals.average, rivals.d
@@ -234,8 +228,10 @@ def train_one_stage(
     identity = identity_of(config, 0, stage, pairs)
     run = _Run(0, config, stage, store, pairs, Path(folder), accelerator, watch, rivals.state("g1", identity))
 
-    def generate(model: nn.Module, batch: PairBatch) -> dict[str, Tensor]:
-        return {"coarse": g1.split(model(*_seen(config, batch))).coarse}
+    def generate(model: nn.Module, batch: PairBatch) -> Generated:
+        seen = _seen(config, batch)
+        made = g1.split(model(*seen).float())
+        return Generated({"coarse": made.coarse}, _weighted(_matte_and_blend(made, seen, batch), config.stage1))
 
     _train_against_d(run, rivals, generate, result="coarse", name="g1")
     return rivals.average, rivals.d
@@ -259,8 +255,37 @@ def _stage1_results(g1: G1, seen: G1Input) -> dict[str, Tensor]:
     return coarse if seen.warped is None else {"warped": seen.warped} | coarse
 
 
-Generate = Callable[[nn.Module, PairBatch], dict[str, Tensor]]
-"""A model that learns and a batch -> the images that it, and what comes before it, make of the batch, by name."""
+def _matte_and_blend(made: G1Output, seen: G1Input, batch: PairBatch) -> dict[str, Tensor]:
+    """The losses beyond the paper, by name: of the matte, and of what is painted although it could be copied."""
+    beside = {}
+    if made.matte_logits is not None and batch.target_matte is not None:
+        beside["matte"] = losses.matte_loss(made.matte_logits, batch.target_matte)
+    if made.blend is not None and seen.coverage is not None:
+        beside["blend"] = losses.blend_prior(made.blend, seen.coverage)
+    return beside
+
+
+def _weighted(beside: Mapping[str, Tensor], stage: Stage1Config) -> Tensor | float:
+    """The sum of the losses beyond the paper; 0 where there is none."""
+    weights = {"matte": stage.matte_weight, "blend": stage.blend_weight}
+    return sum((weights[name] * loss for name, loss in beside.items()), 0.0)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model that learns makes of a batch.
+
+    Attributes:
+        images: its images, and those that come before it, by name.
+        beside: a loss of the generator beside Eq. 4.
+    """
+
+    images: dict[str, Tensor]
+    beside: Tensor | float = 0.0
+
+
+Generate = Callable[[nn.Module, PairBatch], Generated]
+"""A model that learns and a batch -> what they make together."""
 
 
 @dataclass(frozen=True)
@@ -307,9 +332,11 @@ def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, 
     bare_d = _compiled(d, accelerator)
     assert isinstance(stage, Stage2Config)
 
-    def generated(batch: PairBatch) -> Tensor:
+    def generated(batch: PairBatch) -> tuple[Tensor, Tensor | float]:
+        """The image that D judges, and the generator's loss beside."""
         with accelerator.autocast():
-            return generate(rivals.wrapped_generator, batch)[result].float()
+            made = generate(rivals.wrapped_generator, batch)
+        return made.images[result].float(), made.beside
 
     def d_learns(batch: PairBatch, image: Tensor) -> Tensor:
         """Eq. 2. The generator does not learn."""
@@ -321,7 +348,7 @@ def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, 
         rivals.d_step.step()
         return loss
 
-    def generator_learns(batch: PairBatch, image: Tensor) -> tuple[Tensor, Tensor]:
+    def generator_learns(batch: PairBatch, image: Tensor, beside: Tensor | float) -> tuple[Tensor, Tensor]:
         """Eq. 3 and 4. D does not learn; its gradients need no exchange between processes, so this is the bare D."""
         d.requires_grad_(False)
         with accelerator.autocast():
@@ -329,7 +356,7 @@ def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, 
         adversarial = losses.adversarial_loss(logits.refined, logits.condition, stage.adversarial_loss)
         loss = losses.generator_loss(adversarial, image, batch.target_image, batch.target_mask, stage.l1_weight)
         rivals.generator_step.zero_grad()
-        accelerator.backward(loss)
+        accelerator.backward(loss + beside)
         rivals.generator_step.step()
         d.requires_grad_(True)
         return loss, adversarial
@@ -340,20 +367,20 @@ def _train_against_d(run: _Run, rivals: _Rivals[Generator], generate: Generate, 
 
         if stage.turns == "d-first":
             batch = run.batch(step)
-            image = generated(batch)
+            image, beside = generated(batch)
             d_loss = d_learns(batch, image)
-            loss, adversarial = generator_learns(batch, image)
+            loss, adversarial = generator_learns(batch, image, beside)
         else:  # the released code: each on a batch of its own
             batch = run.batch(2 * step)
-            loss, adversarial = generator_learns(batch, generated(batch))
+            loss, adversarial = generator_learns(batch, *generated(batch))
             batch = run.batch(2 * step + 1)
             with torch.no_grad():
-                image = generated(batch)
+                image, _ = generated(batch)
             d_loss = d_learns(batch, image)
         _update_average(rivals.average, rivals.generator, stage.ema_decay, step)
 
         step_losses = {"d": d_loss, name: loss, "adversarial": adversarial}
-        run.after(step, step_losses, lambda b: generate(rivals.average, b))
+        run.after(step, step_losses, lambda b: generate(rivals.average, b).images)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import torch
 from pg2lib import ImageStore, PG2Config, PG2Pipeline, make_pairs, read_market1501
 from pg2lib.data.pairs import PairTable
 from pg2lib.errors import ConfigError
+from pg2lib.models.generators import g1_input
 from pg2lib.training.run import Reports, train
-from pg2lib.training.stages import StepRecord, Watch, train_stage1
+from pg2lib.training.stages import StepRecord, Watch, train_one_stage, train_stage1
 
 SETTINGS: dict[str, Any] = {
     "model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4,
@@ -84,3 +85,26 @@ def test_a_store_without_mattes_is_refused_before_the_first_step(tiny_market1501
     with pytest.raises(ConfigError, match=r"model\.matte .*mattes=True"):
         train(config(), plain, make_pairs(plain.table), tmp_path / "run", "people", Reports(progress=False))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_one_stage_model_learns_its_matte_too(store: ImageStore, pairs: PairTable, tmp_path: Path) -> None:
+    """With a weight on the matte alone the matte follows the target's; without, it does not."""
+    error = {}
+    for weight in (0.0, 5.0):
+        settings = config(
+            networks="G1+D", stage1__steps=15, stage2__steps=15, stage2__lr=3e-3, stage1__matte_weight=weight
+        )
+        g1, _ = train_one_stage(settings, store, pairs, tmp_path / str(weight))
+        batch = store.batch(pairs, torch.arange(8))
+        seen = g1_input(
+            settings.model,
+            batch.condition_image,
+            batch.target_heatmaps,
+            batch.condition_xy,
+            batch.target_xy,
+            batch.condition_matte,
+        )
+        with torch.no_grad():
+            matte = g1.split(g1(*seen)).matte_logits.sigmoid()
+        error[weight] = float((matte - batch.target_matte).abs().mean())
+    assert error[5.0] < 0.7 * error[0.0]
