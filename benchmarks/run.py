@@ -50,6 +50,7 @@ from pg2lib import (
     render_heatmaps,
     render_pose_masks,
     ssim,
+    warp_parts,
 )
 from pg2lib.errors import NoPersonError
 from pg2lib.models import G1, G2
@@ -98,6 +99,22 @@ def bench_raster() -> Iterator[Row]:
     theirs = median_seconds(lambda: [released_routine(pose, canvas) for pose in xy.tolist()], 5)
     yield at_least("heatmaps and masks, batch of 16", f"{ours * 1e3:.2f} ms", f"released routine {theirs * 1e3:.0f} ms",
                    theirs / ours, 100)  # fmt: skip
+
+
+def bench_warp() -> Iterator[Row]:
+    """The part warp of one pair and of a batch, on one core."""
+    canvas, threads = (256, 256), torch.get_num_threads()
+    condition, target = poses(32, canvas).chunk(2)
+    images, mattes = torch.rand(16, 3, *canvas) * 2 - 1, render_pose_masks(condition, canvas)
+    torch.set_num_threads(1)
+    try:
+        for pairs, what in ((1, "one pair"), (16, "a pair of a batch of 16")):
+            warp = partial(warp_parts, images[:pairs], condition[:pairs], target[:pairs], mattes[:pairs])
+            ours = median_seconds(warp, 30, inner=3) / pairs
+            yield at_most(f"part warp of {what} at 256x256, one core", f"{ours * 1e3:.1f} ms", "limit 8 ms",
+                          ours / 8e-3, 1.0)  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
 
 
 def bench_forward() -> Iterator[Row]:
@@ -285,6 +302,7 @@ def time_evaluation() -> None:
 
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "raster": bench_raster,
+    "warp": bench_warp,
     "forward": bench_forward,
     "ssim": bench_ssim,
     "decoding": bench_decoding,
