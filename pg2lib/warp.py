@@ -57,8 +57,8 @@ PARTS = (
 """The parts, lowest first. Where a right and a left part of one layer meet, each has the side that is nearer to it."""
 
 LAP, TORSO, HEAD = 0, 5, 6
-PAIRED = (slice(1, 5), slice(7, 11))
-"""The parts that are right, left, right, left."""
+PAIRS = ((1, 2), (3, 4), (7, 8), (9, 10))
+"""The right and the left part of each layer that has two."""
 
 MAX_STRETCH = 2.5
 """Lap and torso move by an affine map while its singular values differ by less than this, else by a similarity."""
@@ -111,11 +111,12 @@ def warp_parts(
     with torch.autocast(condition_image.device.type, enabled=False):
         image = condition_image.float()
         grid = _grid(*_finite(condition_xy), *_finite(target_xy), image, None if matte is None else matte.float())
-        inside = (grid.abs().amax(dim=-1) < 1)[:, None]
+        # 1 and 0 at once: a bool in between takes ten times as long.
+        extent = grid.abs().amax(dim=-1)
+        inside = torch.lt(extent, 1, out=torch.empty_like(extent))[:, None]
         layers = image if matte is None else torch.cat((image, matte.float()), dim=1)
-        moved = grid_sample(layers, grid, padding_mode="border", align_corners=False)
-        moved = torch.where(inside, moved, 0.0)
-    return moved[:, :3], inside.float() if matte is None else moved[:, 3:]
+        moved = grid_sample(layers, grid, padding_mode="border", align_corners=False).mul_(inside)
+    return moved[:, :3], inside if matte is None else moved[:, 3:]
 
 
 def _finite(xy: Tensor) -> tuple[Float[Tensor, "batch 18 2"], Bool[Tensor, "batch 18"]]:
@@ -191,13 +192,14 @@ def _motions(
     """
     constants = _constants(target_xy.device)
     broad, torso_scale = constants.broad, torso_scale[:, None]
-    (target_mean, _), (condition_mean, _) = (_middles(xy, both, constants.members) for xy in (target_xy, condition_xy))
-    shared = (constants.members & both[:, None]).float()  # (batch, part, 18)
-    count = shared.sum(dim=-1)
-    p_x, p_y = ((target_xy[:, None] - target_mean[:, :, None]) * shared[..., None]).unbind(-1)
-    q_x, q_y = ((condition_xy[:, None] - condition_mean[:, :, None]) * shared[..., None]).unbind(-1)
-    pp_xx, pp_xy, pp_yy = (p_x * p_x).sum(-1), (p_x * p_y).sum(-1), (p_y * p_y).sum(-1)
-    qp_xx, qp_xy, qp_yx, qp_yy = (q_x * p_x).sum(-1), (q_x * p_y).sum(-1), (q_y * p_x).sum(-1), (q_y * p_y).sum(-1)
+    shared = (constants.members & both[:, None])[..., None].float()  # (batch, part, 18, 1)
+    count = shared.sum(dim=2)  # (batch, part, 1)
+    xy = torch.cat((target_xy, condition_xy), dim=-1)[:, None]  # (batch, 1, 18, 4)
+    means = (xy * shared).sum(dim=2) / count.clamp_min(1)
+    pq = (xy - means[:, :, None]) * shared
+    products = (pq[..., :, None] * pq[..., None, :2]).sum(dim=2)  # (batch, part, 4, 2)
+    (pp_xx, pp_xy), (_, pp_yy), (qp_xx, qp_xy), (qp_yx, qp_yy) = (row.unbind(-1) for row in products.unbind(-2))
+    count, target_mean, condition_mean = count[..., 0], means[..., :2], means[..., 2:]
     spread = pp_xx + pp_yy
     apart = spread > 0.5  # px^2: the joints do not all coincide
     spread = torch.where(apart, spread, 1.0)
@@ -258,9 +260,8 @@ class Boxes(NamedTuple):
 def _boxes(target_xy: Tensor, target_known: Tensor, torso_length: Tensor) -> Boxes:
     """The regions of the parts, also of those that have no motion."""
     constants = _constants(target_xy.device)
-    (start, any_start), (end, any_end) = (
-        _middles(target_xy, target_known, g) for g in (constants.start, constants.end)
-    )
+    middles, any_known = _middles(target_xy, target_known, constants.ends)
+    (start, end), (any_start, any_end) = middles.chunk(2, dim=1), any_known.chunk(2, dim=1)
     length = torch.linalg.vector_norm(end - start, dim=-1)
     has_way = any_start & any_end & (length > 1e-3)
     axis = torch.where(has_way[..., None], (end - start) / length.clamp_min(1e-3)[..., None], constants.down)
@@ -270,39 +271,47 @@ def _boxes(target_xy: Tensor, target_known: Tensor, torso_length: Tensor) -> Box
     member = constants.boxed & target_known[:, None]  # (batch, part, 18)
     x, y = target_xy[:, None].unbind(-1)
     along, across = axis_x[..., None] * x + axis_y[..., None] * y, axis_x[..., None] * y - axis_y[..., None] * x
-    least, most = [], []
-    for place in (along, across):
-        least.append(torch.where(member, place, torch.inf).amin(dim=-1))
-        most.append(torch.where(member, place, -torch.inf).amax(dim=-1))
-    least[0] = least[0] - torso_length[:, None] * constants.before
-    most[0] = most[0] + torso_length[:, None] * (constants.beyond + torch.where(any_end, 0.0, constants.instead))
-    middle = [torch.where(member.any(-1), (a + b) / 2, 0.0) for a, b in zip(least, most, strict=True)]
-    half = [torch.where(member.any(-1), (b - a) / 2, 0.0) for a, b in zip(least, most, strict=True)]
+    place = torch.stack((along, across))
+    least = torch.where(member, place, torch.inf).amin(dim=-1)
+    most = torch.where(member, place, -torch.inf).amax(dim=-1)
+    unit = torso_length[:, None]
+    least[0] -= unit * constants.before
+    most[0] += unit * (constants.beyond + torch.where(any_end, 0.0, constants.instead))
+    middle, half = torch.where(member.any(dim=-1), torch.stack((least + most, most - least)) / 2, 0.0)
     centre = torch.stack((middle[0] * axis_x - middle[1] * axis_y, middle[0] * axis_y + middle[1] * axis_x), dim=-1)
-    half_width = half[1].maximum(torso_length[:, None] * constants.half_width)
-    return Boxes(centre, axis, half[0], half_width, torso_length[:, None] * constants.margin)
+    return Boxes(centre, axis, half[0], half[1].maximum(unit * constants.half_width), unit * constants.margin)
 
 
 def _brings_the_person(
     matrix: Float[Tensor, "batch part 2 2"], offset: Float[Tensor, "batch part 2"], matte: Tensor
-) -> UInt8[Tensor, "batch part height width"]:
-    """255 where a part would bring what surely is the person, by the nearest pixel of the matte, else 0."""
+) -> UInt8[Tensor, "batch part rows width"]:
+    """255 where a part would bring what surely is the person, by the nearest pixel of the matte, else 0.
+
+    Looked up once for each square of `MATTE_CELL_PX`: there is a row for each row of squares.
+    """
     height, width = matte.shape[2:]
     cell = MATTE_CELL_PX if height % MATTE_CELL_PX == width % MATTE_CELL_PX == 0 else 1
-    x, y = ((torch.arange(side // cell, device=matte.device) + 0.5) * cell - 0.5 for side in (width, height))
+    # All bits of as many bytes as a square is wide, with a rim of zeros round the matte.
+    sure = torch.ge(matte, SURELY_PERSON, out=torch.empty_like(matte)).neg_().to({1: torch.int8, 2: torch.int16}[cell])
+    sure = pad(sure, (1, 1, 1, 1)).flatten(1)
     column, row = (
-        (matrix[:, :, i, 1, None] * y + offset[:, :, i, None])[..., None] + (matrix[:, :, i, 0, None] * x)[:, :, None]
-        for i in (0, 1)
-    )  # (batch, part, rows of cells, columns of cells), in pixels of the condition image
-    inside = (column > -0.5) & (column < width - 0.5) & (row > -0.5) & (row < height - 0.5)
-    place = row.round().clamp(0, height - 1) * width + column.round().clamp(0, width - 1)
-    sure = (matte >= SURELY_PERSON).flatten(1).gather(1, place.long().flatten(1)).view_as(inside) & inside
-    brings = sure.to(torch.uint8) * 255
-    return brings.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3)
+        _pixels(matrix[:, :, i], offset[:, :, i] + 1, height, width, cell).clamp_(0, size + 1).round_()
+        for i, size in enumerate((width, height))
+    )
+    place = row.mul_(width + 2).add_(column).long()
+    return sure.gather(1, place.flatten(1)).view(place.shape).view(torch.uint8)
+
+
+def _pixels(
+    slope: Float[Tensor, "batch part 2"], start: Float[Tensor, "batch part"], height: int, width: int, cell: int
+) -> Float[Tensor, "batch part rows columns"]:
+    """A plane, start + slope_x x + slope_y y, in the middle of every square of `cell` pixels."""
+    x, y = ((torch.arange(side // cell, device=slope.device) + 0.5) * cell - 0.5 for side in (width, height))
+    return (slope[..., 0, None] * x)[:, :, None] + (slope[..., 1, None] * y + start[..., None])[..., None]
 
 
 def _part_of_pixels(
-    boxes: Boxes, present: Tensor, brings: UInt8[Tensor, "batch part height width"] | None, height: int, width: int
+    boxes: Boxes, present: Tensor, brings: UInt8[Tensor, "batch part rows width"] | None, height: int, width: int
 ) -> Int64[Tensor, "batch height width"]:
     """1 + the part that lies on top at every pixel, 0 where there is none.
 
@@ -311,7 +320,7 @@ def _part_of_pixels(
     Each region fills one span of every row, as it is convex. Spans are looked up in a table of rows of bytes, which is
     several times as quick as comparing every pixel.
     """
-    table = _rows_from(width, boxes.centre.device)
+    constants, table = _constants(boxes.centre.device), _rows_from(width, boxes.centre.device)
 
     def rows(first: Tensor) -> UInt8[Tensor, "batch part height width"]:
         return table.index_select(0, first.flatten().long()).view(*first.shape, width)
@@ -321,22 +330,22 @@ def _part_of_pixels(
     stop = torch.where(present[..., None], (right.floor() + 1).clamp(0, width).maximum(first), first)
     inside = rows(first).bitwise_xor_(rows(stop))
 
-    for paired in PAIRED:
-        # The left part gives way on the right one's side of the line half way between their middles.
-        right_centre, left_centre = boxes.centre[:, paired][:, ::2, None], boxes.centre[:, paired][:, 1::2, None]
-        (way_x, way_y), (middle_x, middle_y) = (
-            pair.unbind(-1) for pair in (left_centre - right_centre, (left_centre + right_centre) / 2)
-        )
-        cut = middle_x - way_y / _not_zero(way_x) * (torch.arange(height, device=way_x.device) - middle_y)
-        is_after = way_x >= 0
-        after = rows(torch.where(is_after, cut.floor() + 1, cut.ceil()).clamp(0, width))
-        on_its_side = after.bitwise_xor_(torch.where(is_after, 0, 255).to(torch.uint8)[..., None])
-        inside[:, paired][:, 1::2] &= on_its_side.bitwise_or_(~inside[:, paired][:, ::2])
+    # A left part gives way on the right one's side of the line half way between their middles.
+    right_centre, left_centre = (boxes.centre.index_select(1, parts)[:, :, None] for parts in constants.pairs)
+    way_x, way_y = (left_centre - right_centre).unbind(-1)
+    middle_x, middle_y = ((left_centre + right_centre) / 2).unbind(-1)
+    cut = middle_x - way_y / _not_zero(way_x) * (torch.arange(height, device=way_x.device) - middle_y)
+    is_after = way_x >= 0
+    keeps = rows(torch.where(is_after, cut.floor() + 1, cut.ceil()).clamp(0, width))
+    keeps ^= torch.where(is_after, 0, 255).to(torch.uint8)[..., None]
+    for i, (right_part, left_part) in enumerate(PAIRS):
+        inside[:, left_part] &= keeps[:, i].bitwise_or_(~inside[:, right_part])
 
-    inside &= _constants(boxes.centre.device).number
+    inside &= constants.number
     top = inside.amax(dim=1)
     if brings is not None:
-        sure = (inside & brings).amax(dim=1)
+        inside = inside.view(*brings.shape[:3], height // brings.shape[2], width)
+        sure = inside.bitwise_and_(brings[:, :, :, None]).amax(dim=1).view_as(top)
         top = torch.where(sure > 0, sure, top)
     return top.long()
 
@@ -384,8 +393,8 @@ def _rows_from(width: int, device: torch.device) -> UInt8[Tensor, "starts width"
 class _Constants(NamedTuple):
     members: Bool[Tensor, "part 18"]
     boxed: Bool[Tensor, "part 18"]
-    start: Bool[Tensor, "part 18"]
-    end: Bool[Tensor, "part 18"]
+    ends: Bool[Tensor, "parts 18"]  # where each part starts, then where each ends
+    pairs: tuple[Tensor, ...]  # the right parts, and the left ones
     broad: Bool[Tensor, " part"]  # which parts may move by an affine map
     two_sided: Bool[Tensor, " part"]  # which may be mirrored
     margin: Float[Tensor, " part"]
@@ -408,8 +417,8 @@ def _constants(device: torch.device) -> _Constants:
     return _Constants(
         groups(*(part.start + part.end for part in PARTS)),
         groups(*(part.end if part.end == FACE else part.start + part.end for part in PARTS)),
-        groups(*(part.start for part in PARTS)),
-        groups(*(part.end for part in PARTS)),
+        groups(*(part.start for part in PARTS), *(part.end for part in PARTS)),
+        tuple(torch.tensor(PAIRS, device=device).unbind(dim=1)),
         torch.tensor([i in (LAP, TORSO) for i in range(len(PARTS))], device=device),
         torch.tensor([i in (LAP, TORSO, HEAD) for i in range(len(PARTS))], device=device),
         torch.tensor([part.margin for part in PARTS], device=device),

@@ -9,7 +9,7 @@ import torch
 
 from pg2lib import Pose, warp_parts
 from pg2lib.pose import JOINTS, flip_permutation, flip_xy
-from pg2lib.warp import PAIRED, PARTS, _boxes, _spans
+from pg2lib.warp import PAIRS, PARTS, _boxes, _spans
 
 SIZE = 96
 
@@ -167,12 +167,21 @@ def test_of_two_limbs_that_overlap_each_has_its_own_side(xy: torch.Tensor, photo
 
 
 def test_without_knees_the_lap_hangs_from_the_torso(xy: torch.Tensor, photo: torch.Tensor) -> None:
-    legless = without(xy, "right knee", "left knee", "right ankle", "left ankle")
-    hem = (xy[0, 8] + xy[0, 11]) / 2 + torch.tensor([0.0, 0.5 * 24])
+    legless = without(xy, "right hip", "right knee", "left knee", "right ankle", "left ankle")
+    hem = xy[0, 11] + torch.tensor([0.0, 12.0])  # half a torso below the hip
     for condition, target in ((xy, legless), (legless, xy), (legless, legless)):
         warped, coverage = warp_parts(photo, condition, target)
         assert at(coverage, hem) == pytest.approx(1)
         torch.testing.assert_close(warped, photo * coverage, atol=1e-4, rtol=0)
+
+
+def test_a_body_that_is_one_point_of_the_photo_is_not_smeared_over_the_target(
+    xy: torch.Tensor, photo: torch.Tensor
+) -> None:
+    point = xy.clone()
+    point[:, [2, 5, *range(8, 14)]] = 40.0
+    _, coverage = warp_parts(photo, point, xy)
+    assert at(coverage, (xy[0, 2] + xy[0, 11]) / 2) == 0
 
 
 def test_shoulders_seen_from_the_side_do_not_shrink_the_body(xy: torch.Tensor, photo: torch.Tensor) -> None:
@@ -220,7 +229,9 @@ def test_a_batch_is_its_members_one_by_one(photo: torch.Tensor, xy: torch.Tensor
         for a, b in zip(together, alone, strict=True):
             torch.testing.assert_close(a[i : i + 1], b)
     assert together[1][3].sum() == together[1][5].sum() == 0 and together[0][3].abs().sum() == 0
-    assert warp_parts(*(t[:0] for t in (images, condition, target)))[0].shape == (0, 3, SIZE, SIZE)
+    none = (images[:0], condition[:0], target[:0])
+    for covered in (warp_parts(*none)[1], warp_parts(*none, mattes[:0])[1]):
+        assert covered.shape == (0, 1, SIZE, SIZE)
 
 
 def broken_poses(kind: str, xy: torch.Tensor) -> torch.Tensor:
@@ -275,12 +286,11 @@ def test_it_is_float32_without_gradient_under_autocast(xy: torch.Tensor, photo: 
 
 
 def test_right_and_left_parts_are_alike_and_higher_layers_come_later() -> None:
-    """`PAIRED` and the order of painting rest on it."""
+    """The order of painting rests on it."""
     layers = [part.layer for part in PARTS]
     assert layers == sorted(layers)
-    pairs = [pair for paired in PAIRED for pair in zip(PARTS[paired][::2], PARTS[paired][1::2], strict=True)]
-    assert len(pairs) == 4
-    for right, left in pairs:
+    assert sorted(part for pair in PAIRS for part in pair) == [i for i, n in enumerate(layers) if layers.count(n) == 2]
+    for right, left in ((PARTS[i], PARTS[j]) for i, j in PAIRS):
         assert right.name.removeprefix("right ") == left.name.removeprefix("left ")
         assert right._replace(name="", start=(), end=()) == left._replace(name="", start=(), end=())
         permutation = flip_permutation()
@@ -306,12 +316,14 @@ def test_regions_are_those_of_a_plain_restatement(xy: torch.Tensor) -> None:
     assert torch.equal(ours[clear], distance[clear] < 0)
 
 
-def test_the_backdrop_beside_an_arm_does_not_hide_the_torso(standing: Pose) -> None:
+@pytest.mark.parametrize("canvas", [(256, 128), (255, 127)])
+def test_the_backdrop_beside_an_arm_does_not_hide_the_torso(standing: Pose, canvas: tuple[int, int]) -> None:
     """The arms hang out of the matte; where their regions lie over the torso's, the torso shows."""
-    pose = standing.resize((256, 128))
-    matte = torch.zeros(1, 1, 256, 128)
+    pose = standing.resize(canvas)
+    matte = torch.zeros(1, 1, *canvas)
     matte[:, :, 56:126, 48:82] = 1  # the torso alone
     image = torch.where(matte > 0, 1.0, -1.0).expand(1, 3, -1, -1)
     warped, coverage = warp_parts(image, pose.xy[None], pose.xy[None], matte)
     torso = (slice(None), slice(None), slice(70, 110), slice(52, 78))
-    assert (coverage[torso] == 1).all() and (warped[torso] == 1).all()
+    torch.testing.assert_close(coverage[torso], torch.ones_like(coverage[torso]))
+    torch.testing.assert_close(warped[torso], torch.ones_like(warped[torso]))
