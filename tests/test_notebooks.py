@@ -172,7 +172,7 @@ def stage2_run(workplace: Path, stage1_run: nbformat.NotebookNode) -> nbformat.N
 @pytest.mark.notebook
 @pytest.mark.slow
 def test_01_data_shows_people_and_writes_the_store(workplace: Path, data_run: nbformat.NotebookNode) -> None:
-    assert pictures(data_run) == 8
+    assert pictures(data_run) == 9
     people = pg2lib.read_market1501(workplace / RUN / "people", "train")
     (pixels,) = (workplace / RUN / "cache/train").glob("images-*.u8")
     assert pixels.stat().st_size == len(people) * 128 * 64 * 3
