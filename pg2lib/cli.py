@@ -610,7 +610,7 @@ def _open_store(options: argparse.Namespace, cache: Path | None, device: Any, co
         cache / options.split if cache is not None else None,
         device,
         skip_corrupt=options.skip_corrupt,
-        on_progress=_progress_bar("decoding", "image"),
+        on_progress=_progress_bar("decoding, then mattes" if config.model.matte else "decoding", "image"),
         mattes=config.model.matte,
     )
 
@@ -642,7 +642,7 @@ def _picture_format(path: Path) -> str:
 
 
 def _progress_bar(what: str, unit: str) -> Callable[[int, int], None]:
-    """A progress callback that draws a bar from its first call to its last."""
+    """A progress callback that draws a bar from its first call to its last, and a new one when counting starts anew."""
     from tqdm import tqdm
 
     bar: tqdm[Any] | None = None
@@ -654,5 +654,6 @@ def _progress_bar(what: str, unit: str) -> Callable[[int, int], None]:
         bar.update(done - bar.n)
         if done == total:
             bar.close()
+            bar = None
 
     return on_progress

@@ -19,6 +19,7 @@ BACKDROP = 0.81
 """Grey level in [-1, 1] of a plain backdrop: the mean of what surrounds people in DeepFashion's training images."""
 
 SMALLEST_WEIGHT = 1e-3
+"""Divides a mean of nothing: where nothing at all is known, the fill is grey."""
 
 
 def matte_of_one(
@@ -34,13 +35,17 @@ def matte_of_one(
     """
     shape = matte.shape[-2:]
     own = _distance(pose, shape)
+    if not own.isfinite().any():
+        return matte  # without a limb of the person's own nothing can be told apart
     for other in others:
         matte = matte * (own <= _distance(other, shape))
     return matte
 
 
 def _distance(pose: Pose, shape: Sequence[int]) -> Float[Tensor, "height width"]:
-    """How far each pixel lies from the nearest limb of a pose, in sizes of the person; infinite without a limb."""
+    """How far each pixel lies from the nearest limb of a pose, in heights or widths of the person, whichever is more;
+    infinite without a limb.
+    """
     limbs = torch.tensor(DRAWN_LIMBS)
     starts, ends = pose.xy[limbs[:, 0]], pose.xy[limbs[:, 1]]
     known = ~(starts + ends).isnan().any(dim=1)
@@ -59,8 +64,7 @@ def _distance(pose: Pose, shape: Sequence[int]) -> Float[Tensor, "height width"]
 def inside_photo(crop: Crop, size: tuple[int, int]) -> Bool[Tensor, "1 height width"]:
     """Which pixels of a crop's canvas show the photo of `size` (height, width), and not what lies beyond its edge."""
     rows, columns = (torch.arange(side, dtype=torch.float32) for side in crop.canvas)
-    corner = torch.stack((torch.zeros_like(columns), columns), dim=-1).flip(-1)
-    x = crop.to_photo(corner)[:, 0]
+    x = crop.to_photo(torch.stack((columns, torch.zeros_like(columns)), dim=-1))[:, 0]
     y = crop.to_photo(torch.stack((torch.zeros_like(rows), rows), dim=-1))[:, 1]
     inside_x, inside_y = (x > -0.5) & (x < size[1] - 0.5), (y > -0.5) & (y < size[0] - 0.5)
     return (inside_y[:, None] & inside_x)[None]

@@ -494,7 +494,7 @@ class MediaPipeDetector:
     settings: ClassVar[str] = f"BlazePose full, {len(LOOKS)} looks, rules 2"
 
     def __init__(self) -> None:
-        self._solution = _blazepose()
+        self._solution = mediapipe_solution("pose", "finding poses in photos")
         self._graphs: dict[float, Any] = {}
         self._has_found = False
 
@@ -546,18 +546,20 @@ class MediaPipeDetector:
         return self._graphs[min_confidence]
 
 
-def _blazepose() -> Any:
-    """The module ``mediapipe.solutions.pose``.
+def mediapipe_solution(name: str, purpose: str) -> Any:
+    """A module of ``mediapipe.solutions``, such as "pose".
+
+    Args:
+        purpose: what it is needed for, as the beginning of a sentence.
 
     Raises:
         PG2Error: it is not there; the message says what to install.
     """
     try:
-        return importlib.import_module("mediapipe.python.solutions.pose")
+        return importlib.import_module(f"mediapipe.python.solutions.{name}")
     except ImportError as error:
         raise PG2Error(
-            f"finding poses in photos needs a MediaPipe that carries its models (0.10.21): "
-            f'pip install "pg2lib[pose]" ({error})'
+            f'{purpose} needs a MediaPipe that carries its models (0.10.21): pip install "pg2lib[pose]" ({error})'
         ) from error
 
 

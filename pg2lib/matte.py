@@ -10,7 +10,6 @@ The module costs nothing to import: ``mediapipe`` is loaded by the first matte.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import threading
 from types import TracebackType
@@ -23,8 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pg2lib.detect import chatter_held_back
-from pg2lib.errors import PG2Error
+from pg2lib.detect import chatter_held_back, mediapipe_solution
 from pg2lib.images import ImageLike, load_image
 
 log = logging.getLogger(__name__)
@@ -112,17 +110,7 @@ def check_mediapipe() -> None:
 
 
 def _selfie_segmentation() -> Any:
-    """The module ``mediapipe.solutions.selfie_segmentation``.
-
-    Raises:
-        PG2Error: it is not there; the message says what to install.
-    """
-    try:
-        return importlib.import_module("mediapipe.python.solutions.selfie_segmentation")
-    except ImportError as error:
-        raise PG2Error(
-            f'finding mattes needs a MediaPipe that carries its models (0.10.21): pip install "pg2lib[pose]" ({error})'
-        ) from error
+    return mediapipe_solution("selfie_segmentation", "finding mattes")
 
 
 _shared_lock = threading.Lock()

@@ -398,9 +398,9 @@ class PG2Pipeline:
         elif condition_pose is None and self.config.model.part_warp:
             condition_pose = self._pose_or_none(photo)
         picture = from_uint8(tensor_from_pil(photo))
-        found = self._matte(photo, given_matte) if self.config.model.matte else None
-        if found is None:
+        if not self.config.model.matte:
             return ConditionView(picture, None, condition_pose, photo_crop)
+        found = self._matte(photo, given_matte)
         if condition_pose is not None:
             found = matte_of_one(found, condition_pose, others)
         found = found * inside
@@ -442,15 +442,17 @@ class PG2Pipeline:
         if not self.config.model.matte or (isinstance(background, str) and background == "plain"):
             return None
         if isinstance(background, str) and background == "photo":
-            if seen.picture is None or seen.matte is None:
+            if seen.picture is None or seen.matte is None or seen.inside is None:
                 return None
+            if not bool((seen.inside & (seen.matte < 0.5)).any()):
+                return None  # the person was not told from the background, of which nothing is left
             return without_person(seen.picture, seen.matte, seen.inside)
         height, width = self.config.model.canvas
         picture = ImageOps.fit(load_photo(background)[0], (width, height), Image.Resampling.LANCZOS)
         return from_uint8(tensor_from_pil(picture))
 
-    def _matte(self, photo: Image.Image, given: Image.Image | None) -> Tensor | None:
-        """The matte of everybody in a model canvas, [0, 1]; None where none is given and there is no MediaPipe."""
+    def _matte(self, photo: Image.Image, given: Image.Image | None) -> Tensor:
+        """The matte of everybody in a model canvas, [0, 1]; all ones where none is given and there is no MediaPipe."""
         if given is not None:
             return tensor_from_pil(given)[:1] / 255.0
         from pg2lib.matte import find_matte
@@ -459,7 +461,7 @@ class PG2Pipeline:
             return find_matte(photo)[None]
         except PG2Error as error:
             log.warning("the person is not cut out: %s", error)
-            return None
+            return torch.ones(1, photo.height, photo.width)
 
     def _pose_or_none(self, photo: Image.Image) -> Pose | None:
         """The pose in a model canvas; without one the part warp covers nothing."""
@@ -612,7 +614,7 @@ class ConditionView:
 
     Attributes:
         condition_image: on the model's canvas, [-1, 1]; the person alone on a plain backdrop where there is a matte.
-        matte: of the person, [0, 1]; None where the model has none, or none was found.
+        matte: of the person, [0, 1], all ones within the photo where none was found; None where the model has none.
         condition_pose: on the model's canvas; None where none is known.
         crop: the part of the photo; None where the image came as a model canvas.
         picture: the crop as the photo shows it, [-1, 1]; None where there is no matte.

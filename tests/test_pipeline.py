@@ -11,7 +11,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from pg2lib import CheckpointError, ConfigError, DataError, NoPersonError, PG2Config, PG2Pipeline, Pose, build_models
+from pg2lib import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NoPersonError,
+    PG2Config,
+    PG2Error,
+    PG2Pipeline,
+    Pose,
+    build_models,
+)
 from pg2lib.cutout import BACKDROP
 from pg2lib.images import from_uint8, tensor_from_pil, to_uint8
 from pg2lib.output import output_grid
@@ -495,3 +505,21 @@ def test_a_large_photo_is_reduced_and_poses_and_crop_stay_in_its_pixels(standing
     assert (reduced.condition_image - full.condition_image).abs().mean() < 0.05
     known = tiny_pipeline()(tmp_path / "large.png", standing, condition_pose=small)
     assert torch.allclose(known.condition_image, full.condition_image, atol=1e-3)
+
+
+def test_without_mediapipe_the_matte_is_all_ones_and_a_picture_still_comes(
+    warping: PG2Pipeline, standing: Pose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the photo's edge there is backdrop all the same; no background can be shown behind the result."""
+
+    def missing(image: Image.Image) -> torch.Tensor:
+        raise PG2Error("no mediapipe")
+
+    monkeypatch.setattr("pg2lib.matte.find_matte", missing)
+    pose = Pose(standing.xy + torch.tensor([0.0, 20.0]), (128, 64))  # the feet are at the photo's edge
+    photo = Image.new("RGB", (64, 128), "red")
+    seen = warping.look(photo, condition_pose=pose)
+    assert seen.crop.bottom > 130
+    assert torch.allclose(seen.condition_image[:, 127], torch.full((3, 64), BACKDROP))
+    assert torch.equal(seen.matte, seen.inside.float())
+    assert warping(photo, standing, condition_pose=pose).background is None
