@@ -19,6 +19,24 @@ def relu(x: Tensor) -> Tensor:
     return F.relu(x, inplace=True)
 
 
+class Stem(nn.Conv2d):
+    """A 3x3 convolution over blocks of `stem_px` x `stem_px` pixels, each block stacked on channels.
+
+    Its weights are those of a convolution after ``F.pixel_unshuffle(x, stem_px)``. It runs as one convolution of the
+    image with a stride, which gives the same values and never writes the wide stacked image. With a stem of 1 it is a
+    plain 3x3 convolution.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stem_px: int) -> None:
+        super().__init__(channels_in * stem_px**2, channels_out, kernel_size=3)
+        self.stem_px = stem_px
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels_in, height, width) to (batch, channels_out, height / stem_px, width / stem_px)."""
+        weight = F.pixel_shuffle(self.weight, self.stem_px)  # (out, in, 3 * stem_px, 3 * stem_px)
+        return F.conv2d(x, weight, self.bias, stride=self.stem_px, padding=self.stem_px)
+
+
 class DoubleConv(nn.Module):
     """Two 3x3 convolutions, each with ReLU. With `residual` the input is added after the second ReLU."""
 

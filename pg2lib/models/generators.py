@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pg2lib.config import ModelConfig
-from pg2lib.models.blocks import DoubleConv, conv3x3, relu, xavier_init
+from pg2lib.models.blocks import DoubleConv, Stem, conv3x3, relu, xavier_init
 from pg2lib.pose import JOINTS
 from pg2lib.warp import warp_parts
 
@@ -84,10 +84,10 @@ class G1(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        h, n, stem = config.base_width, config.blocks, config.stem_px
+        h, n, stem_px = config.base_width, config.blocks, config.stem_px
         stacked = config.pose_embedding == "heatmaps"
         seen = 3 + len(JOINTS) * stacked + (3 + 1) * config.part_warp + config.matte
-        self.first = conv3x3(seen * stem**2, h)
+        self.first = Stem(seen, h, stem_px)
         self.encoder, self.down = _encoder(config)
 
         self.inner = (h, *_bottleneck_size(config))  # (h, 8, 4 or 8)
@@ -106,8 +106,8 @@ class G1(nn.Module):
         self.up = nn.ModuleList(
             nn.Conv2d(widths[i], h * (n - i - 1), kernel_size=size, padding=size // 2) for i in range(n - 1)
         )
-        self.last = conv3x3(widths[-1], (3 + config.part_warp + config.matte) * stem**2)
-        self.part_warp, self.matte, self.stem_px = config.part_warp, config.matte, stem
+        self.last = conv3x3(widths[-1], (3 + config.part_warp + config.matte) * stem_px**2)
+        self.part_warp, self.matte, self.stem_px = config.part_warp, config.matte, stem_px
         embeddings = {"heatmaps": None, "coordinates": CoordinateEmbedding, "heatmap-encoder": HeatmapEmbedding}
         embedding = embeddings[config.pose_embedding]
         self.embedding = embedding(config) if embedding is not None else None
@@ -136,7 +136,7 @@ class G1(nn.Module):
             ValueError: something is missing that the configuration asks for.
         """
         x = self._seen(condition_image, target_heatmaps, warped, coverage, matte)
-        x, skips = _encode(relu(self.first(F.pixel_unshuffle(x, self.stem_px))), self.encoder, self.down)
+        x, skips = _encode(relu(self.first(x)), self.encoder, self.down)
         x = self.squeeze(x.flatten(1))  # (batch, z)
         if self.embedding is not None:
             x = torch.cat((x, self.embedding(target_heatmaps)), dim=1)  # (batch, 2 z)
@@ -172,15 +172,13 @@ class G1(nn.Module):
             if matte is None:
                 raise ValueError("this G1 was configured with model.matte, so it needs the condition image's matte")
             seen.append(matte)
-        return torch.cat(seen, dim=1)
+        # The convolutions work on this layout: turned once here, it is not turned again in the backward pass.
+        return torch.cat(seen, dim=1).contiguous(memory_format=torch.channels_last)
 
     def split(self, output: Float[Tensor, "batch channels height width"]) -> G1Output:
         """The channels that `forward` gives, by name."""
-        return G1Output(
-            output[:, :3],
-            output[:, 3:4] if self.part_warp else None,
-            output[:, -1:] if self.matte else None,
-        )
+        coarse, blend, matte_logits = torch.split(output, [3, int(self.part_warp), int(self.matte)], dim=1)
+        return G1Output(coarse, blend if self.part_warp else None, matte_logits if self.matte else None)
 
 
 def _warp_channels(warped: Tensor | None, coverage: Tensor | None) -> list[Tensor]:
@@ -196,9 +194,9 @@ def _blended(result: Tensor, warped: Tensor | None, coverage: Tensor | None) -> 
     In float32: bfloat16 has no more than some 128 steps from 0.5 to 1.
     """
     assert warped is not None and coverage is not None
-    result = result.float()
-    blend = result[:, 3:4].sigmoid() * coverage
-    return torch.cat((torch.lerp(result[:, :3], warped, blend), blend, result[:, 4:]), dim=1)
+    painted, blend_logit, matte_logits = torch.split(result.float(), [3, 1, result.shape[1] - 4], dim=1)
+    blend = blend_logit.sigmoid() * coverage
+    return torch.cat((torch.lerp(painted, warped, blend), blend, matte_logits), dim=1)
 
 
 def _bottleneck_size(config: ModelConfig) -> tuple[int, int]:
@@ -296,16 +294,16 @@ class HeatmapEmbedding(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         n = config.blocks
-        self.first = conv3x3(len(JOINTS) * config.stem_px**2, config.base_width)
+        self.first = Stem(len(JOINTS), config.base_width, config.stem_px)
         self.encoder, self.down = _encoder(config)
         pixels = math.prod(_bottleneck_size(config))
         self.squeeze = nn.Linear(n * config.base_width * pixels, config.bottleneck)
-        self.heatmap_background, self.stem_px = config.heatmap_background, config.stem_px
+        self.heatmap_background = config.heatmap_background
 
     def forward(self, heatmaps: Float[Tensor, "batch 18 height width"]) -> Float[Tensor, "batch z"]:
         """Heatmaps in {0, 1}."""
         heatmaps = _with_background(heatmaps, self.heatmap_background)
-        x, _ = _encode(relu(self.first(F.pixel_unshuffle(heatmaps, self.stem_px))), self.encoder, self.down)
+        x, _ = _encode(relu(self.first(heatmaps)), self.encoder, self.down)
         result: Tensor = self.squeeze(x.flatten(1))
         return result
 
@@ -361,7 +359,7 @@ class G2(nn.Module):
             seen.append(_with_background(target_heatmaps, self.heatmap_background))
         if self.part_warp:
             seen += _warp_channels(warped, coverage)
-        x = relu(self.first(torch.cat(seen, dim=1)))
+        x = relu(self.first(torch.cat(seen, dim=1).contiguous(memory_format=torch.channels_last)))
         x, skips = _encode(x, self.encoder, self.down)
         for i, block in enumerate(self.decoder):
             skip = skips.pop()

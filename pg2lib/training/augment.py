@@ -146,11 +146,17 @@ def _shifted(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
 def _with_wrong_matte(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
     """Grown where the draw is above one half, else shrunk."""
     assert batch.condition_matte is not None
-    matte, size = batch.condition_matte, 2 * MATTE_ERROR_PX + 1
-    grown = F.max_pool2d(matte, size, stride=1, padding=MATTE_ERROR_PX)
-    shrunk = -F.max_pool2d(-matte, size, stride=1, padding=MATTE_ERROR_PX)
-    wrong = torch.where((draws > 0.5).view(-1, 1, 1, 1), grown, shrunk)
+    matte = batch.condition_matte
+    sign = torch.where(draws > 0.5, 1.0, -1.0).view(-1, 1, 1, 1)
+    wrong = sign * _greatest(sign * matte, MATTE_ERROR_PX)
     return dataclasses.replace(batch, condition_matte=torch.where(chosen.view(-1, 1, 1, 1), wrong, matte))
+
+
+def _greatest(image: Tensor, reach_px: int) -> Tensor:
+    """The greatest value within a square about each pixel: along rows, then along columns."""
+    size = 2 * reach_px + 1
+    rows = F.max_pool2d(image, (1, size), stride=1, padding=(0, reach_px))
+    return F.max_pool2d(rows, (size, 1), stride=1, padding=(reach_px, 0))
 
 
 def _without_matte(batch: PairBatch, chosen: Tensor) -> PairBatch:
