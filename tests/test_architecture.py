@@ -15,7 +15,7 @@ ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
     {"errors", "config", "files", "processes"},
     {"images", "losses", "models.blocks"},
-    {"pose", "raster", "warp", "cutout", "models", "metrics"},
+    {"pose", "raster", "retarget", "warp", "cutout", "models", "metrics"},
     {"data", "detect", "matte", "onnx_model", "output", "pipeline", "provenance"},
     {"training", "evaluation", "doctor", "table1", "user_study"},
     {"viz"},

@@ -1,0 +1,139 @@
+"""Poses that take a person's proportions, and poses between two poses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from pg2lib.errors import DataError
+from pg2lib.pose import JOINTS, Pose, pose_presets
+from pg2lib.retarget import HIPS, ORDER, PARENTS, ROOT, TYPICAL, bone_lengths, interpolate, retarget
+
+PRESETS = pose_presets()
+FRONT, WAVING = PRESETS["standing, front"], PRESETS["waving"]
+
+
+def bone(pose: Pose, end: int) -> torch.Tensor:
+    return pose.xy[end] - pose.xy[PARENTS[end]]
+
+
+def person(**factors: float) -> Pose:
+    """The preset that stands, groups of its bones longer by a factor."""
+    xy = FRONT.xy.clone()
+    scale = {end: factors.get(name.replace(" ", "_"), 1.0) for name, (ends, _) in TYPICAL.items() for end in ends}
+    for joint in ORDER:
+        xy[joint] = xy[PARENTS[joint]] + scale.get(joint, 1.0) * (FRONT.xy[joint] - FRONT.xy[PARENTS[joint]])
+    return Pose(xy, FRONT.canvas)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_pose_keeps_its_own_proportions(name: str) -> None:
+    torch.testing.assert_close(
+        retarget(PRESETS[name], PRESETS[name]).xy, PRESETS[name].xy, equal_nan=True, rtol=0, atol=1e-4
+    )
+
+
+def test_limbs_take_the_persons_lengths_and_keep_their_angles() -> None:
+    changed = retarget(WAVING, person(forearm=1.2, shank=1.25, shoulder=0.9))
+    for end in ORDER:
+        if end in (4, 7):
+            factor = 1.2
+        elif end in (10, 13):
+            factor = 1.25
+        elif end in (2, 5):
+            factor = 0.9
+        else:
+            factor = 1.0
+        torch.testing.assert_close(bone(changed, end), factor * bone(WAVING, end), rtol=0.02, atol=0.05)
+
+
+def test_neck_and_hips_stay_where_they_are() -> None:
+    changed = retarget(WAVING, person(shank=1.3))
+    torch.testing.assert_close(changed.xy[ROOT], WAVING.xy[ROOT])
+    torch.testing.assert_close(changed.xy[list(HIPS)].mean(0), WAVING.xy[list(HIPS)].mean(0))
+
+
+def test_strength_goes_from_none_to_all_of_it() -> None:
+    tall = person(shank=1.3)
+    none, half, whole = (retarget(WAVING, tall, strength) for strength in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(none.xy, WAVING.xy, equal_nan=True)
+    torch.testing.assert_close(half.xy, (none.xy + whole.xy) / 2, equal_nan=True)
+    with pytest.raises(DataError, match="strength"):
+        retarget(WAVING, tall, 1.1)
+
+
+def test_size_and_place_of_the_person_in_the_photo_do_not_matter() -> None:
+    slim = person(shoulder=0.85)
+    far = Pose(slim.xy * 0.3 + 40, (400, 300))
+    torch.testing.assert_close(retarget(WAVING, far).xy, retarget(WAVING, slim).xy, equal_nan=True, rtol=0, atol=1e-3)
+
+
+def test_a_forearm_towards_the_camera_does_not_shorten_the_target() -> None:
+    foreshortened = person().xy.clone()
+    for wrist, elbow in ((4, 3), (7, 6)):
+        foreshortened[wrist] = foreshortened[elbow] + 1.0
+    seen = bone_lengths(Pose(foreshortened, FRONT.canvas))
+    assert seen["forearm"] == pytest.approx(0.8 * TYPICAL["forearm"][1])
+
+
+def test_what_the_photo_does_not_show_stays_as_it_is() -> None:
+    upper = person(shank=1.3).xy.clone()
+    upper[[10, 13]] = math.nan
+    changed = retarget(FRONT, Pose(upper, FRONT.canvas))
+    torch.testing.assert_close(changed.xy, FRONT.xy, equal_nan=True, rtol=0, atol=1e-3)
+    upper[list(HIPS)] = math.nan  # no trunk to measure with
+    assert bone_lengths(Pose(upper, FRONT.canvas)) == {}
+    changed = retarget(WAVING, Pose(upper, FRONT.canvas))
+    torch.testing.assert_close(changed.xy, WAVING.xy, equal_nan=True, rtol=0, atol=1e-3)
+
+
+def test_a_missing_joint_stays_missing_and_its_children_move_along() -> None:
+    xy = WAVING.xy.clone()
+    xy[JOINTS.index("right elbow")] = math.nan
+    changed = retarget(Pose(xy, WAVING.canvas), person(shoulder=1.2))
+    assert torch.equal(changed.visible, Pose(xy, WAVING.canvas).visible)
+    assert (changed.xy[2] - xy[2]).norm() > 1
+    shoulder_to_wrist = xy[4] - xy[2]
+    torch.testing.assert_close(changed.xy[4] - changed.xy[2], shoulder_to_wrist, rtol=0.1, atol=0.5)
+
+
+def test_an_animation_begins_and_ends_with_its_poses() -> None:
+    frames = interpolate(FRONT, WAVING, 5)
+    assert len(frames) == 5
+    for frame, pose in ((frames[0], FRONT), (frames[-1], WAVING)):
+        torch.testing.assert_close(frame.xy, pose.xy, equal_nan=True, rtol=0, atol=1e-4)
+    with pytest.raises(DataError, match="2 frames"):
+        interpolate(FRONT, WAVING, 1)
+
+
+def test_limbs_do_not_shrink_on_the_way() -> None:
+    """A straight line between the two places of a wrist would pass close to the elbow."""
+    middle = interpolate(FRONT, WAVING, 3)[1]
+    for end in (3, 4, 9, 10):
+        lengths = [float(bone(pose, end).norm()) for pose in (FRONT, middle, WAVING)]
+        assert lengths[1] == pytest.approx((lengths[0] + lengths[2]) / 2, rel=1e-4)
+
+
+def test_bones_turn_by_the_shorter_way() -> None:
+    xy = FRONT.xy.clone()
+    ends = []
+    for degrees in (170.0, -170.0):
+        xy[4] = xy[3] + 10 * torch.tensor((math.cos(math.radians(degrees)), math.sin(math.radians(degrees))))
+        ends.append(Pose(xy, FRONT.canvas))
+    forearm = bone(interpolate(*ends, 3)[1], 4)
+    torch.testing.assert_close(forearm, torch.tensor((-10.0, 0.0)), rtol=0, atol=1e-4)
+
+
+def test_a_joint_of_one_pose_alone_is_there_in_its_half() -> None:
+    xy = WAVING.xy.clone()
+    xy[4] = math.nan
+    frames = interpolate(FRONT, Pose(xy, WAVING.canvas), 4)
+    assert [bool(frame.visible[4]) for frame in frames] == [True, True, False, False]
+
+
+def test_the_frames_live_on_the_first_canvas() -> None:
+    frames = interpolate(FRONT, WAVING.resize((256, 128)), 2)
+    assert {frame.canvas for frame in frames} == {FRONT.canvas}
+    torch.testing.assert_close(frames[1].xy, WAVING.xy, equal_nan=True, rtol=0, atol=1e-3)
