@@ -1,0 +1,140 @@
+"""Poses from a video, and animations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from pg2lib.errors import DataError, NoPersonError
+from pg2lib.pose import Pose, pose_presets
+from pg2lib.video import read_frames, read_video_poses, smooth, write_animation
+
+pytest.importorskip("av", reason="videos need the extra 'video'")
+
+FRONT = pose_presets()["standing, front"].resize((96, 96))
+
+
+def dots(count: int, size: tuple[int, int] = (96, 96)) -> list[Image.Image]:
+    """A dark picture on which a white square moves four pixels to the right per frame."""
+    pictures = []
+    for number in range(count):
+        picture = Image.new("RGB", size, "black")
+        ImageDraw.Draw(picture).rectangle((4 * number, 40, 4 * number + 11, 51), fill="white")
+        pictures.append(picture)
+    return pictures
+
+
+def square(picture: Image.Image) -> float:
+    """Where the square begins."""
+    row = np.asarray(picture.convert("L"))[46]
+    return float((row > 128).argmax())
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_an_animation_is_read_as_it_was_written(tmp_path: Path, suffix: str) -> None:
+    path = write_animation(dots(10), tmp_path / f"dots{suffix}", fps=10)
+    frames = list(read_frames(path, fps=10))
+    assert len(frames) == 10
+    assert [square(frame) for frame in frames] == pytest.approx([4.0 * n for n in range(10)], abs=1.1)
+
+
+def test_frames_are_taken_at_a_steady_rate(tmp_path: Path) -> None:
+    path = write_animation(dots(20), tmp_path / "dots.mp4", fps=20)
+    frames = list(read_frames(path, fps=5))
+    assert [square(frame) for frame in frames] == pytest.approx([0, 16, 32, 48, 64], abs=1.1)
+    assert len(list(read_frames(path, fps=5, max_frames=3))) == 3
+
+
+def test_large_frames_are_reduced_and_odd_sides_are_written(tmp_path: Path) -> None:
+    path = write_animation([Image.new("RGB", (1301, 651), "red")], tmp_path / "red.mp4")
+    (frame,) = read_frames(path)
+    assert frame.size == (640, 320)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "name", "word"),
+    [([], "a.gif", "at least one"), (dots(1), "a.avi", ".mp4"), (dots(1) + dots(1, (50, 50)), "a.gif", "picture 2")],
+)
+def test_what_is_no_animation_is_refused(tmp_path: Path, pictures: list[Image.Image], name: str, word: str) -> None:
+    with pytest.raises(DataError, match=word):
+        write_animation(pictures, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("hello")
+    with pytest.raises(DataError, match=r"notes\.mp4"):
+        list(read_frames(tmp_path / "notes.mp4"))
+    with pytest.raises(DataError, match="missing"):
+        list(read_frames(tmp_path / "missing.mp4"))
+
+
+def test_one_person_is_followed_even_when_another_one_is_larger(tmp_path: Path) -> None:
+    path = write_animation(dots(8), tmp_path / "dots.mp4", fps=8)
+    seen = []
+
+    def find(picture: Image.Image) -> list[Pose]:
+        left = square(picture)
+        followed, other = Pose(FRONT.xy * 0.2 + left, (96, 96)), Pose(FRONT.xy + 60, (96, 96))
+        seen.append(left)
+        return [followed] if len(seen) == 1 else [other, followed]
+
+    done: list[int] = []
+    poses = read_video_poses(path, find, fps=8, on_frame=done.append)
+    assert done == list(range(1, 9))
+    necks = [float(pose.xy[1, 0] - poses[0].xy[1, 0]) for pose in poses]
+    assert necks == pytest.approx([place - 2 for place in (2, 6, 10, 14, 18, 22, 26, 30)], abs=3)
+
+
+def test_frames_before_the_person_comes_and_after_they_leave_are_left_out(tmp_path: Path) -> None:
+    path = write_animation(dots(6), tmp_path / "dots.mp4", fps=8)
+
+    def find(picture: Image.Image) -> list[Pose]:
+        if not 4 <= square(picture) <= 14:
+            raise NoPersonError("nobody")
+        return [FRONT]
+
+    assert len(read_video_poses(path, find, fps=8)) == 3
+    with pytest.raises(NoPersonError, match="dots"):
+        read_video_poses(path, lambda picture: [], fps=8)
+
+
+def test_smoothing_removes_a_spike_and_leaves_an_even_motion_alone() -> None:
+    poses = [Pose(FRONT.xy + float(n), FRONT.canvas) for n in range(9)]
+    steady = smooth(poses)
+    for before, after in zip(poses[2:-2], steady[2:-2], strict=True):
+        torch.testing.assert_close(after.xy, before.xy, rtol=0, atol=1e-4)
+    spiked = poses[4].xy.clone()
+    spiked[4] += 40
+    steady = smooth([*poses[:4], Pose(spiked, FRONT.canvas), *poses[5:]])
+    assert float((steady[4].xy[4] - poses[4].xy[4]).norm()) < 2
+
+
+def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
+    poses = [Pose(FRONT.xy + float(n), FRONT.canvas) for n in range(20)]
+
+    def without(wrist: int, frames: range) -> list[Pose]:
+        changed = []
+        for number, pose in enumerate(poses):
+            xy = pose.xy.clone()
+            if number in frames:
+                xy[wrist] = math.nan
+            changed.append(Pose(xy, pose.canvas))
+        return changed
+
+    filled = smooth(without(4, range(5, 10)))
+    torch.testing.assert_close(filled[7].xy[4], poses[7].xy[4], rtol=0, atol=1e-3)
+    open_gap = smooth(without(4, range(5, 15)))
+    assert [bool(pose.visible[4]) for pose in open_gap] == [n not in range(5, 15) for n in range(20)]
+    at_the_end = smooth(without(4, range(17, 20)))
+    assert not bool(at_the_end[18].visible[4])
+
+
+def test_poses_of_several_canvases_are_refused() -> None:
+    with pytest.raises(DataError, match="canvas"):
+        smooth([FRONT, FRONT.resize((128, 128))])
