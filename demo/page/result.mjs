@@ -1,0 +1,132 @@
+// The result: beside the photo with a slider between them, and how it was made.
+
+import { make } from "./editor.mjs";
+import { skeleton } from "./photo.mjs";
+
+export class ResultPanel {
+  constructor(root) {
+    this.before = make("img", { class: "before", alt: "" });
+    this.after = make("img", { class: "after", alt: "The result" });
+    this.overlay = make("svg", { class: "overlay", "aria-hidden": "true", preserveAspectRatio: "none" });
+    this.slider = make("input", {
+      type: "range", min: 0, max: 100, value: 0, class: "compare", "aria-label": "Compare with the photo",
+      oninput: () => this.compare(),
+    });
+    this.stage = make("div", { class: "result-stage" }, this.after, this.before, this.overlay, this.slider);
+    this.placeholder = make("div", { class: "placeholder" }, make("p", {}, "The picture appears here."));
+    this.poseShown = make("input", { type: "checkbox", onchange: () => this.drawPose() });
+    this.download = make("a", { class: "button primary", download: "pg2-result.png" }, "Download");
+    this.badge = make("span", { class: "badge" });
+    this.actions = make(
+      "div", { class: "tools", hidden: true },
+      this.download, make("label", { class: "check" }, this.poseShown, " Show the pose"), this.badge,
+    );
+    this.note = make("div", { class: "note", role: "status" });
+    this.stage.hidden = true;
+    root.append(this.placeholder, this.stage, this.actions, this.note);
+    this.steps = make("div", { class: "steps" });
+  }
+
+  /** @param {{url: string, details: object}} result */
+  show({ url, details }) {
+    this.details = details;
+    const [height, width] = details.canvas;
+    this.stage.style.aspectRatio = `${width} / ${height}`;
+    this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.after.src = url;
+    this.before.src = details.stages.used;
+    this.slider.value = 0;
+    this.compare();
+    this.drawPose();
+    this.download.href = url;
+    this.stage.hidden = this.actions.hidden = false;
+    this.placeholder.hidden = true;
+    this.stage.classList.remove("stale");
+    this.showBadge(details);
+    this.say(details.notes[0] ?? "");
+    this.showSteps(details);
+  }
+
+  /** A picture of its own kind, such as a contact sheet or an animation. */
+  showFile(url, name, video = false) {
+    this.stage.hidden = true;
+    this.placeholder.hidden = false;
+    this.placeholder.replaceChildren(
+      video ? make("video", { src: url, controls: true, loop: true, autoplay: true, muted: true })
+        : make("img", { src: url, alt: "The result" }),
+    );
+    this.actions.hidden = false;
+    this.badge.hidden = true;
+    this.download.href = url;
+    this.download.setAttribute("download", name);
+    this.say("");
+  }
+
+  compare() {
+    const share = Number(this.slider.value);
+    this.before.style.clipPath = `inset(0 ${100 - share}% 0 0)`;
+    this.stage.style.setProperty("--share", `${share}%`);
+  }
+
+  drawPose() {
+    const pose = this.details?.pose;
+    this.overlay.replaceChildren(
+      ...(pose && this.poseShown.checked ? skeleton(pose, Math.max(...pose.canvas) / 256) : []),
+    );
+  }
+
+  showBadge({ pose_distance: distance }) {
+    this.badge.hidden = distance === null || distance === undefined;
+    if (this.badge.hidden) return;
+    const percent = Math.round(100 * distance);
+    this.badge.textContent = percent <= 50 ? `Pose reached: off by ${percent} % of a head` : `Pose missed: off by ${percent} % of a head`;
+    this.badge.classList.toggle("bad", percent > 50);
+    this.badge.title = "The pose was looked for again in the result and compared with the one you asked for.";
+  }
+
+  showSteps({ stages }) {
+    const steps = [
+      [stages.used, "What we used"],
+      [stages.pose, "Pose we drew"],
+      [stages.draft, "First draft"],
+      [stages.changes, stages.changes_factor ? `Changes, ${stages.changes_factor} times as strong` : "Changes: none"],
+      [stages.mask, "Where the body is"],
+    ];
+    this.steps.replaceChildren(...steps.filter(([url]) => url).map(([url, words]) => (
+      make("figure", {}, make("img", { src: url, alt: "" }), make("figcaption", {}, words))
+    )));
+  }
+
+  /** The last good picture stays, dimmed, while another photo is in use. */
+  dim() {
+    this.stage.classList.add("stale");
+  }
+
+  say(text, refused = false) {
+    this.note.setAttribute("role", refused ? "alert" : "status");
+    this.note.classList.toggle("refused", refused);
+    this.note.replaceChildren(text);
+    this.note.hidden = !text;
+  }
+}
+
+/** The results of this session as a strip of pictures; a click brings one back. */
+export class Strip {
+  constructor(root, onChoose) {
+    this.onChoose = onChoose;
+    this.list = make("div", { class: "strip", role: "group", "aria-label": "Results so far" });
+    root.append(this.list);
+  }
+
+  fill(entries, photo) {
+    this.list.hidden = !entries.length;
+    this.list.replaceChildren(...entries.map((entry) => make(
+      "button",
+      {
+        type: "button", "aria-label": `Result: ${entry.name}`, class: entry.photo === photo ? "" : "stale",
+        onclick: () => this.onChoose(entry),
+      },
+      make("img", { src: entry.url, alt: "" }),
+    )));
+  }
+}
