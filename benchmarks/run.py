@@ -53,9 +53,11 @@ from pg2lib import (
     warp_parts,
 )
 from pg2lib.errors import NoPersonError
+from pg2lib.framing import MIDLINE, Framing
 from pg2lib.models import G1, G2
-from pg2lib.onnx_model import export_onnx
-from pg2lib.pipeline import MIDLINE, ONNX_NAME, Backend, Framing
+from pg2lib.models.onnx import export_onnx
+from pg2lib.pipeline import Backend
+from pg2lib.pipeline_folder import ONNX_NAME
 from pg2lib.pose import MASK_LIMBS
 from pg2lib.processes import cpu_count
 from pg2lib.provenance import provenance

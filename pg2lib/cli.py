@@ -555,8 +555,9 @@ def _target_pose(path: Path) -> Pose | Path:
 
 def _export(options: argparse.Namespace) -> int:
     from pg2lib.files import refuse_to_replace
-    from pg2lib.onnx_model import export_onnx
-    from pg2lib.pipeline import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, PG2Pipeline, find_folder
+    from pg2lib.models.onnx import export_onnx
+    from pg2lib.pipeline import PG2Pipeline
+    from pg2lib.pipeline_folder import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, find_folder
 
     folder = find_folder(options.weights)
     out: Path = options.out or folder / ONNX_NAME

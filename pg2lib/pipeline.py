@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,132 +26,34 @@ from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.cutout import inside_photo, matte_of_one, on_backdrop, without_person
 from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_path, atomic_write, sha256_of
+from pg2lib.framing import Framing
 from pg2lib.images import Crop, ImageLike, from_uint8, load_photo, tensor_from_pil
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
 from pg2lib.output import PG2Batch, PG2Output
+from pg2lib.pipeline_folder import (
+    CONFIG_NAME,
+    FORMAT,
+    ONNX_NAME,
+    WEIGHTS_NAME,
+    find_folder,
+    not_finite,
+    read_config,
+    read_weights,
+    refuse_destination,
+)
 from pg2lib.pose import Pose
 from pg2lib.raster import render_heatmaps
-from pg2lib.warp import torso_length
 
 if TYPE_CHECKING:
     from pg2lib.data.store import PairBatch
     from pg2lib.detect import PoseDetector
-    from pg2lib.onnx_model import OnnxStages
+    from pg2lib.models.onnx import OnnxStages
 
 log = logging.getLogger(__name__)
 
 Backend = Literal["torch", "onnxruntime"]
 Background = Literal["photo", "plain"]
-
-FORMAT = "pg2lib pipeline 1"
-CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
-SHIPPED = Path(__file__).parent / "weights"
-HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
-
-MIDLINE = {"nose": (0,), "neck": (1,), "hips": (8, 11), "knees": (9, 12), "ankles": (10, 13)}
-"""Points down the middle of the body and the joints they are the mean of; arms say nothing about framing."""
-
-
-HEAD_ABOVE, SHOES_BELOW, BESIDE = 0.35, 0.2, 0.1
-"""What no joint marks, in torso lengths: the top of the head above eyes and ears, shoes below the ankles, and the body
-beside its joints."""
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How people stand in the training images, so that a photo is cropped alike.
-
-    Attributes:
-        x: mean place of the midline, as a share of the width.
-        y: mean place of each midline point that the training images show, as a share of the height.
-    """
-
-    x: float
-    y: Mapping[str, float]
-
-    @classmethod
-    def of(cls, xy: Float[Tensor, "rows 18 2"], canvas: tuple[int, int]) -> Framing:
-        """Measured on the keypoints of a data set whose images have `canvas` (height, width) pixels.
-
-        A midline point that no row shows is left out: on people cut off at the waist, knees and ankles are.
-
-        Raises:
-            DataError: no row shows any midline point, or a coordinate is infinite.
-        """
-        if bool(xy.isinf().any()):
-            raise DataError(f"row {int(xy.isinf().any(-1).any(-1).nonzero()[0])} has an infinite coordinate")
-        points = {name: xy[:, list(joints)].mean(dim=1) for name, joints in MIDLINE.items()}
-        seen = {name: point for name, point in points.items() if not bool(point.isnan().any(-1).all())}
-        if not seen:
-            raise DataError(
-                f"not one of {len(xy):,} rows shows the {', '.join(MIDLINE)} of anybody, so how people stand in these "
-                f"images cannot be measured; expected at least one of these"
-            )
-        x = torch.cat([point[:, 0] for point in seen.values()]).nanmean()
-        y = {name: float((point[:, 1].nanmean() + 0.5) / canvas[0]) for name, point in seen.items()}
-        return cls(float((x + 0.5) / canvas[1]), y)
-
-    @classmethod
-    def from_dict(cls, values: Any) -> Framing:
-        """The inverse of `dataclasses.asdict`.
-
-        Raises:
-            DataError: not such values, or not one midline point.
-        """
-        match values:
-            case {"x": x, "y": dict(y), **others} if not others and y.keys() <= MIDLINE.keys() and y:
-                numbers = [x, *y.values()]
-                if all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
-                    return cls(float(x), {name: float(place) for name, place in y.items()})
-        raise DataError(
-            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}; got {values!r}"
-        )
-
-    def crop(self, pose: Pose, canvas: tuple[int, int]) -> Crop:
-        """The crop of a photo that places the person of `pose` like the people in the training images.
-
-        Height and top edge are the least-squares fit of the midline points that are visible and that the framing
-        knows; the crop grows where a joint, the top of the head or the shoes would fall outside it.
-
-        Raises:
-            DataError: the pose has no joint.
-        """
-        left, top, right, bottom = _body_box(pose)
-        found = {name: pose.xy[list(MIDLINE[name])].mean(dim=0) for name in self.y}
-        found = {name: point for name, point in found.items() if not bool(point.isnan().any())}
-        smallest = 1.02 * max(bottom - top, (right - left) * canvas[0] / canvas[1], 8.0)
-        height, middle_x, middle_y = smallest, (left + right) / 2, (top + bottom) / 2
-        if found:
-            middle_x = float(torch.stack([point[0] for point in found.values()]).mean())
-        if len(found) >= 2:
-            place = torch.tensor([self.y[name] for name in found])
-            y = torch.stack([point[1] for point in found.values()])
-            spread = place - place.mean()
-            height = max(smallest, float((spread * (y - y.mean())).sum() / spread.square().sum()))
-            middle_y = float(y.mean() - (place.mean() - 0.5) * height)
-        crop = Crop.around(middle_x + (0.5 - self.x) * height * canvas[1] / canvas[0], middle_y, height, canvas)
-        # Move, never squeeze, when a part of the body still lies outside.
-        dx = max(0.0, right - crop.right) - max(0.0, crop.left - left)
-        dy = max(0.0, bottom - crop.bottom) - max(0.0, crop.top - top)
-        return replace(crop, left=crop.left + dx, right=crop.right + dx, top=crop.top + dy, bottom=crop.bottom + dy)
-
-
-def _body_box(pose: Pose) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of the joints that are present, with room for the head, the shoes and the sides.
-
-    Raises:
-        DataError: the pose has no joint.
-    """
-    left, top, right, bottom = pose.box
-    unit = float(torso_length(pose.xy.nan_to_num(0.0)[None], pose.visible[None], round(bottom - top) + 1))
-    heights = pose.xy[:, 1]
-    face, ankles = heights[[0, 14, 15, 16, 17]], heights[[10, 13]]
-    if not bool(face.isnan().all()):
-        top = min(top, float(face.nan_to_num(math.inf).min()) - HEAD_ABOVE * unit)
-    if not bool(ankles.isnan().all()):
-        bottom = max(bottom, float(ankles.nan_to_num(-math.inf).max()) + SHOES_BELOW * unit)
-    return left - BESIDE * unit, top, right + BESIDE * unit, bottom
 
 
 class PG2Pipeline:
@@ -518,11 +418,11 @@ class PG2Pipeline:
         path = Path(folder)
         refuse_destination(path)
         tensors = self._weights(dtype or torch.float16)
-        overflowing = _not_finite(tensors)
+        overflowing = not_finite(tensors)
         if overflowing and dtype is None:
             log.warning("float16 cannot hold %s: the weights are saved as float32", ", ".join(overflowing[:5]))
             tensors = self._weights(torch.float32)
-            overflowing = _not_finite(tensors)
+            overflowing = not_finite(tensors)
         if overflowing:
             remedy = "" if dtype in (None, torch.float32) else "; save as torch.float32"
             raise CheckpointError(
@@ -579,7 +479,7 @@ class PG2Pipeline:
         if backend not in get_args(Backend):
             raise ConfigError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
         folder = find_folder(name_or_folder, revision, with_onnx=backend == "onnxruntime")
-        values = _read_config(folder)
+        values = read_config(folder)
         try:
             config = PG2Config.from_dict(values["config"])
             framing = Framing.from_dict(values["framing"])
@@ -587,7 +487,7 @@ class PG2Pipeline:
             raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error!r}") from error
         with torch.device("meta"):  # no time is spent on weights that the file replaces
             g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
-        tensors = _read_weights(folder / WEIGHTS_NAME, values.get("sha256"))
+        tensors = read_weights(folder / WEIGHTS_NAME, values.get("sha256"))
         for name, model in (("g1", g1), ("g2", g2)):
             if model is None:
                 continue
@@ -601,7 +501,7 @@ class PG2Pipeline:
         pipeline = cls(g1, g2, config, framing, values.get("training"))
         pipeline.name = str(name_or_folder) if name_or_folder is not None else DEFAULT_CHECKPOINT
         if backend == "onnxruntime":
-            from pg2lib.onnx_model import OnnxStages
+            from pg2lib.models.onnx import OnnxStages
 
             pipeline.onnx = OnnxStages(folder / ONNX_NAME, pipeline)
             return pipeline.to(device or "cpu")
@@ -655,112 +555,3 @@ def _matte_image(matte: ImageLike, photo: Image.Image, size: tuple[int, int]) ->
     if matte_size != size:
         raise DataError(f"the matte has {matte_size[1]}x{matte_size[0]} pixels, the image {size[1]}x{size[0]}")
     return picture if picture.size == photo.size else picture.resize(photo.size)
-
-
-def refuse_destination(folder: str | PathLike[str]) -> None:
-    """Refuses a folder whose ``config.json`` a pipeline must not replace, such as that of a training run.
-
-    Raises:
-        CheckpointError: it has a ``config.json`` that is not a pipeline's.
-    """
-    path = Path(folder) / CONFIG_NAME
-    if not path.exists():
-        return
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        values = None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is not that of a pipeline (of the format {FORMAT!r}), and a pipeline there would replace it; save "
-            f"into another folder, or remove that file"
-        )
-
-
-def find_folder(
-    name_or_folder: str | PathLike[str] | None, revision: str | None = None, with_onnx: bool = False
-) -> Path:
-    """The folder that `PG2Pipeline.from_pretrained` reads, downloaded where a hub id is given.
-
-    Args:
-        name_or_folder, revision: as there.
-        with_onnx: download ``model.onnx`` too, where the hub has it.
-
-    Raises:
-        CheckpointError: no such folder or hub id.
-    """
-    if name_or_folder is None:
-        name_or_folder = DEFAULT_CHECKPOINT
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return folder
-    shipped = shipped_checkpoints()
-    if str(name_or_folder) in shipped:
-        return shipped[str(name_or_folder)]
-    if not HUB_ID.match(str(name_or_folder)):
-        raise CheckpointError(
-            f"{str(name_or_folder)!r} is no folder, no checkpoint that ships ({', '.join(shipped)}) and no hub id "
-            f"(owner/name)"
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = [CONFIG_NAME, WEIGHTS_NAME] + [ONNX_NAME] * with_onnx
-    try:
-        return Path(snapshot_download(str(name_or_folder), revision=revision, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"there is no folder {str(name_or_folder)!r}, and it cannot be downloaded from the hub: {error}"
-        ) from error
-
-
-def shipped_checkpoints() -> dict[str, Path]:
-    """The pipeline folders that ship with pg2lib, by name."""
-    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{CONFIG_NAME}"))}
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder} is not a pipeline folder: it has no {CONFIG_NAME}. (A training run keeps its pipeline in the "
-            f"folder 'pipeline' once both stages are done.)"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        got = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise CheckpointError(f"{path}: expected the format {FORMAT!r}, got {got!r}; was it made by another version?")
-    return values
-
-
-def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """The weights of a pipeline folder.
-
-    Args:
-        sha256: of the file, as ``config.json`` has it; None in folders from before it had.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        found = sha256_of(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
-    bad = _not_finite(tensors)
-    if bad:
-        raise CheckpointError(f"{path} holds NaN or infinite weights in {', '.join(bad[:5])}")
-    if sha256 is not None and found != sha256:
-        raise CheckpointError(
-            f"{path} is damaged, or not the file that {CONFIG_NAME} belongs to: expected the SHA-256 {sha256!r}, got "
-            f"{found!r}. Copy or download the folder again"
-        )
-    return tensors
-
-
-def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The names of those that have NaN or infinity."""
-    return [key for key, value in tensors.items() if not bool(value.isfinite().all())]

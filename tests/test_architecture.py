@@ -16,7 +16,7 @@ LAYERS = [
     {"errors", "config", "files", "processes"},
     {"images", "losses", "models.blocks"},
     {"pose", "raster", "warp", "cutout", "models", "metrics"},
-    {"data", "detect", "matte", "onnx_model", "output", "pipeline", "provenance"},
+    {"data", "detect", "framing", "matte", "output", "pipeline", "pipeline_folder", "provenance"},
     {"training", "evaluation", "doctor", "table1", "user_study"},
     {"viz"},
     {"results"},

@@ -19,7 +19,7 @@ from PIL import Image
 from pg2lib import PG2Config, PG2Pipeline, Pose, build_models, read_keypoints
 from pg2lib.cli import main
 from pg2lib.data.photos import read_photos
-from pg2lib.pipeline import Framing
+from pg2lib.framing import Framing
 from tests.conftest import ROOT, STANDING, make_market1501
 
 SMALL = ["--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4"]

@@ -25,7 +25,7 @@ import pg2lib  # noqa: E402
 from demo import app  # noqa: E402
 from pg2lib import NoPersonError, PG2Config, PG2Pipeline, Pose, build_models, pose_presets, render_heatmaps  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
-from pg2lib.pipeline import Framing  # noqa: E402
+from pg2lib.framing import Framing  # noqa: E402
 from pg2lib.pose import JOINTS  # noqa: E402
 
 FRAMING = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88})

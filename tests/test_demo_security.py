@@ -28,7 +28,7 @@ from demo import app, study, uploads  # noqa: E402
 from demo.guard import served_addresses  # noqa: E402
 from pg2lib import PG2Config, PG2Pipeline, build_models, pose_presets  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
-from pg2lib.pipeline import Framing  # noqa: E402
+from pg2lib.framing import Framing  # noqa: E402
 from pg2lib.user_study import Protocol, create_study  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

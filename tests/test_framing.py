@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pg2lib import DataError, Pose
-from pg2lib.pipeline import MIDLINE, Framing
+from pg2lib.framing import MIDLINE, Framing
 from tests.conftest import STANDING
 
 CANVAS = (128, 64)

@@ -23,9 +23,9 @@ from pg2lib import (
     build_models,
 )
 from pg2lib.cutout import BACKDROP
+from pg2lib.framing import Framing
 from pg2lib.images import from_uint8, tensor_from_pil, to_uint8
 from pg2lib.output import output_grid
-from pg2lib.pipeline import Framing
 from pg2lib.raster import render_heatmaps
 
 FRAMING = Framing(x=0.5, y={"nose": 0.125, "neck": 0.2, "hips": 0.49, "knees": 0.69, "ankles": 0.89})

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pg2lib import CheckpointError, PG2Config, PG2Pipeline, build_models
-from pg2lib.pipeline import Framing
+from pg2lib.framing import Framing
 
 FRAMING = Framing(0.5, {"neck": 0.2, "hips": 0.5})
 

@@ -26,7 +26,8 @@ from pg2lib.config import ModelConfig
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path
 from pg2lib.models.generators import G1Input, StagesOutput, both_stages
-from pg2lib.pipeline import WEIGHTS_NAME, PG2Pipeline
+from pg2lib.pipeline import PG2Pipeline
+from pg2lib.pipeline_folder import WEIGHTS_NAME
 from pg2lib.pose import JOINTS
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 import pg2lib  # noqa: E402
 from pg2lib import CheckpointError, ConfigError, PG2Config, PG2Pipeline, build_models  # noqa: E402
 from pg2lib.config import ModelConfig  # noqa: E402
-from pg2lib.onnx_model import digest, export_onnx, input_channels, output_names  # noqa: E402
-from pg2lib.pipeline import Framing  # noqa: E402
+from pg2lib.framing import Framing  # noqa: E402
+from pg2lib.models.onnx import digest, export_onnx, input_channels, output_names  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 
 PIPELINES = {
@@ -222,7 +222,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     (tmp_path / "model.onnx").write_text("old")
-    monkeypatch.setattr("pg2lib.onnx_model._to_onnx", lambda _: SimpleNamespace(SerializeToString=lambda: b"new"))
+    monkeypatch.setattr("pg2lib.models.onnx._to_onnx", lambda _: SimpleNamespace(SerializeToString=lambda: b"new"))
     monkeypatch.setattr(Path, "write_bytes", disk_full)
     with pytest.raises(
         CheckpointError, match=r"model\.onnx cannot be written \(.*No space left.*name a file elsewhere"
