@@ -144,7 +144,7 @@ def bench_forward() -> Iterator[Row]:
             pipeline = PG2Pipeline(copy.deepcopy(g1), copy.deepcopy(g2), config, Framing(0.5, middle))
             pipeline.save_pretrained(folder, torch.float32)
             if "onnxruntime" in backends:
-                export_onnx(pipeline, Path(folder) / ONNX_NAME)
+                export_onnx(pipeline.g1, pipeline.g2, Path(folder) / ONNX_NAME)
             for backend in backends:
                 loaded = PG2Pipeline.from_pretrained(folder, "cpu", backend=backend)
                 runs[backend] = partial(loaded.generate, x, p)

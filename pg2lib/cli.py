@@ -562,7 +562,8 @@ def _export(options: argparse.Namespace) -> int:
     folder = find_folder(options.weights)
     out: Path = options.out or folder / ONNX_NAME
     refuse_to_replace(out, [folder / CONFIG_NAME, folder / WEIGHTS_NAME])
-    export_onnx(PG2Pipeline.from_pretrained(folder, "cpu"), out)
+    pipeline = PG2Pipeline.from_pretrained(folder, "cpu")
+    export_onnx(pipeline.g1, pipeline.g2, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     return 0
 

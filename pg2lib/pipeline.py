@@ -503,7 +503,7 @@ class PG2Pipeline:
         if backend == "onnxruntime":
             from pg2lib.models.onnx import OnnxStages
 
-            pipeline.onnx = OnnxStages(folder / ONNX_NAME, pipeline)
+            pipeline.onnx = OnnxStages(folder / ONNX_NAME, g1, g2)
             return pipeline.to(device or "cpu")
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
