@@ -1,4 +1,4 @@
-"""How people stand in the training images, and the crop that places the person of a photo alike."""
+"""How people stand in the training images, and the crop that frames the person of a photo in the same way."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from pg2lib.pose import Pose
 from pg2lib.warp import torso_length
 
 MIDLINE = {"nose": (0,), "neck": (1,), "hips": (8, 11), "knees": (9, 12), "ankles": (10, 13)}
-"""Points down the middle of the body and the joints they are the mean of; arms say nothing about framing."""
+"""Points along the middle of the body, and the joints whose mean each of them is. Arms say nothing about framing."""
 
+HEAD_ABOVE, SHOES_BELOW, SIDES = 0.35, 0.2, 0.1
+"""Room for the body beyond its joints, in torso lengths: the head above eyes and ears, shoes below the ankles, and the
+sides."""
 
-HEAD_ABOVE, SHOES_BELOW, BESIDE = 0.35, 0.2, 0.1
-"""What no joint marks, in torso lengths: the top of the head above eyes and ears, shoes below the ankles, and the body
-beside its joints."""
+FACE, ANKLES = (0, 14, 15, 16, 17), (10, 13)
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How people stand in the training images, so that a photo is cropped alike.
+    """How people stand in the training images.
 
     Attributes:
-        x: mean place of the midline, as a share of the width.
-        y: mean place of each midline point that the training images show, as a share of the height.
+        x: mean position of the midline, as a fraction of the width.
+        y: mean position of each midline point that the training images show, as a fraction of the height.
     """
 
     x: float
@@ -39,21 +40,27 @@ class Framing:
 
     @classmethod
     def of(cls, xy: Float[Tensor, "rows 18 2"], canvas: tuple[int, int]) -> Framing:
-        """Measured on the keypoints of a data set whose images have `canvas` (height, width) pixels.
+        """Measure the framing of a data set.
 
-        A midline point that no row shows is left out: on people cut off at the waist, knees and ankles are.
+        Midline points that no row shows are left out. If all people are cut off at the waist, for example, knees and
+        ankles are.
+
+        Args:
+            xy: keypoints in pixels, x first, NaN = missing.
+            canvas: (height, width) of the images in pixels.
 
         Raises:
             DataError: no row shows any midline point, or a coordinate is infinite.
         """
         if bool(xy.isinf().any()):
-            raise DataError(f"row {int(xy.isinf().any(-1).any(-1).nonzero()[0])} has an infinite coordinate")
+            row = int(xy.isinf().any(-1).any(-1).nonzero()[0])
+            raise DataError(f"expected finite keypoints, or NaN where one is missing; row {row} has an infinite one")
         points = {name: xy[:, list(joints)].mean(dim=1) for name, joints in MIDLINE.items()}
         seen = {name: point for name, point in points.items() if not bool(point.isnan().any(-1).all())}
         if not seen:
             raise DataError(
-                f"not one of {len(xy):,} rows shows the {', '.join(MIDLINE)} of anybody, so how people stand in these "
-                f"images cannot be measured; expected at least one of these"
+                f"expected somebody whose {', '.join(MIDLINE)} are visible, to measure how people stand in the images; "
+                f"none of {len(xy):,} rows shows any of these points"
             )
         x = torch.cat([point[:, 0] for point in seen.values()]).nanmean()
         y = {name: float((point[:, 1].nanmean() + 0.5) / canvas[0]) for name, point in seen.items()}
@@ -61,10 +68,10 @@ class Framing:
 
     @classmethod
     def from_dict(cls, values: Any) -> Framing:
-        """The inverse of `dataclasses.asdict`.
+        """Read what `dataclasses.asdict` gives.
 
         Raises:
-            DataError: not such values, or not one midline point.
+            DataError: `values` has another form, or no midline point.
         """
         match values:
             case {"x": x, "y": dict(y), **others} if not others and y.keys() <= MIDLINE.keys() and y:
@@ -76,10 +83,14 @@ class Framing:
         )
 
     def crop(self, pose: Pose, canvas: tuple[int, int]) -> Crop:
-        """The crop of a photo that places the person of `pose` like the people in the training images.
+        """Return the crop of a photo that places a person like the people in the training images.
 
-        Height and top edge are the least-squares fit of the midline points that are visible and that the framing
-        knows; the crop grows where a joint, the top of the head or the shoes would fall outside it.
+        Height and top edge are the least-squares fit to the visible midline points. The crop is enlarged and moved
+        where a joint, the top of the head or the shoes would otherwise lie outside it.
+
+        Args:
+            pose: pose of the person, in pixels of the photo.
+            canvas: (height, width) in pixels that the crop is resized to.
 
         Raises:
             DataError: the pose has no joint.
@@ -98,14 +109,14 @@ class Framing:
             height = max(smallest, float((spread * (y - y.mean())).sum() / spread.square().sum()))
             middle_y = float(y.mean() - (place.mean() - 0.5) * height)
         crop = Crop.around(middle_x + (0.5 - self.x) * height * canvas[1] / canvas[0], middle_y, height, canvas)
-        # Move, never squeeze, when a part of the body still lies outside.
+        # The crop is large enough by now; it moves if a part of the body still lies outside.
         dx = max(0.0, right - crop.right) - max(0.0, crop.left - left)
         dy = max(0.0, bottom - crop.bottom) - max(0.0, crop.top - top)
         return replace(crop, left=crop.left + dx, right=crop.right + dx, top=crop.top + dy, bottom=crop.bottom + dy)
 
 
 def _body_box(pose: Pose) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of the joints that are present, with room for the head, the shoes and the sides.
+    """Return (left, top, right, bottom) of the visible joints, with room for the head, the shoes and the sides.
 
     Raises:
         DataError: the pose has no joint.
@@ -113,9 +124,9 @@ def _body_box(pose: Pose) -> tuple[float, float, float, float]:
     left, top, right, bottom = pose.box
     unit = float(torso_length(pose.xy.nan_to_num(0.0)[None], pose.visible[None], round(bottom - top) + 1))
     heights = pose.xy[:, 1]
-    face, ankles = heights[[0, 14, 15, 16, 17]], heights[[10, 13]]
+    face, ankles = heights[list(FACE)], heights[list(ANKLES)]
     if not bool(face.isnan().all()):
         top = min(top, float(face.nan_to_num(math.inf).min()) - HEAD_ABOVE * unit)
     if not bool(ankles.isnan().all()):
         bottom = max(bottom, float(ankles.nan_to_num(-math.inf).max()) + SHOES_BELOW * unit)
-    return left - BESIDE * unit, top, right + BESIDE * unit, bottom
+    return left - SIDES * unit, top, right + SIDES * unit, bottom

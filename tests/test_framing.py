@@ -1,4 +1,4 @@
-"""How people stand in training images, and the crop that makes a photo alike."""
+"""How people stand in training images, and the crop that frames a photo in the same way."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def test_the_crop_works_with_the_points_there_are(known: list[str], standing: Po
 
 
 def test_people_of_whom_nothing_is_seen_are_refused() -> None:
-    with pytest.raises(DataError, match="not one of 2 rows shows the nose, neck, hips, knees, ankles"):
+    with pytest.raises(DataError, match="none of 2 rows"):
         Framing.of(people(hidden=range(18)), CANVAS)
     infinite = people()
     infinite[1, 4, 0] = math.inf
-    with pytest.raises(DataError, match="row 1 has an infinite coordinate"):
+    with pytest.raises(DataError, match="row 1 has an infinite"):
         Framing.of(infinite, CANVAS)
 
 

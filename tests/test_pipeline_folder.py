@@ -55,7 +55,7 @@ def test_a_folder_without_its_framing_is_refused_when_it_is_loaded(pipe: PG2Pipe
 def test_a_pipeline_never_replaces_the_config_of_something_else(pipe: PG2Pipeline, tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     before = contents(tmp_path)
-    with pytest.raises(CheckpointError, match=r"config\.json is not that of a pipeline"):
+    with pytest.raises(CheckpointError, match=r"config\.json does not belong to a pipeline"):
         pipe.save_pretrained(tmp_path)
     assert contents(tmp_path) == before
 
@@ -88,5 +88,5 @@ def test_weights_that_are_nan_are_not_saved_at_all(pipe: PG2Pipeline, tmp_path: 
 
 def test_a_folder_that_cannot_be_made_is_named(pipe: PG2Pipeline, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="file/pipeline cannot be written"):
+    with pytest.raises(CheckpointError, match="file/pipeline"):
         pipe.save_pretrained(tmp_path / "file" / "pipeline")

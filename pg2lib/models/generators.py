@@ -84,9 +84,9 @@ class G1Output(NamedTuple):
 class G1(nn.Module):
     """Stage I: a U-Net from condition image and target heatmaps to the coarse result.
 
-    It has N = ``config.blocks`` residual blocks down, a fully connected bottleneck, and N blocks up. The fully connected
-    layers let distant body parts exchange information. There is no normalisation, no dropout, and no activation at the
-    output.
+    It has N = ``config.blocks`` residual blocks down, a fully connected bottleneck, and N residual blocks up. The
+    bottleneck lets distant body parts exchange information. There is no normalisation, no dropout, and no activation at
+    the output.
 
     With ``config.part_warp`` it also sees the warped image and its coverage, and blends the warped image with the
     colours that it paints, as Balakrishnan et al. (CVPR 2018) fuse moved body parts. With ``config.matte`` it also sees
