@@ -48,7 +48,7 @@ _NAMES = {
     "raster": ("render_heatmaps", "render_pose_masks"),
     "warp": ("warp_parts",),
 }
-"""Where each public name lives. A name is imported when it is first used, so that ``import pg2lib`` costs nothing."""
+"""The module of each public name. A name is imported on first use, so that ``import pg2lib`` loads nothing heavy."""
 
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -13,10 +13,10 @@ import pg2lib
 
 ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
-    {"errors", "config", "files", "processes"},
+    {"errors", "config", "files", "processes", "provenance"},
     {"images", "losses", "models.blocks"},
     {"pose", "raster", "warp", "cutout", "models", "metrics"},
-    {"data", "detect", "framing", "matte", "output", "pipeline", "pipeline_folder", "provenance"},
+    {"condition", "data", "detect", "framing", "matte", "output", "pipeline", "pipeline_folder"},
     {"training", "evaluation", "doctor", "table1", "user_study"},
     {"viz"},
     {"results"},

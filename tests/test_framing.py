@@ -104,3 +104,28 @@ def test_the_crop_has_room_for_the_head_and_the_shoes(standing: Pose) -> None:
     assert crop.top <= highest - 0.34 * torso
     assert crop.bottom >= lowest + 0.19 * torso
     assert crop.bottom - crop.top < 1.5 * (lowest - highest)
+
+
+@pytest.mark.parametrize(
+    "missing", [[], [9, 10, 12, 13], [8, 9, 10, 11, 12, 13], [0, 14, 15, 16, 17], list(range(2, 18))]
+)
+def test_framing_keeps_every_joint_inside_and_the_aspect(standing: Pose, missing: list[int]) -> None:
+    xy = standing.xy * 2.5 + torch.tensor([100.0, 40.0])
+    xy[missing] = math.nan
+    pose = Pose(xy, (480, 640))
+    crop = Framing.of(people(), CANVAS).crop(pose, (128, 64))
+    assert crop.scale[0] == pytest.approx(crop.scale[1])
+    assert torch.equal(pose.crop(crop).inside().visible, pose.visible)
+
+
+def test_arms_held_wide_still_fit(standing: Pose) -> None:
+    xy = standing.xy.clone()
+    xy[4], xy[7] = torch.tensor([-60.0, 30.0]), torch.tensor([140.0, 30.0])
+    crop = Framing.of(people(), CANVAS).crop(Pose(xy, (128, 64)), (128, 64))
+    assert torch.equal(Pose(xy, (128, 64)).crop(crop).inside().visible, torch.ones(18, dtype=torch.bool))
+
+
+def test_framing_is_measured_on_the_data(standing: Pose) -> None:
+    framing = Framing.of(torch.stack((standing.xy, standing.xy + 2)), (128, 64))
+    assert framing.y["neck"] == pytest.approx((float(standing.xy[1, 1]) + 1 + 0.5) / 128)
+    assert framing.x == pytest.approx((32 + 1 + 0.5) / 64, abs=0.01)
