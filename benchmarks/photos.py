@@ -1,9 +1,9 @@
-"""A sheet of photos in preset poses, and the copy error: how far results are from what could have been copied.
+"""A sheet of photos in preset poses, and the copy error: the distance of results from what could have been copied.
 
     python -m benchmarks.photos FOLDER --weights deepfashion-compact --out sheet.png
 
-The copy error is the mean |result - warped image|, weighted by the coverage, in grey levels of 255; the warped image is
-that of the part warp, made for every model alike. Photos in which nobody is found are named and left out.
+The copy error is the mean |result - warped image|, weighted by the coverage, in grey levels of 255. The warped image is
+that of `pg2lib.warp_parts`, for all models. Photos in which nobody is found are left out, and named.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from pg2lib import NoPersonError, PG2Pipeline, pose_presets, warp_parts
+from pg2lib.condition import ConditionView
 from pg2lib.files import atomic_path
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.matte import find_matte
 from pg2lib.output import PG2Output
-from pg2lib.pipeline import ConditionView
 from pg2lib.provenance import provenance
 
 POSES = (
@@ -32,11 +32,11 @@ POSES = (
 )  # fmt: skip
 
 
-def copy_error(seen: ConditionView, output: PG2Output, warp_matte: Tensor) -> float:
-    """In grey levels; NaN where nothing is covered."""
-    assert seen.condition_pose is not None and output.target_pose is not None
+def copy_error(view: ConditionView, output: PG2Output, warp_matte: Tensor) -> float:
+    """Return the copy error of a result in grey levels, NaN if nothing is covered."""
+    assert view.condition_pose is not None and output.target_pose is not None
     warped, coverage = warp_parts(
-        seen.condition_image[None], seen.condition_pose.xy[None], output.target_pose.xy[None], warp_matte[None]
+        view.condition_image[None], view.condition_pose.xy[None], output.target_pose.xy[None], warp_matte[None]
     )
     difference = (output.refined[None].cpu() - warped).abs().mean(dim=1, keepdim=True)
     return float((difference * coverage).sum() / coverage.sum() * 127.5)
@@ -44,7 +44,7 @@ def copy_error(seen: ConditionView, output: PG2Output, warp_matte: Tensor) -> fl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="photos")
+    parser.add_argument("folder", type=Path, help="folder of photos")
     parser.add_argument("--weights", default="deepfashion-compact")
     parser.add_argument("--poses", nargs="+", default=POSES, choices=sorted(pose_presets()), metavar="NAME")
     parser.add_argument("--background", default="photo", choices=("photo", "plain"))
@@ -55,17 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in sorted(options.folder.iterdir()):
         start = time.perf_counter()
         try:
-            seen = pipeline.look(path)
+            view = pipeline.look(path)
         except NoPersonError as error:
             print(f"{path.name}: left out: {error}")
             continue
-        outputs = pipeline.repose(seen, [presets[name] for name in options.poses], options.background)
+        outputs = pipeline.repose(view, [presets[name] for name in options.poses], options.background)
         seconds.append((time.perf_counter() - start) / len(outputs))
-        # The same yardstick for a model without mattes.
-        matte = find_matte(pil_from_tensor(seen.condition_image))[None] if seen.matte is None else seen.matte
-        found = torch.tensor([copy_error(seen, output, matte) for output in outputs])
+        # A model without mattes is measured alike.
+        matte = find_matte(pil_from_tensor(view.condition_image))[None] if view.matte is None else view.matte
+        found = torch.tensor([copy_error(view, output, matte) for output in outputs])
         errors.append(found)
-        picture = seen.condition_image if seen.picture is None else seen.picture
+        picture = view.condition_image if view.picture is None else view.picture
         rows.append([pil_from_tensor(picture), *(output.to_pil() for output in outputs)])
         names.append(path.stem)
         print(f"{path.name}: copy error {float(found.nanmean()):.1f} grey levels")

@@ -53,9 +53,11 @@ from pg2lib import (
     warp_parts,
 )
 from pg2lib.errors import NoPersonError
+from pg2lib.framing import MIDLINE, Framing
 from pg2lib.models import G1, G2
-from pg2lib.onnx_model import export_onnx
-from pg2lib.pipeline import MIDLINE, ONNX_NAME, Backend, Framing
+from pg2lib.models.onnx import export_onnx
+from pg2lib.pipeline import Backend
+from pg2lib.pipeline_folder import ONNX_NAME
 from pg2lib.pose import MASK_LIMBS
 from pg2lib.processes import cpu_count
 from pg2lib.provenance import provenance
@@ -142,7 +144,7 @@ def bench_forward() -> Iterator[Row]:
             pipeline = PG2Pipeline(copy.deepcopy(g1), copy.deepcopy(g2), config, Framing(0.5, middle))
             pipeline.save_pretrained(folder, torch.float32)
             if "onnxruntime" in backends:
-                export_onnx(pipeline, Path(folder) / ONNX_NAME)
+                export_onnx(pipeline.g1, pipeline.g2, Path(folder) / ONNX_NAME)
             for backend in backends:
                 loaded = PG2Pipeline.from_pretrained(folder, "cpu", backend=backend)
                 runs[backend] = partial(loaded.generate, x, p)

@@ -1,10 +1,10 @@
-"""The demo: a photo and a target pose in, the same person in that pose out, in a browser.
+"""The demo: a page that shows the person of a photo in another pose.
 
     python demo/app.py --port 8000 --weights runs/mine/pipeline
     python demo/app.py --study runs/study      # the user study of Table 2 instead, see demo/study.py
 
-It talks to nobody but its own page; only a Hugging Face hub id given as ``--weights`` is downloaded. It opens no file
-but those that were uploaded to it (`demo.uploads`), and answers no other site's requests (`demo.guard`).
+It connects to no other server, unless ``--weights`` names a Hugging Face hub id to download. It opens only files that
+were uploaded to it (`demo.uploads`), and refuses requests from other sites (`demo.guard`).
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-# Read when gradio is imported: no telemetry, no look-up of newer versions.
+# gradio reads this when it is imported: no telemetry, no search for newer versions.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own path is its folder alone
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules in its own folder
 
 import gradio as gr
 from PIL import Image, ImageDraw
@@ -34,8 +35,9 @@ from starlette.middleware import Middleware
 
 from demo.guard import Guard, served_addresses
 from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly, photo_input
+from pg2lib.condition import ConditionView
 from pg2lib.config import DEFAULT_CHECKPOINT
-from pg2lib.detect import Detection, describe_framing, find_people
+from pg2lib.detect import describe_framing
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import Crop, load_photo, pil_from_tensor
 from pg2lib.output import PG2Output
@@ -47,9 +49,11 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 
 MAX_MEMORY = 500_000_000
-"""Bytes that opening one photo may take."""
+"""Bytes of memory that opening one photo may take."""
+PHOTOS_REMEMBERED = 8
+"""Photos that stay known to the page, so that they are not looked at again for another pose."""
 SHOWN_HEIGHT_PX = 512
-"""Results are enlarged by the whole factor that comes closest, so that an eye sees what 128 pixels hold."""
+"""Results are enlarged by the largest whole factor that keeps them within this height."""
 
 NO_PHOTO = "Choose a photo first: upload one, paste it, or take it with the webcam."
 NO_TARGET = "Choose a target pose first: one of the presets, or another photo to take it from."
@@ -79,6 +83,17 @@ FAILED = (
 # A moment later, for the results have to take their place first.
 SCROLL = "() => setTimeout(() => document.getElementById('outcome').scrollIntoView({behavior: 'smooth'}), 200)"
 
+RESULTS = {
+    "Part of the photo used": "part",
+    "Condition image with its skeleton": "condition",
+    "Target pose": "target",
+    "Coarse result": "coarse",
+    "Difference map": "difference",
+    "Refined result": "refined",
+}
+"""Label and element id of each picture that `show` returns."""
+NOTHING = [None] * len(RESULTS)
+
 RESEARCH_DATA = ("market", "deepfashion")
 LIMITS = (
     "**What to expect.** The pictures have {width} × {height} pixels; the rest is enlargement. What the photo shows of "
@@ -88,30 +103,34 @@ LIMITS = (
 
 
 class RefusedError(Exception):
-    """A request that cannot be met; the message tells the user why and what to do, in plain words."""
+    """A request cannot be met; the message tells the user why, and what to do, in plain words."""
 
 
 @dataclass(frozen=True)
-class FoundPerson:
-    """A photo, the most prominent person in it, and the poses of the others."""
+class SeenPhoto:
+    """A photo that the pipeline has looked at.
 
-    photo: Image.Image
-    detection: Detection
-    others: Sequence[Pose]
+    Attributes:
+        view: what the model sees of it.
+        marked: the photo, reduced, and faded outside the part that is used.
+        size: (width, height) of the photo in pixels.
+    """
 
-    @property
-    def pose(self) -> Pose:
-        return self.detection.pose
+    view: ConditionView
+    marked: Image.Image
+    size: tuple[int, int]
+
+
+Look = Callable[[str, str], SeenPhoto]
+"""`look` for one pipeline: called with the path of a photo, and what the page calls it."""
 
 
 @dataclass(frozen=True)
 class Result:
     """What one press of the button made."""
 
-    person: FoundPerson
-    crop: Crop
+    photo: SeenPhoto
     output: PG2Output
-    target_pose: Pose
     notes: Sequence[str]
     seconds: float
 
@@ -119,8 +138,31 @@ class Result:
 # -- One request -------------------------------------------------------------------------------------------------------
 
 
-def generate(pipeline: PG2Pipeline, photo: str | None, target: Pose | str | None) -> Result:
-    """The person of a photo in a target pose.
+def look(pipeline: PG2Pipeline, path: str, which: str) -> SeenPhoto:
+    """Look at a photo: find the person and the part of the photo to use.
+
+    Args:
+        path: path of the photo.
+        which: what the page calls the photo.
+
+    Raises:
+        RefusedError: the photo cannot be read, or shows nobody.
+    """
+    try:
+        photo = load_photo(path, max_bytes=MAX_MEMORY)[0]
+        view = pipeline.look(photo)
+    except NoPersonError as error:
+        raise RefusedError(NOBODY.format(which=which)) from error
+    except DataError as error:
+        raise RefusedError(UNREADABLE.format(which=which)) from error
+    except PG2Error as error:  # MediaPipe is missing, and the message says what to install.
+        raise RefusedError(str(error)) from error
+    assert view.crop is not None
+    return SeenPhoto(view, mark_part(photo, view.crop), photo.size)
+
+
+def generate(pipeline: PG2Pipeline, look: Look, photo: str | None, target: Pose | str | None) -> Result:
+    """Show the person of a photo in a target pose.
 
     Args:
         photo: path of the photo.
@@ -134,60 +176,42 @@ def generate(pipeline: PG2Pipeline, photo: str | None, target: Pose | str | None
         raise RefusedError(NO_PHOTO)
     if target is None:
         raise RefusedError(NO_TARGET)
-    person = find_person(pipeline, photo, "photo")
-    notes = describe_person(person, "photo", HALF_A_PERSON)
+    seen = look(photo, "photo")
+    notes = describe_person(seen, "photo", HALF_A_PERSON)
     if isinstance(target, str):
-        model_person = find_person(pipeline, target, "photo for the target pose")
-        notes += describe_person(model_person, "photo for the target pose", HALF_A_POSE)
-        target = model_person.pose
-    seen = pipeline.look(person.photo, condition_pose=person.pose, others=person.others)
-    output = pipeline.repose(seen, [target])[0]
-    assert output.crop is not None and output.target_pose is not None
-    notes += describe_crop(output.crop, person.photo)
-    return Result(person, output.crop, output, output.target_pose, notes, time.perf_counter() - start)
+        other = look(target, "photo for the target pose")
+        notes += describe_person(other, "photo for the target pose", HALF_A_POSE)
+        assert other.view.condition_pose is not None
+        target = other.view.condition_pose
+    output = pipeline.repose(seen.view, [target])[0]
+    return Result(seen, output, notes + describe_crop(seen), time.perf_counter() - start)
 
 
-def find_person(pipeline: PG2Pipeline, path: str, which: str) -> FoundPerson:
-    """The most prominent person in a file.
-
-    Raises:
-        RefusedError: no picture, or nobody in it.
-    """
-    try:
-        photo = load_photo(path, max_bytes=MAX_MEMORY)[0]
-    except DataError as error:
-        raise RefusedError(UNREADABLE.format(which=which)) from error
-    try:
-        people = find_people(photo) if pipeline.detector is None else [pipeline.detector.detect(photo)]
-    except NoPersonError as error:
-        raise RefusedError(NOBODY.format(which=which)) from error
-    except PG2Error as error:  # MediaPipe is missing, and the message says what to install.
-        raise RefusedError(str(error)) from error
-    return FoundPerson(photo, people[0], [person.pose for person in people[1:]])
-
-
-def describe_person(person: FoundPerson, which: str, incomplete: str) -> list[str]:
-    """What a user should know about the person that was found."""
+def describe_person(seen: SeenPhoto, which: str, incomplete: str) -> list[str]:
+    """Say what a user should know about the person that was found."""
+    person, *others = seen.view.people
     notes = []
-    if person.others:
-        notes.append(SEVERAL.format(which=which, people=1 + len(person.others)))
+    if others:
+        notes.append(SEVERAL.format(which=which, people=1 + len(others)))
     framing = describe_framing(person.pose)
     if framing != "full body":
         notes.append(incomplete.format(framing=framing))
-    if person.detection.attempt > 0:
+    if person.attempt > 0:
         notes.append(UNCERTAIN.format(which=which))
     return notes
 
 
-def describe_crop(crop: Crop, photo: Image.Image) -> list[str]:
-    """Which part of the photo was used, and what that means for the result."""
+def describe_crop(seen: SeenPhoto) -> list[str]:
+    """Say which part of the photo was used, and what that means for the result."""
+    crop = seen.view.crop
+    assert crop is not None
     height, width = crop.canvas
     size = f"{round(crop.right - crop.left)} × {round(crop.bottom - crop.top)}"
     notes = [
-        f"The part of the photo used has {size} pixels (width × height; the photo {photo.width} × {photo.height}), "
+        f"The part of the photo used has {size} pixels (width × height; the photo {seen.size[0]} × {seen.size[1]}), "
         f"brought to {width} × {height}."
     ]
-    if crop.left < -1 or crop.top < -1 or crop.right > photo.width or crop.bottom > photo.height:
+    if crop.left < -1 or crop.top < -1 or crop.right > seen.size[0] or crop.bottom > seen.size[1]:
         notes.append(BEYOND)
     if crop.bottom - crop.top < 0.75 * height:
         notes.append(SMALL)
@@ -198,20 +222,20 @@ def describe_crop(crop: Crop, photo: Image.Image) -> list[str]:
 
 
 def enlarge(picture: Image.Image) -> Image.Image:
-    """A picture of the model's canvas at `SHOWN_HEIGHT_PX` or so."""
+    """Enlarge a picture of the model's canvas, see `SHOWN_HEIGHT_PX`."""
     factor = max(1, SHOWN_HEIGHT_PX // picture.height)
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
 
 
 def draw_enlarged(pose: Pose, picture: Image.Image | None = None) -> Image.Image:
-    """A pose on the model's canvas, drawn at `SHOWN_HEIGHT_PX` or so, over an enlarged picture or on black."""
+    """Draw a pose on the model's canvas enlarged, over a picture or on black."""
     factor = max(1, SHOWN_HEIGHT_PX // pose.canvas[0])
     large = pose.resize((pose.canvas[0] * factor, pose.canvas[1] * factor))
     return large.draw(None if picture is None else enlarge(picture))
 
 
 def mark_part(photo: Image.Image, crop: Crop) -> Image.Image:
-    """The photo, faded outside the part that was used."""
+    """Return the photo, reduced to `SHOWN_HEIGHT_PX`, and faded outside the part that is used."""
     scale = min(1.0, SHOWN_HEIGHT_PX / max(photo.size))
     small = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
     edges = (crop.left, crop.top, crop.right, crop.bottom)
@@ -224,12 +248,13 @@ def mark_part(photo: Image.Image, crop: Crop) -> Image.Image:
 
 
 def show(result: Result) -> tuple[Image.Image, ...]:
-    """The pictures of a result, from the photo to the refined result."""
-    output, pose = result.output, result.person.pose.crop(result.crop)
+    """Return the pictures of a result, from the photo to the refined result."""
+    output = result.output
+    assert output.condition_pose is not None and output.target_pose is not None
     return (
-        mark_part(result.person.photo, result.crop),
-        draw_enlarged(pose, pil_from_tensor(output.condition_image)),
-        draw_enlarged(result.target_pose),
+        result.photo.marked,
+        draw_enlarged(output.condition_pose, pil_from_tensor(output.condition_image)),
+        draw_enlarged(output.target_pose),
         enlarge(pil_from_tensor(output.coarse)),
         enlarge(output.difference_to_pil()),
         enlarge(output.to_pil()),
@@ -237,33 +262,39 @@ def show(result: Result) -> tuple[Image.Image, ...]:
 
 
 def done_note(result: Result) -> str:
-    """What was done, and the refined result to download, as HTML."""
+    """Return a note with the time taken and a link to download the refined result, as HTML."""
     times = f"Done in {result.seconds:.2f} s, of that {result.output.seconds:.2f} s for G1 and G2."
     return note(f"<strong>{times}</strong> {download_link(result.output.to_pil())}", "done", result.notes)
 
 
 def note(text: str, kind: str, points: Sequence[str] = ()) -> str:
-    """A message that screen readers announce, as HTML; `kind` is done, refused or plain."""
+    """Return a message that screen readers announce, as HTML.
+
+    Args:
+        text: HTML.
+        kind: "done", "refused" or "plain".
+        points: plain text for a list below.
+    """
     items = "".join(f"<li>{html.escape(point)}</li>" for point in points)
     role = "alert" if kind == "refused" else "status"
     return f'<div class="note {kind}" role="{role}">{text}{f"<ul>{items}</ul>" if items else ""}</div>'
 
 
 def download_link(picture: Image.Image) -> str:
-    """A link that holds the picture itself, so that no copy has to be kept for it."""
+    """Return a link that contains the picture itself, so that the server need not keep it."""
     words = f"Download the refined result, {picture.width} × {picture.height} pixels"
     return f'<a class="download" download="refined-result.png" href="{data_uri(picture)}">{words}</a>'
 
 
 def data_uri(picture: Image.Image) -> str:
-    """The picture as a ``data:`` address."""
+    """Return the picture as a ``data:`` URL."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def describe_weights(pipeline: PG2Pipeline) -> str:
-    """Which weights are loaded, what they were trained on, and what to expect of them, as Markdown."""
+    """Say which weights are loaded, what they were trained on, and what to expect of them, as Markdown."""
     model = pipeline.config.model
     parameters = sum(p.numel() for network in pipeline.generators.values() for p in network.parameters())
     return "\n\n".join(
@@ -277,7 +308,7 @@ def describe_weights(pipeline: PG2Pipeline) -> str:
 
 
 def describe_training(pipeline: PG2Pipeline) -> str:
-    """What the record that travels with the weights says of their training."""
+    """Say how the weights were trained, according to the record saved with them."""
     record: Mapping[str, Any] = pipeline.training
     if "data" not in record:
         return "**Training:** these weights carry no record of their training."
@@ -298,7 +329,7 @@ def describe_training(pipeline: PG2Pipeline) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in words."""
+    """Return a duration in words."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -308,23 +339,35 @@ def duration(seconds: float) -> str:
 # -- The page ----------------------------------------------------------------------------------------------------------
 
 
+def answer(
+    pipeline: PG2Pipeline, look: Look, photo: str | None, pose_from: str, preset: str | None, pose_photo: str | None
+) -> tuple[Any, ...]:
+    """Answer a press of the button: a note, then the pictures of `RESULTS`.
+
+    Args:
+        photo, pose_photo: paths of uploads.
+        pose_from: "preset" or "photo".
+        preset: name of a preset.
+    """
+    try:
+        chosen = pose_photo if pose_from == "photo" else pose_presets()[preset] if preset else None
+        result = generate(pipeline, look, photo, chosen)
+    except RefusedError as refused:
+        return note(html.escape(str(refused)), "refused"), *NOTHING
+    except Exception:
+        log.exception("a request failed")
+        return note(BROKEN, "refused"), *NOTHING
+    return done_note(result), *show(result)
+
+
 def build_demo(pipeline: PG2Pipeline) -> UploadsOnly:
-    """The page. It keeps nothing between requests, so that people who use it at the same time cannot mix."""
+    """Build the page.
+
+    Between requests it keeps the photos that it looked at last, by the path of the upload, so that another pose of the
+    same photo costs the networks alone. Nothing else is kept, so people who use the page at the same time cannot mix.
+    """
     presets = pose_presets()
-
-    nothing = [None] * 6
-
-    def on_generate(photo: str | None, pose_from: str, preset: str | None, pose_photo: str | None) -> tuple[Any, ...]:
-        try:
-            chosen = pose_photo if pose_from == "photo" else presets[preset] if preset else None
-            result = generate(pipeline, photo, chosen)
-        except RefusedError as refused:
-            return note(html.escape(str(refused)), "refused"), *nothing
-        except Exception:
-            log.exception("a request failed")
-            return note(BROKEN, "refused"), *nothing
-        return done_note(result), *show(result)
-
+    look_once: Look = lru_cache(PHOTOS_REMEMBERED)(partial(look, pipeline))
     demo = UploadsOnly(title="PG2: a person in another pose", analytics_enabled=False, delete_cache=(600, 3600))
     with demo:
         gr.HTML(f"<style>{style(pipeline.config.model.canvas, presets)}</style>", padding=False)
@@ -338,49 +381,27 @@ def build_demo(pipeline: PG2Pipeline) -> UploadsOnly:
                 photo = photo_input("Photo", "photo", height=430)
             with gr.Column(scale=7, min_width=320):
                 gr.Markdown("## 2. The target pose")
-                pose_from = gr.Radio(
-                    [("a preset", "preset"), ("another photo", "photo")],
-                    value="preset",
-                    label="Take the target pose from",
-                    elem_id="pose-from",
-                )
-                with gr.Column() as preset_side:
-                    preset = gr.Radio(list(presets), label="Presets", elem_id="presets")
-                with gr.Column(visible=False) as photo_side:
-                    pose_photo = photo_input("Photo for the target pose", "pose-photo", height=300)
+                pose_inputs = choose_pose(presets)
         button = gr.Button("Generate", variant="primary", size="lg")
         outcome = gr.HTML(note("The result appears here.", "plain"), elem_id="outcome", padding=False)
         with gr.Row(elem_id="results"):
-            part = result_image("Part of the photo used", "part")
-            condition = result_image("Condition image with its skeleton", "condition")
-            target = result_image("Target pose", "target")
-            coarse = result_image("Coarse result", "coarse")
-            difference = result_image("Difference map", "difference")
-            refined = result_image("Refined result", "refined")
+            pictures = [result_image(label, elem_id) for label, elem_id in RESULTS.items()]
         gr.Markdown(describe_weights(pipeline), elem_id="weights")
 
-        pictures = [part, condition, target, coarse, difference, refined]
         generated = button.click(
-            on_generate,
-            [photo, pose_from, preset, pose_photo],
+            partial(answer, pipeline, look_once),
+            [photo, *pose_inputs],
             [outcome, *pictures],
             api_name="generate",
             show_progress_on=outcome,
             concurrency_limit=2,
         )
         generated.then(None, js=SCROLL, api_visibility="private")
-        # What is refused before it reaches `on_generate`; an earlier result must not stand beside that either.
+        # A request that is refused before it reaches `answer` must also clear an earlier result.
         generated.failure(
-            lambda: (note(FAILED, "refused"), *nothing),
+            lambda: (note(FAILED, "refused"), *NOTHING),
             None,
             [outcome, *pictures],
-            queue=False,
-            api_visibility="private",
-        )
-        pose_from.change(
-            lambda chosen: (gr.Column(visible=chosen == "preset"), gr.Column(visible=chosen == "photo")),
-            pose_from,
-            [preset_side, photo_side],
             queue=False,
             api_visibility="private",
         )
@@ -388,8 +409,30 @@ def build_demo(pipeline: PG2Pipeline) -> UploadsOnly:
     return demo
 
 
+def choose_pose(presets: Mapping[str, Pose]) -> tuple[gr.Radio, gr.Radio, gr.Image]:
+    """Make the choice of a target pose: where it is taken from, a preset, and a photo."""
+    pose_from = gr.Radio(
+        [("a preset", "preset"), ("another photo", "photo")],
+        value="preset",
+        label="Take the target pose from",
+        elem_id="pose-from",
+    )
+    with gr.Column() as preset_side:
+        preset = gr.Radio(list(presets), label="Presets", elem_id="presets")
+    with gr.Column(visible=False) as photo_side:
+        pose_photo = photo_input("Photo for the target pose", "pose-photo", height=300)
+    pose_from.change(
+        lambda chosen: (gr.Column(visible=chosen == "preset"), gr.Column(visible=chosen == "photo")),
+        pose_from,
+        [preset_side, photo_side],
+        queue=False,
+        api_visibility="private",
+    )
+    return pose_from, preset, pose_photo
+
+
 def result_image(label: str, elem_id: str) -> gr.Image:
-    """A place for one of the results, sent without loss."""
+    """Make a place for one of the results, sent without loss."""
     return gr.Image(
         label=label,
         elem_id=elem_id,
@@ -401,7 +444,7 @@ def result_image(label: str, elem_id: str) -> gr.Image:
 
 
 def style(canvas: tuple[int, int], presets: Mapping[str, Pose]) -> str:
-    """The page's CSS, with the shape of the results and with each preset drawn above its name."""
+    """Return the CSS of the page, with the shape of the results and a drawing of each preset above its name."""
     pictures = (data_uri(pose.resize((pose.canvas[0] * 2, pose.canvas[1] * 2)).draw()) for pose in presets.values())
     rules = [
         f"#presets label:nth-of-type({i})::before {{ background-image: url({picture}); }}"
@@ -412,7 +455,7 @@ def style(canvas: tuple[int, int], presets: Mapping[str, Pose]) -> str:
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's own look with the fonts of the system, and buttons dark enough for white words."""
+    """Return gradio's default theme with the fonts of the system, and buttons dark enough for white text."""
     look = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
@@ -420,7 +463,7 @@ def theme() -> gr.themes.Base:
 
 
 def launch(demo: gr.Blocks, host: str, port: int) -> str:
-    """Serves the page in a thread of its own; returns its address.
+    """Serve the page in a thread of its own, and return its address.
 
     Raises:
         OSError: there is no such host, or the port is taken.
@@ -444,12 +487,12 @@ def launch(demo: gr.Blocks, host: str, port: int) -> str:
 
 
 def warm_up(pipeline: PG2Pipeline) -> None:
-    """Loads what the first request would otherwise wait for."""
+    """Load what the first request would otherwise wait for."""
     canvas = pipeline.config.model.canvas
     pose = next(iter(pose_presets().values())).resize(canvas)
-    pipeline.repose(pipeline.look(Image.new("RGB", canvas[::-1]), crop=False, condition_pose=pose), [pose])
+    pipeline(Image.new("RGB", canvas[::-1]), pose, crop=False, condition_pose=pose)
     try:
-        find_people(Image.new("RGB", (256, 256)))
+        pipeline.look(Image.new("RGB", (256, 256)))
     except NoPersonError:
         pass
     except PG2Error as error:
@@ -457,16 +500,18 @@ def warm_up(pipeline: PG2Pipeline) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves the page until it is interrupted."""
-    parser = argparse.ArgumentParser(description="PG2 in a browser: a photo and a target pose in, a picture out.")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the network (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="(default: %(default)s)")
+    """Serve the page until it is interrupted."""
+    parser = argparse.ArgumentParser(description="Show the person of a photo in another pose, in a browser.")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve; 0.0.0.0 serves the network (%(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
     parser.add_argument(
         "--weights", metavar="NAME_OR_FOLDER", default=DEFAULT_CHECKPOINT,
-        help="weights that ship, a pipeline folder, or a hub id (default: %(default)s)",
+        help="a checkpoint that ships with pg2lib, a pipeline folder, or a hub id (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--study", metavar="DIR", type=Path, help="serve the user study in this folder instead")
-    parser.add_argument("--results", action="store_true", help="with --study: print its table and end")
+    parser.add_argument("--results", action="store_true", help="with --study: print its table and exit")
     options = parser.parse_args(arguments)
     if options.results and options.study is None:
         parser.error("--results needs --study DIR")

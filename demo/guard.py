@@ -1,7 +1,8 @@
-"""Which requests a page answers: those to its own address, by itself.
+"""A guard in front of a page: it answers only requests to its own address that come from the page itself.
 
-A browser lets every web site send requests to 127.0.0.1, and a site whose name is made to point there may also read the
-answers (DNS rebinding). Both show in the request: in the name it was sent to (Host) or the site that sent it (Origin).
+A browser lets every web site send requests to 127.0.0.1, and a site whose name resolves to that address may also read
+the answers (DNS rebinding). The request shows both: its Host is the name that it was sent to, its Origin the site that
+sent it.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from starlette.websockets import WebSocketClose
 
 
 def served_addresses(host: str, port: int) -> tuple[str, ...] | None:
-    """What the Host of a request may say, as "name:port", the most common one first.
+    """Return the allowed values of a request's Host, as "name:port", the most common one first.
 
     Args:
         host: name or IP address that the server listens on.
-        port: of the server.
+        port: port of the server.
 
     Returns:
-        The names of this computer for itself, or None where others are served too: the names that they have for this
-        computer are not known here.
+        The names of this computer for itself; None if other computers are served, too, as their names for this one
+        cannot be known.
 
     Raises:
         OSError: there is no such host.
@@ -40,17 +41,17 @@ def served_addresses(host: str, port: int) -> tuple[str, ...] | None:
 
 
 class Guard:
-    """Middleware that refuses requests for another address or from another site, and those to paths that are closed.
+    """Middleware that refuses requests to other addresses, from other sites, or to closed paths.
 
-    It stands before HTTP requests and websockets alike; what it refuses reaches nothing behind it.
+    It checks HTTP requests and websockets before anything else sees them.
     """
 
     def __init__(self, app: ASGIApp, addresses: Sequence[str] | None, closed: re.Pattern[str] | None = None) -> None:
-        """Puts itself before an app.
+        """Guard an app.
 
         Args:
-            app: what answers the requests that are let through.
-            addresses: what `served_addresses` gives; None lets every Host and Origin through.
+            app: answers the requests that are let through.
+            addresses: output of `served_addresses`; None lets every Host and Origin through.
             closed: paths that are answered as if they did not exist, matched from their start.
         """
         self.app, self.addresses, self.closed = app, addresses, closed
@@ -66,7 +67,7 @@ class Guard:
         return await answer(scope, receive, send)
 
     def refusal(self, headers: Headers, path: str) -> tuple[int, str] | None:
-        """The status and the reason if a request is refused."""
+        """Return the HTTP status and the reason if a request is refused, otherwise None."""
         if self.addresses is not None:
             own = f"http://{self.addresses[0]}"
             hosts, origins = headers.getlist("host"), headers.getlist("origin")

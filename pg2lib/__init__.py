@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from pg2lib.provenance import __version__
+
 if TYPE_CHECKING:
     from pg2lib.config import PG2Config
     from pg2lib.data.market1501 import read_market1501
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from pg2lib.pose import Pose, pose_presets
     from pg2lib.raster import render_heatmaps, render_pose_masks
     from pg2lib.warp import warp_parts
-
-__version__ = "0.1.0"
 
 _NAMES = {
     "config": ("PG2Config",),
@@ -48,7 +48,7 @@ _NAMES = {
     "raster": ("render_heatmaps", "render_pose_masks"),
     "warp": ("warp_parts",),
 }
-"""Where each public name lives. A name is imported when it is first used, so that ``import pg2lib`` costs nothing."""
+"""The module of each public name. A name is imported on first use, so that ``import pg2lib`` loads nothing heavy."""
 
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

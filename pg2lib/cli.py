@@ -555,13 +555,15 @@ def _target_pose(path: Path) -> Pose | Path:
 
 def _export(options: argparse.Namespace) -> int:
     from pg2lib.files import refuse_to_replace
-    from pg2lib.onnx_model import export_onnx
-    from pg2lib.pipeline import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, PG2Pipeline, find_folder
+    from pg2lib.models.onnx import export_onnx
+    from pg2lib.pipeline import PG2Pipeline
+    from pg2lib.pipeline_folder import CONFIG_NAME, ONNX_NAME, WEIGHTS_NAME, find_folder
 
     folder = find_folder(options.weights)
     out: Path = options.out or folder / ONNX_NAME
     refuse_to_replace(out, [folder / CONFIG_NAME, folder / WEIGHTS_NAME])
-    export_onnx(PG2Pipeline.from_pretrained(folder, "cpu"), out)
+    pipeline = PG2Pipeline.from_pretrained(folder, "cpu")
+    export_onnx(pipeline.g1, pipeline.g2, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     return 0
 

@@ -1,4 +1,4 @@
-"""Cutting a person out of a photo, and setting a result into a picture: mattes of one person among several, backdrops.
+"""Cutting a person out of a photo, and setting a result into a background.
 
 A matte is a float tensor (1, height, width) in [0, 1], 1 = person. Images are (3, height, width) in [-1, 1].
 """
@@ -16,35 +16,37 @@ from pg2lib.images import Crop
 from pg2lib.pose import DRAWN_LIMBS, Pose
 
 BACKDROP = 0.81
-"""Grey level in [-1, 1] of a plain backdrop: the mean of what surrounds people in DeepFashion's training images."""
+"""Grey level in [-1, 1] of a plain backdrop: the mean of the surroundings in DeepFashion's training images."""
 
 SMALLEST_WEIGHT = 1e-3
-"""Divides a mean of nothing: where nothing at all is known, the fill is grey."""
+"""Least divisor of a weighted mean: if no pixel at all is known, the fill is grey."""
 
 
 def matte_of_one(
     matte: Float[Tensor, "1 height width"], pose: Pose, others: Sequence[Pose]
 ) -> Float[Tensor, "1 height width"]:
-    """The matte without what belongs to other people: a pixel is that of the person whose limbs are nearest.
+    """Remove other people from a matte: each pixel belongs to the person whose limbs are nearest.
 
-    Distances count in heights of each person, so that somebody far behind does not claim what is in front.
+    Distances are measured in body heights of each person, so that somebody far away claims little.
 
     Args:
-        matte: of everybody in the picture.
-        pose, others: of the person and of the other people, on the matte's canvas.
+        matte: matte of everybody in the picture.
+        pose: pose of the person, on the matte's canvas.
+        others: poses of the other people, likewise.
     """
     shape = matte.shape[-2:]
     own = _distance(pose, shape)
     if not own.isfinite().any():
-        return matte  # without a limb of the person's own nothing can be told apart
+        return matte  # without a limb of the person, people cannot be told apart
     for other in others:
         matte = matte * (own <= _distance(other, shape))
     return matte
 
 
 def _distance(pose: Pose, shape: Sequence[int]) -> Float[Tensor, "height width"]:
-    """How far each pixel lies from the nearest limb of a pose, in heights or widths of the person, whichever is more;
-    infinite without a limb.
+    """Return each pixel's distance from the nearest limb of a pose, infinite if there is none.
+
+    The unit is the height or the width of the person, whichever is larger.
     """
     limbs = torch.tensor(DRAWN_LIMBS)
     starts, ends = pose.xy[limbs[:, 0]], pose.xy[limbs[:, 1]]
@@ -62,7 +64,7 @@ def _distance(pose: Pose, shape: Sequence[int]) -> Float[Tensor, "height width"]
 
 
 def inside_photo(crop: Crop, size: tuple[int, int]) -> Bool[Tensor, "1 height width"]:
-    """Which pixels of a crop's canvas show the photo of `size` (height, width), and not what lies beyond its edge."""
+    """Return which pixels of a crop show the photo, of `size` (height, width), and not what lies beyond its edge."""
     rows, columns = (torch.arange(side, dtype=torch.float32) for side in crop.canvas)
     x = crop.to_photo(torch.stack((columns, torch.zeros_like(columns)), dim=-1))[:, 0]
     y = crop.to_photo(torch.stack((torch.zeros_like(rows), rows), dim=-1))[:, 1]
@@ -73,7 +75,7 @@ def inside_photo(crop: Crop, size: tuple[int, int]) -> Bool[Tensor, "1 height wi
 def on_backdrop(
     image: Float[Tensor, "3 height width"], matte: Float[Tensor, "1 height width"]
 ) -> Float[Tensor, "3 height width"]:
-    """The person alone, on a plain backdrop like that of the training images."""
+    """Put the person on a plain backdrop like that of the training images."""
     return BACKDROP + (image - BACKDROP) * matte
 
 
@@ -82,17 +84,17 @@ def without_person(
     matte: Float[Tensor, "1 height width"],
     inside: Bool[Tensor, "1 height width"] | None = None,
 ) -> Float[Tensor, "3 height width"]:
-    """The picture behind a person: the person's place is filled from what surrounds it, the softer the farther inside.
+    """Remove a person from a picture: the person's place is filled from its surroundings.
 
-    The fill comes from a pyramid of weighted means (push and pull; Gortler et al. 1996): every level takes the mean of
-    what is known, and gives it to the finer level where that knows nothing.
+    The fill comes from a pyramid of weighted means ("push-pull", Gortler et al., "The Lumigraph", SIGGRAPH 1996): each
+    level averages the known pixels of the finer one, and fills those that the finer level does not know.
 
     Args:
         image: [-1, 1].
-        matte: of the person.
-        inside: which pixels show the photo (`inside_photo`); what lies beyond its edge is filled, too.
+        matte: matte of the person.
+        inside: which pixels show the photo (`inside_photo`); pixels beyond its edge are filled, too.
     """
-    # What is near the matte's edge still shows a little of the person.
+    # Pixels near the edge of the matte still show a little of the person.
     known = 1 - F.max_pool2d(matte[None], 9, stride=1, padding=4)
     known = (known > 0.95).float() * (1.0 if inside is None else inside[None])
     levels = [(image[None] * known, known)]
@@ -113,10 +115,15 @@ def composed(
     matte: Float[Tensor, "1 height width"],
     background: Float[Tensor, "3 height width"],
 ) -> Float[Tensor, "3 height width"]:
-    """A person on a plain backdrop, set into a background by the matte: the backdrop is exchanged.
+    """Replace the plain backdrop of a person by a background.
 
-    Soft pixels are person and backdrop mixed already, so the backdrop's part in them is taken out, not the pixel
-    mixed again: that would leave a rim in the backdrop's colour.
+    At soft edges a pixel already mixes person and backdrop. The share of the backdrop is replaced there; mixing the
+    pixel a second time would leave a rim in the backdrop's colour.
+
+    Args:
+        image: a person on a plain backdrop, [-1, 1].
+        matte: matte of the person.
+        background: [-1, 1].
     """
     clear = 1 - matte
     weight = (clear > 0.98).float()

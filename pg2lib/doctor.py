@@ -213,7 +213,8 @@ class ImageFile:
 
 def examine_installation() -> list[Finding]:
     """Versions, hardware, optional packages, and whether the checkpoints that ship load."""
-    from pg2lib.pipeline import PG2Pipeline, shipped_checkpoints
+    from pg2lib.pipeline import PG2Pipeline
+    from pg2lib.pipeline_folder import shipped_checkpoints
 
     origin = provenance()
     findings = [

@@ -1,4 +1,4 @@
-"""What `PG2Pipeline` gives: one picture with all that went into it, or a batch of tensors."""
+"""The results of `PG2Pipeline`: one picture with everything that went into it, or a batch of tensors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from pg2lib.pose import Pose
 
 @dataclass(frozen=True, eq=False)
 class PG2Batch:
-    """What both stages make of a batch of tensors.
+    """The results for a batch of tensors; indexing gives each of them as a `PG2Output`.
 
     Attributes:
-        condition_image: what the model saw, [-1, 1].
-        coarse: stage I's result, [-1, 1].
-        difference_map: what G2 adds, not clamped.
+        condition_image: input of the networks, [-1, 1].
+        coarse: result of stage I, [-1, 1].
+        difference_map: output of G2, not clamped; zero without G2.
         refined: coarse + difference map, [-1, 1].
-        warped, coverage: what `pg2lib.warp_parts` makes of the condition image; None without the part warp.
-        matte: of the result, [0, 1]; None where the model predicts none.
-        seconds: wall time of the networks.
+        warped: body parts of the condition image moved to the target pose, [-1, 1]; None without the part warp.
+        coverage: where body parts lie in `warped`, [0, 1]; None without the part warp.
+        matte: matte of the refined result, [0, 1]; None if the model predicts none.
+        seconds: wall-clock time of the networks.
     """
 
     condition_image: Float[Tensor, "batch 3 height width"]
@@ -43,9 +44,9 @@ class PG2Batch:
         return len(self.refined)
 
     def __getitem__(self, index: int) -> PG2Output:
-        """One picture of the batch."""
+        """Return one picture of the batch."""
         if not -len(self) <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"expected an index of one of {len(self)} pictures, got {index}")
 
         def one(images: Tensor | None) -> Tensor | None:
             return None if images is None else images[index]
@@ -62,27 +63,27 @@ class PG2Batch:
         )
 
     def __iter__(self) -> Iterator[PG2Output]:
-        """The pictures of the batch."""
+        """Iterate over the pictures of the batch."""
         return (self[i] for i in range(len(self)))
 
 
 @dataclass(frozen=True, eq=False)
 class PG2Output:
-    """One picture that the pipeline made, and of what.
+    """One picture that the pipeline made, with everything that went into it.
 
     Attributes:
-        coarse: stage I's result, [-1, 1].
-        difference_map: what G2 adds, not clamped.
+        coarse: result of stage I, [-1, 1].
+        difference_map: output of G2, not clamped; zero without G2.
         refined: coarse + difference map, [-1, 1].
-        condition_image: what the model saw, [-1, 1].
-        warped: the body parts of the condition image moved to the target pose, [-1, 1]; None without the part warp.
-        coverage: where they lie, [0, 1]; None without the part warp.
-        matte: of the refined result, [0, 1]; None where the model predicts none.
-        background: what `to_pil` sets the person into, [-1, 1]; None leaves the backdrop that the model painted.
-        target_pose: the pose asked for, on the model's canvas; None from `PG2Pipeline.generate`.
-        condition_pose: the pose found in the photo or given, on the model's canvas; None where there is none.
-        crop: the part of the photo that the model saw; None where the image came as a model canvas.
-        seconds: wall time of the networks.
+        condition_image: input of the networks, [-1, 1].
+        warped: body parts of the condition image moved to the target pose, [-1, 1]; None without the part warp.
+        coverage: where body parts lie in `warped`, [0, 1]; None without the part warp.
+        matte: matte of the refined result, [0, 1]; None if the model predicts none.
+        background: what `to_pil` sets the person into, [-1, 1]; None keeps the backdrop that the model painted.
+        target_pose: on the model's canvas; None from `PG2Pipeline.generate`.
+        condition_pose: the pose that was found in the photo or given, on the model's canvas; None if there is none.
+        crop: the part of the photo that the model saw; None if the image came as a model canvas.
+        seconds: wall-clock time of the networks.
     """
 
     coarse: Float[Tensor, "3 height width"]
@@ -100,28 +101,31 @@ class PG2Output:
 
     def __repr__(self) -> str:
         height, width = self.refined.shape[-2:]
-        pose = "" if self.target_pose is None else f", {int(self.target_pose.visible.sum())} joints asked for"
+        pose = "" if self.target_pose is None else f", target pose of {int(self.target_pose.visible.sum())} joints"
         return f"PG2Output({width}x{height} pixels{pose}, made in {self.seconds * 1000:.0f} ms)"
 
     def to_pil(self) -> Image.Image:
-        """The refined result as a picture, set into the background where there is one."""
+        """Return the refined result as a picture, set into the background if there is one."""
         if self.background is None or self.matte is None:
             return pil_from_tensor(self.refined)
         return pil_from_tensor(composed(self.refined, self.matte, self.background))
 
-    def difference_to_pil(self, amplified: float = 1.0) -> Image.Image:
-        """The difference map as a picture: grey where G2 changes nothing.
-
-        Args:
-            amplified: factor on the difference.
-        """
-        return pil_from_tensor((self.difference_map * amplified).clamp(-1, 1))
+    def difference_to_pil(self) -> Image.Image:
+        """Return the difference map as a picture, grey where G2 changes nothing."""
+        return pil_from_tensor(self.difference_map.clamp(-1, 1))
 
     def to_grid(self, scale: int = 1) -> Image.Image:
-        """Condition image, target pose, warped image (where known), coarse, difference map and result side by side."""
+        """Return condition image, target pose, warped image, coarse result, difference map and result side by side.
+
+        Target pose and warped image are left out if there are none.
+
+        Args:
+            scale: factor by which the pictures are enlarged.
+        """
         return output_grid([self], scale)
 
     def _pictures(self) -> dict[str, Image.Image]:
+        """Return the pictures of a row of the grid, by title."""
         pictures = {"condition": pil_from_tensor(self.condition_image)}
         if self.target_pose is not None:
             pictures["target pose"] = self.target_pose.draw()
@@ -134,16 +138,17 @@ class PG2Output:
         }
 
     def _repr_png_(self) -> bytes:
+        """Show the output in a notebook."""
         buffer = io.BytesIO()
         self.to_grid(scale=max(1, 256 // self.refined.shape[-2])).save(buffer, "PNG")
         return buffer.getvalue()
 
 
 def output_grid(outputs: Sequence[PG2Output], scale: int = 1) -> Image.Image:
-    """A grid with one row per output, its columns as in `PG2Output.to_grid`.
+    """Return a grid with one row per output; the columns are those of `PG2Output.to_grid`.
 
     Raises:
-        DataError: there is no output, or they do not show the same pictures.
+        DataError: there is no output, or the outputs have different columns.
     """
     rows = [output._pictures() for output in outputs]
     return image_grid([list(row.values()) for row in rows], titles=list(rows[0]) if rows else (), scale=scale)

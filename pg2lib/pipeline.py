@@ -1,172 +1,66 @@
-"""PG2Pipeline: a photo and a target pose in, the picture of that person in that pose out.
-
-A *pipeline folder* is what a finished model is shared as: ``config.json`` and ``model.safetensors``, nothing pickled.
-``model.onnx`` lies beside them where onnxruntime is to run it.
-"""
+"""PG2Pipeline: from a photo and a target pose to a picture of the person in that pose."""
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from PIL import Image, ImageOps
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from pg2lib.condition import ConditionView, view_canvas, view_photo
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
-from pg2lib.cutout import inside_photo, matte_of_one, on_backdrop, without_person
-from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
-from pg2lib.files import atomic_path, atomic_write, sha256_of
-from pg2lib.images import Crop, ImageLike, from_uint8, load_photo, tensor_from_pil
+from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError
+from pg2lib.framing import Framing
+from pg2lib.images import ImageLike, from_uint8, load_photo, tensor_from_pil
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
 from pg2lib.output import PG2Batch, PG2Output
-from pg2lib.pose import Pose
+from pg2lib.pipeline_folder import (
+    CONFIG_NAME,
+    ONNX_NAME,
+    WEIGHTS_NAME,
+    find_folder,
+    read_config,
+    read_weights,
+    write_folder,
+)
+from pg2lib.pose import Pose, pose_presets
 from pg2lib.raster import render_heatmaps
-from pg2lib.warp import torso_length
 
 if TYPE_CHECKING:
     from pg2lib.data.store import PairBatch
-    from pg2lib.detect import PoseDetector
-    from pg2lib.onnx_model import OnnxStages
-
-log = logging.getLogger(__name__)
+    from pg2lib.detect import Detection, PoseDetector
+    from pg2lib.models.onnx import OnnxStages
 
 Backend = Literal["torch", "onnxruntime"]
 Background = Literal["photo", "plain"]
-
-FORMAT = "pg2lib pipeline 1"
-CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
-SHIPPED = Path(__file__).parent / "weights"
-HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
-
-MIDLINE = {"nose": (0,), "neck": (1,), "hips": (8, 11), "knees": (9, 12), "ankles": (10, 13)}
-"""Points down the middle of the body and the joints they are the mean of; arms say nothing about framing."""
-
-
-HEAD_ABOVE, SHOES_BELOW, BESIDE = 0.35, 0.2, 0.1
-"""What no joint marks, in torso lengths: the top of the head above eyes and ears, shoes below the ankles, and the body
-beside its joints."""
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How people stand in the training images, so that a photo is cropped alike.
-
-    Attributes:
-        x: mean place of the midline, as a share of the width.
-        y: mean place of each midline point that the training images show, as a share of the height.
-    """
-
-    x: float
-    y: Mapping[str, float]
-
-    @classmethod
-    def of(cls, xy: Float[Tensor, "rows 18 2"], canvas: tuple[int, int]) -> Framing:
-        """Measured on the keypoints of a data set whose images have `canvas` (height, width) pixels.
-
-        A midline point that no row shows is left out: on people cut off at the waist, knees and ankles are.
-
-        Raises:
-            DataError: no row shows any midline point, or a coordinate is infinite.
-        """
-        if bool(xy.isinf().any()):
-            raise DataError(f"row {int(xy.isinf().any(-1).any(-1).nonzero()[0])} has an infinite coordinate")
-        points = {name: xy[:, list(joints)].mean(dim=1) for name, joints in MIDLINE.items()}
-        seen = {name: point for name, point in points.items() if not bool(point.isnan().any(-1).all())}
-        if not seen:
-            raise DataError(
-                f"not one of {len(xy):,} rows shows the {', '.join(MIDLINE)} of anybody, so how people stand in these "
-                f"images cannot be measured; expected at least one of these"
-            )
-        x = torch.cat([point[:, 0] for point in seen.values()]).nanmean()
-        y = {name: float((point[:, 1].nanmean() + 0.5) / canvas[0]) for name, point in seen.items()}
-        return cls(float((x + 0.5) / canvas[1]), y)
-
-    @classmethod
-    def from_dict(cls, values: Any) -> Framing:
-        """The inverse of `dataclasses.asdict`.
-
-        Raises:
-            DataError: not such values, or not one midline point.
-        """
-        match values:
-            case {"x": x, "y": dict(y), **others} if not others and y.keys() <= MIDLINE.keys() and y:
-                numbers = [x, *y.values()]
-                if all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
-                    return cls(float(x), {name: float(place) for name, place in y.items()})
-        raise DataError(
-            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}; got {values!r}"
-        )
-
-    def crop(self, pose: Pose, canvas: tuple[int, int]) -> Crop:
-        """The crop of a photo that places the person of `pose` like the people in the training images.
-
-        Height and top edge are the least-squares fit of the midline points that are visible and that the framing
-        knows; the crop grows where a joint, the top of the head or the shoes would fall outside it.
-
-        Raises:
-            DataError: the pose has no joint.
-        """
-        left, top, right, bottom = _body_box(pose)
-        found = {name: pose.xy[list(MIDLINE[name])].mean(dim=0) for name in self.y}
-        found = {name: point for name, point in found.items() if not bool(point.isnan().any())}
-        smallest = 1.02 * max(bottom - top, (right - left) * canvas[0] / canvas[1], 8.0)
-        height, middle_x, middle_y = smallest, (left + right) / 2, (top + bottom) / 2
-        if found:
-            middle_x = float(torch.stack([point[0] for point in found.values()]).mean())
-        if len(found) >= 2:
-            place = torch.tensor([self.y[name] for name in found])
-            y = torch.stack([point[1] for point in found.values()])
-            spread = place - place.mean()
-            height = max(smallest, float((spread * (y - y.mean())).sum() / spread.square().sum()))
-            middle_y = float(y.mean() - (place.mean() - 0.5) * height)
-        crop = Crop.around(middle_x + (0.5 - self.x) * height * canvas[1] / canvas[0], middle_y, height, canvas)
-        # Move, never squeeze, when a part of the body still lies outside.
-        dx = max(0.0, right - crop.right) - max(0.0, crop.left - left)
-        dy = max(0.0, bottom - crop.bottom) - max(0.0, crop.top - top)
-        return replace(crop, left=crop.left + dx, right=crop.right + dx, top=crop.top + dy, bottom=crop.bottom + dy)
-
-
-def _body_box(pose: Pose) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of the joints that are present, with room for the head, the shoes and the sides.
-
-    Raises:
-        DataError: the pose has no joint.
-    """
-    left, top, right, bottom = pose.box
-    unit = float(torso_length(pose.xy.nan_to_num(0.0)[None], pose.visible[None], round(bottom - top) + 1))
-    heights = pose.xy[:, 1]
-    face, ankles = heights[[0, 14, 15, 16, 17]], heights[[10, 13]]
-    if not bool(face.isnan().all()):
-        top = min(top, float(face.nan_to_num(math.inf).min()) - HEAD_ABOVE * unit)
-    if not bool(ankles.isnan().all()):
-        bottom = max(bottom, float(ankles.nan_to_num(-math.inf).max()) + SHOES_BELOW * unit)
-    return left - BESIDE * unit, top, right + BESIDE * unit, bottom
+Target = Pose | ImageLike
+"""A pose, the name of a preset, a JSON file with a pose, or an image to take the pose from."""
 
 
 class PG2Pipeline:
-    """G1 and G2 with all that a photo needs before and after them.
+    """G1 and G2, with the processing that a photo needs before and after them.
 
-    The models of Table 1 that have no G2 are pipelines too: their difference map is zero, and the refined result is the
+    Models without G2 (Table 1) are pipelines, too: their difference map is zero, and the refined result equals the
     coarse one.
 
     >>> pipe = PG2Pipeline.from_pretrained()                      # doctest: +SKIP
     >>> pipe("me.jpg", "somebody_walking.jpg").to_pil().save("me_walking.png")  # doctest: +SKIP
 
+    Several poses of one photo: look at it once, then pass each pose through the networks.
+
+    >>> view = pipe.look("me.jpg")                                # doctest: +SKIP
+    >>> pipe.repose(view, ["waving", "sitting"])                  # doctest: +SKIP
+
     Attributes:
-        onnx: what runs both stages in place of `g1` and `g2`, loaded with ``backend="onnxruntime"``; None: torch does.
+        onnx: runs both stages in place of `g1` and `g2` if the pipeline was loaded with ``backend="onnxruntime"``.
     """
 
     def __init__(
@@ -178,13 +72,13 @@ class PG2Pipeline:
         training: Mapping[str, Any] | None = None,
         detector: PoseDetector | None = None,
     ) -> None:
-        """Puts a pipeline together from its parts.
+        """Put a pipeline together from its parts.
 
         Args:
-            g1, g2: trained generators of that configuration; no G2 where ``config.networks`` has none.
-            framing: how people stand in the images they were trained on.
-            training: what they were trained on and how, as plain JSON values; it travels with the weights.
-            detector: finds poses in photos; by default MediaPipe, loaded when first needed.
+            g1, g2: trained generators of that configuration; no G2 if ``config.networks`` has none.
+            framing: how people stand in the training images.
+            training: a record of the training as JSON values, saved with the weights.
+            detector: finds poses in photos. None means MediaPipe, loaded when first needed.
         """
         self.g1 = to_device(g1.eval().requires_grad_(False))
         self.g2 = to_device(g2.eval().requires_grad_(False)) if g2 is not None else None
@@ -200,32 +94,34 @@ class PG2Pipeline:
 
     @property
     def generators(self) -> dict[str, G1 | G2]:
-        """G1, and G2 where there is one, by name."""
+        """G1, and G2 if there is one, by name."""
         return {"g1": self.g1} if self.g2 is None else {"g1": self.g1, "g2": self.g2}
 
     @property
     def device(self) -> torch.device:
-        """Where the generators are."""
+        """The device of the generators."""
         return self.g1.first.weight.device
 
     def to(self, device: torch.device | str) -> PG2Pipeline:
-        """Moves the generators; returns the pipeline itself.
+        """Move the generators, and return the pipeline itself.
 
         Raises:
-            ConfigError: no such device here; or onnxruntime runs the pipeline, which it does on the CPU alone.
+            ConfigError: there is no such device; or onnxruntime, which uses the CPU alone, runs the pipeline.
         """
         try:
             if self.onnx is not None and torch.device(device).type != "cpu":
                 raise ConfigError(
-                    f"onnxruntime runs this pipeline on the CPU; for {device} load it with backend='torch'"
+                    f"onnxruntime runs this pipeline on the CPU; to use {device}, load it with backend='torch'"
                 )
             place = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:  # torch's answer where it was built without the device
+        except (RuntimeError, AssertionError) as error:  # torch raises either, depending on how it was built
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"there is no device {str(device)!r} here; try 'cpu', or None ({reason})") from error
         for generator in self.generators.values():
             generator.to(place)
         return self
+
+    # -- Tensors -------------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
     def generate(
@@ -236,50 +132,53 @@ class PG2Pipeline:
         target_xy: Float[Tensor, "batch 18 2"] | None = None,
         matte: Float[Tensor, "batch 1 height width"] | None = None,
     ) -> PG2Batch:
-        """Both stages on tensors.
+        """Run both stages on tensors.
+
+        The batch size is that of `target_heatmaps`. Other arguments may have a batch size of 1, which serves all target
+        poses.
 
         Args:
-            condition_image: [-1, 1], of the model's canvas; a batch of one serves all target poses.
-            target_heatmaps: {0, 1}, as `pg2lib.render_heatmaps` makes them.
-            condition_xy, target_xy: keypoints in pixels of the canvas, x first, NaN = missing; a model with the part
-                warp needs them, others do not look at them. A `condition_xy` of one serves all target poses.
-            matte: of the condition image, [0, 1], where the model has mattes; None is all ones. A batch of one serves
-                all target poses.
+            condition_image: on the model's canvas, [-1, 1].
+            target_heatmaps: {0, 1}, see `pg2lib.render_heatmaps`.
+            condition_xy, target_xy: keypoints in pixels of the canvas, x first, NaN = missing; required by a model with
+                the part warp, otherwise ignored.
+            matte: matte of the condition image, [0, 1]; None means all ones. Ignored by a model without mattes.
 
         Returns:
-            A batch, one picture per target pose; images clamped to [-1, 1].
+            A batch with one picture per target pose.
 
         Raises:
-            DataError: shapes that do not fit the model, or no keypoints where it needs them.
+            DataError: a shape does not fit the model, or keypoints that it requires are missing.
         """
         height, width = self.config.model.canvas
         poses = len(target_heatmaps)
-        condition = _fitting("condition_image", condition_image, (3, height, width), poses)
-        heatmaps = _fitting("target_heatmaps", target_heatmaps, (18, height, width), poses)
+        images = _batch_of(poses, "condition_image", condition_image, (3, height, width))
+        heatmaps = _batch_of(poses, "target_heatmaps", target_heatmaps, (18, height, width))
         if self.config.model.part_warp and (condition_xy is None or target_xy is None):
-            raise DataError("this model has the part warp: it needs condition_xy and target_xy, (batch, 18, 2), too")
+            raise DataError("this model has the part warp: expected condition_xy and target_xy, got None")
         start = time.perf_counter()
-        # Each backend in the layout it is fast in; after a change of layout, torch's threads are in onnxruntime's way.
+        # Each backend is fastest in its own memory format. onnxruntime also needs its images uncopied: after a
+        # conversion, torch's threads compete with its own.
         layout = torch.channels_last if self.onnx is None else torch.contiguous_format
-        condition = condition.to(self.device, torch.float32, memory_format=layout)
-        seen = g1_input(
+        images = images.to(self.device, torch.float32, memory_format=layout)
+        inputs = g1_input(
             self.config.model,
-            condition,
+            images,
             heatmaps.to(self.device, torch.float32, memory_format=layout),
-            None if condition_xy is None else _fitting("condition_xy", condition_xy, (18, 2), poses).to(self.device),
-            None if target_xy is None else _fitting("target_xy", target_xy, (18, 2), poses).to(self.device),
-            None if matte is None else _fitting("matte", matte, (1, height, width), poses).to(self.device),
+            None if condition_xy is None else _batch_of(poses, "condition_xy", condition_xy, (18, 2)).to(self.device),
+            None if target_xy is None else _batch_of(poses, "target_xy", target_xy, (18, 2)).to(self.device),
+            None if matte is None else _batch_of(poses, "matte", matte, (1, height, width)).to(self.device),
         )
-        made = both_stages(self.g1, self.g2, seen) if self.onnx is None else self.onnx(seen)
+        made = both_stages(self.g1, self.g2, inputs) if self.onnx is None else self.onnx(inputs)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - start
         return PG2Batch(
-            condition, made.coarse, made.difference_map, made.refined, seen.warped, seen.coverage, made.matte, seconds
+            images, made.coarse, made.difference_map, made.refined, inputs.warped, inputs.coverage, made.matte, seconds
         )
 
     def generate_pairs(self, batch: PairBatch) -> PG2Batch:
-        """Both stages on the pairs of a data set."""
+        """Run both stages on pairs of a data set."""
         return self.generate(
             batch.condition_image,
             batch.target_heatmaps,
@@ -288,11 +187,13 @@ class PG2Pipeline:
             batch.condition_matte,
         )
 
+    # -- Photos --------------------------------------------------------------------------------------------------------
+
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a path is a sequence of strings, too
         self,
         image: ImageLike,
-        target_pose: Pose | ImageLike,
+        target_pose: Target,
         crop: bool = True,
         *,
         condition_pose: Pose | None = None,
@@ -304,7 +205,7 @@ class PG2Pipeline:
     def __call__(
         self,
         image: ImageLike,
-        target_pose: Sequence[Pose | ImageLike],
+        target_pose: Sequence[Target],
         crop: bool = True,
         *,
         condition_pose: Pose | None = None,
@@ -315,41 +216,41 @@ class PG2Pipeline:
     def __call__(
         self,
         image: ImageLike,
-        target_pose: Pose | ImageLike | Sequence[Pose | ImageLike],
+        target_pose: Target | Sequence[Target],
         crop: bool = True,
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
         background: Background | ImageLike | None = None,
     ) -> PG2Output | list[PG2Output]:
-        """The person of `image` in `target_pose`.
+        """Show the person of `image` in `target_pose`.
 
         Args:
             image: a PIL image, an array or a path, of any size, mode and EXIF orientation.
-            target_pose: a Pose, or an image to take the pose from. A Pose on the model's canvas is used as it is; any
-                other is framed like the people in the training images. A list or tuple of these gives a list of
-                outputs, and the person in `image` is looked for once.
-            crop: find the person and crop the photo as the training images are. False: `image` already is a model
-                canvas, so nothing is cropped.
-            condition_pose: the person's pose in `image`, in its pixels, where it is known. Otherwise it is looked for:
-                in photos always, in a model canvas where the model has the part warp.
-            matte: the person's matte in `image`, of its size, white or 1 = person, where it is known. Otherwise it is
-                looked for where the model has mattes and MediaPipe is installed.
-            background: what `PG2Output.to_pil` sets the result into, where the model has mattes: ``"photo"``, the
-                photo's own, the person's place filled in; ``"plain"``, the backdrop that the model paints; or an image.
-                By default the photo's own with ``crop=True`` and the plain one otherwise.
+            target_pose: a Pose, the name of a preset, a JSON file with a pose, or an image to take the pose from. A
+                pose on the model's canvas is used as it is; any other is framed like the people in the training
+                images. A list or tuple of these gives a list of outputs, and the photo is looked at once.
+            crop: find the person and crop the photo like the training images. False: `image` already has the size of
+                the model's canvas and is not cropped.
+            condition_pose: the person's pose in `image`, in its pixels, if it is known. Otherwise it is looked for, in
+                a photo always, in a model canvas if the model has the part warp.
+            matte: the person's matte in `image`, of its size, white or 1 = person, if it is known. Otherwise it is
+                looked for, if the model has mattes and MediaPipe is installed.
+            background: what `PG2Output.to_pil` sets the person into, if the model has mattes: ``"photo"``, the
+                photo's own background with the person's place filled in; ``"plain"``, the backdrop that the model
+                paints; or an image. None means ``"photo"`` with ``crop=True`` and ``"plain"`` otherwise.
 
         Raises:
-            NoPersonError: nobody is found in the photo, or in the image the pose is taken from.
-            DataError: an unreadable image, a pose without joints, no pose at all, or with ``crop=False`` an image of
-                another size.
+            NoPersonError: nobody is found in the photo, or in the image that the pose is taken from.
+            DataError: an image or a pose file cannot be read, a pose has no joint, there is no pose at all, or with
+                ``crop=False`` the image has another size than the canvas.
         """
         several = isinstance(target_pose, Sequence) and not isinstance(target_pose, str)
-        targets = cast(Sequence[Pose | ImageLike], target_pose if several else [target_pose])
+        targets = cast(Sequence[Target], target_pose if several else [target_pose])
         if not targets:
-            raise DataError("the list of target poses is empty; expected one or more")
-        seen = self.look(image, crop, condition_pose=condition_pose, matte=matte)
-        outputs = self.repose(seen, targets, background)
+            raise DataError("expected one or more target poses, got an empty list")
+        view = self.look(image, crop, condition_pose=condition_pose, matte=matte)
+        outputs = self.repose(view, targets, background)
         return outputs if several else outputs[0]
 
     def look(
@@ -359,198 +260,131 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
-        others: Sequence[Pose] = (),
     ) -> ConditionView:
-        """What the model sees of a photo: the person found, cropped and cut out. `repose` uses it for any target pose.
+        """Find the person in a photo, crop it and cut the person out; pass the result to `repose`.
 
         Args:
-            image, crop, condition_pose, matte: as for a call of the pipeline.
-            others: poses of the other people in the photo, where `condition_pose` is given: what belongs to them is
-                backdrop.
+            image, crop, condition_pose, matte: see `__call__`.
 
         Raises:
-            NoPersonError, DataError: as for a call of the pipeline.
+            NoPersonError, DataError: see `__call__`.
         """
-        canvas = self.config.model.canvas
-        photo, size = load_photo(image)
-        given_matte = None if matte is None else _matte_image(matte, photo, size)
-        if condition_pose is not None and condition_pose.canvas != size:
-            raise DataError(
-                f"condition_pose is on a canvas of {condition_pose.canvas[1]}x{condition_pose.canvas[0]} pixels, the "
-                f"image has {size[1]}x{size[0]}"
-            )
-        photo_crop, inside = None, torch.ones(1, *canvas, dtype=torch.bool)
+        model = self.config.model
         if crop:
-            if condition_pose is None:
-                condition_pose, *others = (pose.resize(size) for pose in self._people(photo))
-            photo_crop = self.framing.crop(condition_pose, canvas)
-            inside = inside_photo(photo_crop, size)
-            # A large photo has been reduced; poses and crop are in pixels of the file.
-            reduced = photo_crop.resized(size, (photo.height, photo.width))
-            photo = reduced.apply(photo)
-            given_matte = None if given_matte is None else reduced.apply(given_matte)
-            condition_pose, others = condition_pose.crop(photo_crop), [pose.crop(photo_crop) for pose in others]
-        elif size != canvas:
-            raise DataError(
-                f"with crop=False the image must be a model canvas of {canvas[1]}x{canvas[0]} pixels, got "
-                f"{size[1]}x{size[0]}; leave crop on for photos"
-            )
-        elif condition_pose is None and self.config.model.part_warp:
-            condition_pose = self._pose_or_none(photo)
-        picture = from_uint8(tensor_from_pil(photo))
-        if not self.config.model.matte:
-            return ConditionView(picture, None, condition_pose, photo_crop)
-        found = self._matte(photo, given_matte)
-        if condition_pose is not None:
-            found = matte_of_one(found, condition_pose, others)
-        found = found * inside
-        # The backdrop of training images is the model's own business; that of photos is not like it.
-        condition = on_backdrop(picture, found) if crop else picture
-        return ConditionView(condition, found, condition_pose, photo_crop, picture, inside)
+            return view_photo(image, model, self.framing, self._find_people, condition_pose, matte)
+        return view_canvas(image, model, self._find_people, condition_pose, matte)
 
     def repose(
         self,
-        seen: ConditionView,
-        targets: Sequence[Pose | ImageLike],
+        view: ConditionView,
+        targets: Sequence[Target],
         background: Background | ImageLike | None = None,
     ) -> list[PG2Output]:
-        """One picture per target pose, of a photo that `look` looked at.
+        """Show the person of a photo in each target pose; the networks run once, on all poses as a batch.
 
-        Args, Raises: as for a call of the pipeline.
+        Args:
+            view: a photo that `look` looked at.
+            targets, background: see `__call__`.
+
+        Raises:
+            NoPersonError, DataError: see `__call__`.
         """
-        canvas = self.config.model.canvas
+        if not targets:
+            raise DataError("expected one or more target poses, got an empty list")
         poses = self._target_poses(targets)
         target_xy = torch.stack([pose.xy for pose in poses])
-        known = seen.condition_pose
+        pose = view.condition_pose
         batch = self.generate(
-            seen.condition_image[None],
-            render_heatmaps(target_xy, canvas),
-            (torch.full((18, 2), torch.nan) if known is None else known.xy)[None],
+            view.condition_image[None],
+            render_heatmaps(target_xy, self.config.model.canvas),
+            (torch.full((18, 2), torch.nan) if pose is None else pose.xy)[None],
             target_xy,
-            None if seen.matte is None else seen.matte[None],
+            None if view.matte is None else view.matte[None],
         )
-        behind = self._background(seen, background)
+        behind = self._background(view, background)
         return [
-            replace(batch[i], target_pose=pose, condition_pose=known, crop=seen.crop, background=behind)
-            for i, pose in enumerate(poses)
+            replace(output, target_pose=target, condition_pose=pose, crop=view.crop, background=behind)
+            for output, target in zip(batch, poses, strict=True)
         ]
 
-    def _background(self, seen: ConditionView, background: Background | ImageLike | None) -> Tensor | None:
-        """What the results are set into; None for the backdrop that the model paints."""
-        if background is None:
-            background = "photo" if seen.crop is not None else "plain"
-        if not self.config.model.matte or (isinstance(background, str) and background == "plain"):
-            return None
-        if isinstance(background, str) and background == "photo":
-            if seen.picture is None or seen.matte is None or seen.inside is None:
-                return None
-            if not bool((seen.inside & (seen.matte < 0.5)).any()):
-                return None  # the person was not told from the background, of which nothing is left
-            return without_person(seen.picture, seen.matte, seen.inside)
-        height, width = self.config.model.canvas
-        picture = ImageOps.fit(load_photo(background)[0], (width, height), Image.Resampling.LANCZOS)
-        return from_uint8(tensor_from_pil(picture))
-
-    def _matte(self, photo: Image.Image, given: Image.Image | None) -> Tensor:
-        """The matte of everybody in a model canvas, [0, 1]; all ones where none is given and there is no MediaPipe."""
-        if given is not None:
-            return tensor_from_pil(given)[:1] / 255.0
-        from pg2lib.matte import find_matte
-
-        try:
-            return find_matte(photo)[None]
-        except PG2Error as error:
-            log.warning("the person is not cut out: %s", error)
-            return torch.ones(1, photo.height, photo.width)
-
-    def _pose_or_none(self, photo: Image.Image) -> Pose | None:
-        """The pose in a model canvas; without one the part warp covers nothing."""
-        try:
-            return self._people(photo)[0]
-        except PG2Error as error:
-            log.warning("no body part can be moved to the target pose: %s", error)
-            return None
-
-    def _target_poses(self, targets: Sequence[Pose | ImageLike]) -> tuple[Pose, ...]:
-        """Each on the model's canvas; among several, an error says which of them it is about."""
-        poses = []
-        for number, target in enumerate(targets, 1):
-            try:
-                pose = target if isinstance(target, Pose) else self._people(load_photo(target)[0])[0]
-                poses.append(self.frame_pose(pose))
-            except (DataError, NoPersonError) as error:
-                if len(targets) == 1:
-                    raise
-                raise type(error)(f"target pose {number} of {len(targets)}: {error}") from error
-        return tuple(poses)
-
     def frame_pose(self, pose: Pose) -> Pose:
-        """A pose on the model's canvas: as it is when it is on it already, framed like the training images otherwise.
+        """Return a pose on the model's canvas: unchanged if it is on it, otherwise framed like the training images.
 
         Raises:
             DataError: the pose has no joint.
         """
         canvas = self.config.model.canvas
         if not bool(pose.visible.any()):
-            raise DataError("the target pose has no joint at all")
+            raise DataError("expected a target pose with one joint or more, got one without any")
         return pose if pose.canvas == canvas else pose.crop(self.framing.crop(pose, canvas))
 
-    def _people(self, photo: Image.Image) -> list[Pose]:
-        """The poses of the people in a photo, the most prominent first."""
-        if self.detector is not None:
-            return [self.detector.detect(photo).pose]
-        from pg2lib.detect import find_people
+    def _target_poses(self, targets: Sequence[Target]) -> list[Pose]:
+        """Bring each target pose to the model's canvas. If there are several, an error names the one it is about."""
+        poses = []
+        for number, target in enumerate(targets, 1):
+            try:
+                poses.append(self.frame_pose(self._pose_of(target)))
+            except (DataError, NoPersonError) as error:
+                if len(targets) == 1:
+                    raise
+                raise type(error)(f"target pose {number} of {len(targets)}: {error}") from error
+        return poses
 
-        return [person.pose for person in find_people(photo)]
+    def _pose_of(self, target: Target) -> Pose:
+        """Return the pose that a target names, or shows."""
+        if isinstance(target, Pose):
+            return target
+        if isinstance(target, str) and target in (presets := pose_presets()):
+            return presets[target]
+        if isinstance(target, str | PathLike) and Path(target).suffix.lower() == ".json":
+            return _read_pose(Path(target))
+        return self._find_people(load_photo(target)[0])[0].pose
 
-    def save_pretrained(self, folder: str | PathLike[str], dtype: torch.dtype | None = None) -> None:
-        """Writes a pipeline folder: ``model.safetensors`` first, ``config.json`` last, so that half a folder never
-        loads.
-
-        Args:
-            dtype: of the weights on disk. None: float16, which halves the file and changes pictures by less than a grey
-                level, or float32 where float16 cannot hold them.
+    def _find_people(self, photo: Image.Image) -> Sequence[Detection]:
+        """Find the people in a photo, the most prominent one first.
 
         Raises:
-            CheckpointError: weights that the `dtype` cannot hold; or the folder cannot be written, or is not one for a
-                pipeline (see `refuse_destination`). What is in the folder stays as it is.
+            NoPersonError: there is nobody.
         """
-        path = Path(folder)
-        refuse_destination(path)
-        tensors = self._weights(dtype or torch.float16)
-        overflowing = _not_finite(tensors)
-        if overflowing and dtype is None:
-            log.warning("float16 cannot hold %s: the weights are saved as float32", ", ".join(overflowing[:5]))
-            tensors = self._weights(torch.float32)
-            overflowing = _not_finite(tensors)
-        if overflowing:
-            remedy = "" if dtype in (None, torch.float32) else "; save as torch.float32"
-            raise CheckpointError(
-                f"weights that {dtype or torch.float32} cannot hold: {', '.join(overflowing[:5])}{remedy}"
-            )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / CONFIG_NAME).unlink(missing_ok=True)
-            with atomic_path(path / WEIGHTS_NAME) as temporary:
-                save_file(tensors, temporary, {"format": FORMAT})
-                values = {
-                    "format": FORMAT,
-                    "config": self.config.to_dict(),
-                    "framing": asdict(self.framing),
-                    "training": self.training,
-                    "sha256": sha256_of(temporary),
-                }
-            with atomic_write(path / CONFIG_NAME) as file:
-                file.write(json.dumps(values, indent=2) + "\n")
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"the pipeline folder {path} cannot be written: {error}") from error
+        if self.detector is not None:
+            return [self.detector.detect(photo)]
+        from pg2lib.detect import find_people
 
-    def _weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        return {
-            f"{name}.{key}": value.detach().to("cpu", dtype).contiguous()
-            for name, model in self.generators.items()
-            for key, value in model.state_dict().items()
+        return find_people(photo)
+
+    def _background(self, view: ConditionView, background: Background | ImageLike | None) -> Tensor | None:
+        """Return what the results are set into; None for the backdrop that the model paints."""
+        if background is None:
+            background = "photo" if view.crop is not None else "plain"
+        if not self.config.model.matte or (isinstance(background, str) and background == "plain"):
+            return None
+        if isinstance(background, str) and background == "photo":
+            return view.scene
+        height, width = self.config.model.canvas
+        picture = ImageOps.fit(load_photo(background)[0], (width, height), Image.Resampling.LANCZOS)
+        return from_uint8(tensor_from_pil(picture))
+
+    # -- Files ---------------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | PathLike[str], dtype: torch.dtype | None = None) -> None:
+        """Write a pipeline folder, which `from_pretrained` loads.
+
+        Args:
+            folder: made if it does not exist; a pipeline in it is replaced.
+            dtype: type of the weights on disk. None means float16, which halves the file and changes pictures by less
+                than one grey level, or float32 if float16 cannot hold the weights.
+
+        Raises:
+            CheckpointError: `dtype` cannot hold the weights, the folder cannot be written, or its ``config.json``
+                belongs to something else than a pipeline. The folder keeps what it had.
+        """
+        weights = {
+            f"{name}.{key}": value
+            for name, generator in self.generators.items()
+            for key, value in generator.state_dict().items()
         }
+        values = {"config": self.config.to_dict(), "framing": asdict(self.framing), "training": self.training}
+        write_folder(folder, weights, values, dtype)
 
     @classmethod
     def from_pretrained(
@@ -560,207 +394,88 @@ class PG2Pipeline:
         revision: str | None = None,
         backend: Backend = "torch",
     ) -> PG2Pipeline:
-        """Loads a pipeline folder.
+        """Load a pipeline folder.
 
         Args:
             name_or_folder: a folder, the name of a checkpoint that ships with pg2lib, or a Hugging Face hub id
-                ("owner/name"), which is downloaded. None: "deepfashion-compact", the checkpoint for photos.
-            device: by default a GPU when there is one.
+                ("owner/name"), which is downloaded. None means "deepfashion-compact", the checkpoint for photos.
+            device: None means a GPU if there is one, otherwise the CPU.
             revision: branch, tag or commit of a hub id.
-            backend: what runs the networks. ``"onnxruntime"`` runs the folder's ``model.onnx`` on the CPU;
-                ``python -m pg2lib export`` makes it. The weights are loaded all the same, so that the pipeline can be
-                saved; a change of them does not reach onnxruntime.
+            backend: what runs the networks. ``"onnxruntime"`` runs the folder's ``model.onnx`` on the CPU, which
+                ``python -m pg2lib export`` writes. The weights are loaded as well, so that the pipeline can be saved,
+                but changing them has no effect on onnxruntime.
 
         Raises:
-            CheckpointError: no such folder or hub id, files missing or damaged, another format, weights that do not fit
-                the configuration, a ``model.onnx`` that was not made from them, or no onnxruntime installed.
-            ConfigError: no such backend or device, or onnxruntime on another device than the CPU.
+            CheckpointError: there is no such folder or hub id; a file is missing, damaged or of another format; the
+                weights do not fit the configuration; ``model.onnx`` was not made from them; or onnxruntime is not
+                installed.
+            ConfigError: there is no such backend or device, or the device of onnxruntime is not the CPU.
         """
         if backend not in get_args(Backend):
-            raise ConfigError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+            raise ConfigError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
         folder = find_folder(name_or_folder, revision, with_onnx=backend == "onnxruntime")
-        values = _read_config(folder)
+        values = read_config(folder)
         try:
             config = PG2Config.from_dict(values["config"])
             framing = Framing.from_dict(values["framing"])
         except (KeyError, TypeError, ConfigError, DataError) as error:
             raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error!r}") from error
-        with torch.device("meta"):  # no time is spent on weights that the file replaces
-            g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
-        tensors = _read_weights(folder / WEIGHTS_NAME, values.get("sha256"))
-        for name, model in (("g1", g1), ("g2", g2)):
-            if model is None:
-                continue
-            own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-            try:
-                model.load_state_dict(own, assign=True)
-            except RuntimeError as error:
-                raise CheckpointError(
-                    f"{folder / WEIGHTS_NAME} does not hold the {name.upper()} that {CONFIG_NAME} describes: {error}"
-                ) from error
+        g1, g2 = _load_generators(folder, config, values.get("sha256"))
         pipeline = cls(g1, g2, config, framing, values.get("training"))
         pipeline.name = str(name_or_folder) if name_or_folder is not None else DEFAULT_CHECKPOINT
         if backend == "onnxruntime":
-            from pg2lib.onnx_model import OnnxStages
+            from pg2lib.models.onnx import OnnxStages
 
-            pipeline.onnx = OnnxStages(folder / ONNX_NAME, pipeline)
+            pipeline.onnx = OnnxStages(folder / ONNX_NAME, g1, g2)
             return pipeline.to(device or "cpu")
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-@dataclass(frozen=True, eq=False)
-class ConditionView:
-    """What a model sees of a photo.
-
-    Attributes:
-        condition_image: on the model's canvas, [-1, 1]; the person alone on a plain backdrop where there is a matte.
-        matte: of the person, [0, 1], all ones within the photo where none was found; None where the model has none.
-        condition_pose: on the model's canvas; None where none is known.
-        crop: the part of the photo; None where the image came as a model canvas.
-        picture: the crop as the photo shows it, [-1, 1]; None where there is no matte.
-        inside: which of its pixels show the photo, and not what lies beyond its edge; None where there is no matte.
-    """
-
-    condition_image: Float[Tensor, "3 height width"]
-    matte: Float[Tensor, "1 height width"] | None
-    condition_pose: Pose | None
-    crop: Crop | None
-    picture: Float[Tensor, "3 height width"] | None = None
-    inside: Bool[Tensor, "1 height width"] | None = None
-
-
-def _fitting(name: str, tensor: Tensor, shape: tuple[int, ...], count: int) -> Tensor:
-    """A batch of `count`, repeated where it is one.
+def _load_generators(folder: Path, config: PG2Config, sha256: str | None) -> tuple[G1, G2 | None]:
+    """Build the generators of a configuration with the weights of a pipeline folder.
 
     Raises:
-        DataError: another shape or count.
+        CheckpointError: the weights cannot be read, or do not fit the configuration.
+    """
+    with torch.device("meta"):  # no time is spent on initial weights
+        g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
+    tensors = read_weights(folder, sha256)
+    for name, generator in (("g1", g1), ("g2", g2)):
+        if generator is None:
+            continue
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        try:
+            generator.load_state_dict(own, assign=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{folder / WEIGHTS_NAME} does not hold the {name.upper()} that {CONFIG_NAME} describes: {error}"
+            ) from error
+    return g1, g2
+
+
+def _batch_of(count: int, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a batch of `count`, repeating a batch of one.
+
+    Raises:
+        DataError: the tensor has another shape or batch size.
     """
     expected = ", ".join(map(str, shape))
     if tensor.ndim != len(shape) + 1 or tensor.shape[1:] != shape:
-        raise DataError(f"{name} must be (batch, {expected}), got {tuple(tensor.shape)}")
-    if count and len(tensor) == 1:
-        tensor = tensor.expand(count, *shape)
-    if not count or len(tensor) != count:
-        raise DataError(f"{name}: {len(tensor)} for {count} target poses; expected one for all, or one for each")
-    return tensor
+        raise DataError(f"{name}: expected the shape (batch, {expected}), got {tuple(tensor.shape)}")
+    if not count or len(tensor) not in (1, count):
+        raise DataError(f"{name}: expected one for all target poses or one for each, got {len(tensor)} for {count}")
+    return tensor.expand(count, *shape)
 
 
-def _matte_image(matte: ImageLike, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A given matte as a picture of the photo's size, reduced where the photo of `size` (height, width) was.
+def _read_pose(path: Path) -> Pose:
+    """Read a pose in JSON, see `Pose.from_json`.
 
     Raises:
-        DataError: it has another size.
-    """
-    picture, matte_size = load_photo(matte)
-    if matte_size != size:
-        raise DataError(f"the matte has {matte_size[1]}x{matte_size[0]} pixels, the image {size[1]}x{size[0]}")
-    return picture if picture.size == photo.size else picture.resize(photo.size)
-
-
-def refuse_destination(folder: str | PathLike[str]) -> None:
-    """Refuses a folder whose ``config.json`` a pipeline must not replace, such as that of a training run.
-
-    Raises:
-        CheckpointError: it has a ``config.json`` that is not a pipeline's.
-    """
-    path = Path(folder) / CONFIG_NAME
-    if not path.exists():
-        return
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        values = None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is not that of a pipeline (of the format {FORMAT!r}), and a pipeline there would replace it; save "
-            f"into another folder, or remove that file"
-        )
-
-
-def find_folder(
-    name_or_folder: str | PathLike[str] | None, revision: str | None = None, with_onnx: bool = False
-) -> Path:
-    """The folder that `PG2Pipeline.from_pretrained` reads, downloaded where a hub id is given.
-
-    Args:
-        name_or_folder, revision: as there.
-        with_onnx: download ``model.onnx`` too, where the hub has it.
-
-    Raises:
-        CheckpointError: no such folder or hub id.
-    """
-    if name_or_folder is None:
-        name_or_folder = DEFAULT_CHECKPOINT
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return folder
-    shipped = shipped_checkpoints()
-    if str(name_or_folder) in shipped:
-        return shipped[str(name_or_folder)]
-    if not HUB_ID.match(str(name_or_folder)):
-        raise CheckpointError(
-            f"{str(name_or_folder)!r} is no folder, no checkpoint that ships ({', '.join(shipped)}) and no hub id "
-            f"(owner/name)"
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = [CONFIG_NAME, WEIGHTS_NAME] + [ONNX_NAME] * with_onnx
-    try:
-        return Path(snapshot_download(str(name_or_folder), revision=revision, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"there is no folder {str(name_or_folder)!r}, and it cannot be downloaded from the hub: {error}"
-        ) from error
-
-
-def shipped_checkpoints() -> dict[str, Path]:
-    """The pipeline folders that ship with pg2lib, by name."""
-    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{CONFIG_NAME}"))}
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder} is not a pipeline folder: it has no {CONFIG_NAME}. (A training run keeps its pipeline in the "
-            f"folder 'pipeline' once both stages are done.)"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        got = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise CheckpointError(f"{path}: expected the format {FORMAT!r}, got {got!r}; was it made by another version?")
-    return values
-
-
-def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """The weights of a pipeline folder.
-
-    Args:
-        sha256: of the file, as ``config.json`` has it; None in folders from before it had.
+        DataError: the file cannot be read, or holds something else.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        found = sha256_of(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
-    bad = _not_finite(tensors)
-    if bad:
-        raise CheckpointError(f"{path} holds NaN or infinite weights in {', '.join(bad[:5])}")
-    if sha256 is not None and found != sha256:
-        raise CheckpointError(
-            f"{path} is damaged, or not the file that {CONFIG_NAME} belongs to: expected the SHA-256 {sha256!r}, got "
-            f"{found!r}. Copy or download the folder again"
-        )
-    return tensors
-
-
-def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The names of those that have NaN or infinity."""
-    return [key for key, value in tensors.items() if not bool(value.isfinite().all())]
+        return Pose.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the pose {path} cannot be read: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error

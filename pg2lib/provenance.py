@@ -1,4 +1,4 @@
-"""Where a number comes from: code version, commit, library versions, hardware."""
+"""Where a result comes from: the version of pg2lib, its commit, the libraries and the hardware."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import pg2lib
+__version__ = "0.1.0"
 
 
 def provenance() -> dict[str, Any]:
-    """What has to stand beside a figure for somebody to get it again, as plain JSON values."""
+    """Return what has to be published with a result so that others can reproduce it, as plain JSON values.
+
+    Returns:
+        ``pg2lib``, ``torch`` and ``python``: versions. ``commit``: with "+changes" if tracked files differ from it;
+        None if unknown. ``hardware``: the GPU, or the processor and the number of threads that torch uses.
+    """
+    import torch  # here, so that `import pg2lib` does not load it
+
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "pg2lib": pg2lib.__version__,
+        "pg2lib": __version__,
         "commit": _commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -26,25 +31,25 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that pg2lib runs from, "+changes" when it has any.
+    """Return the first 12 digits of the commit that pg2lib runs from, with "+changes" if tracked files differ from it.
 
-    For a copy without git it is what PG2_COMMIT in the environment says, or None.
+    Without a git checkout, return the environment variable ``PG2_COMMIT``, or None if it is not set.
     """
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return os.environ.get("PG2_COMMIT")
     try:
-        git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        head, changes = (
+            subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit.stdout.strip()[:12] + ("+changes" if changes.stdout.strip() else "")
+    return head.strip()[:12] + ("+changes" if changes.strip() else "")
 
 
 def _processor() -> str:
+    """Return the name of the processor, which Linux keeps in ``/proc/cpuinfo``."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -1,9 +1,9 @@
-"""The part warp: body parts of the condition image, moved to where the target pose has them.
+"""The part warp: body parts of the condition image, moved to their places in the target pose.
 
-A small U-Net cannot move texture far, as its skip connections hand on pixels where they were. Both poses are known,
-however, so the motion of each body part is known too. Moving parts by simple transforms is Balakrishnan et al.,
-"Synthesizing Images of Humans in Unseen Poses" (CVPR 2018); Siarohin et al., "Deformable GANs for Pose-based Human
-Image Generation" (CVPR 2018), do the same with features.
+A small U-Net cannot move texture far, because its skip connections pass pixels on in place. Both poses are known,
+however, and so is the motion of each body part. Balakrishnan et al., "Synthesizing Images of Humans in Unseen Poses"
+(CVPR 2018), move parts by simple transforms; Siarohin et al., "Deformable GANs for Pose-based Human Image Generation"
+(CVPR 2018), do the same with features.
 """
 
 from __future__ import annotations
@@ -25,20 +25,28 @@ SHOULDERS, HIPS, KNEES, FACE = (2, 5), (8, 11), (9, 12), (0, 14, 15, 16, 17)
 class Part(NamedTuple):
     """A part of the body: its joints, and the region that it fills in the target.
 
-    The region is the smallest box round its joints that lies along the way from the joints `start` to the joints `end`,
-    with a rounded margin: for a limb, a capsule. The head's box is round the face alone. Lengths are in lengths of the
-    target's torso; they are fitted to the error of the warped image on pairs of DeepFashion.
+    The region is a box with a rounded margin; that of a limb is a capsule. The box is the smallest around the joints
+    whose axis points from the joints `start` to the joints `end`. That of the head surrounds the face alone. Lengths
+    are in torso lengths of the target; they were fitted to the error of the warped image on pairs of DeepFashion.
+
+    Attributes:
+        layer: parts of higher layers lie on top.
+        margin: width of the rounded margin.
+        before: extension of the box at its start, as down to the chin.
+        beyond: extension of the box at its end, as for the hand past the wrist.
+        instead: extension of the box at its end if no joint of `end` is known.
+        half_width: least half width of the box, as a body is not flat from the side.
     """
 
     name: str
-    layer: int  # a higher one lies on top
+    layer: int
     start: tuple[int, ...]
     end: tuple[int, ...]
     margin: float
-    before: float = 0.0  # how far the box begins before the joints: down to the chin
-    beyond: float = 0.0  # how far the box goes on past the end, as a hand does past the wrist
-    instead: float = 0.0  # how far it goes on where no joint of the end is known
-    half_width: float = 0.0  # at least that of the box, as bodies seen from the side are not flat
+    before: float = 0.0
+    beyond: float = 0.0
+    instead: float = 0.0
+    half_width: float = 0.0
 
 
 PARTS = (
@@ -54,30 +62,30 @@ PARTS = (
     Part("right forearm", 6, (3,), (4,), 0.10, beyond=0.15),
     Part("left forearm", 6, (6,), (7,), 0.10, beyond=0.15),
 )
-"""The parts, lowest first. Where a right and a left part of one layer meet, each has the side that is nearer to it."""
+"""The parts, lowest first. Where a right and a left part of one layer meet, each keeps the side nearer to it."""
 
 LAP, TORSO, HEAD = 0, 5, 6
 PAIRS = ((1, 2), (3, 4), (7, 8), (9, 10))
-"""The right and the left part of each layer that has two."""
+"""Indices of the right and the left part, for each layer that has two."""
 
 MAX_STRETCH = 2.5
-"""Lap and torso move by an affine map while its singular values differ by less than this, else by a similarity."""
+"""Lap and torso move by an affine map if the ratio of its singular values is below this, else by a similarity."""
 
 SCALE_BOUNDS = (0.6, 1.6)
-"""The scale of a similarity, over that of the torsos' lengths."""
+"""Bounds of the scale of a similarity, relative to the ratio of the torso lengths."""
 
 FARTHEST_PX = 1e5
-"""Joints farther away than this are moved there, so that sums of squares stay finite and precise."""
+"""Coordinates are clamped to this magnitude, so that sums of squares stay finite and precise."""
 
 SURELY_PERSON = 0.95
-"""Where parts meet, one whose matte is at least this lies over those whose matte is not, so that the backdrop beside an
-arm does not hide the torso."""
+"""Where parts overlap, those whose matte is at least this lie on top of the others. Otherwise the backdrop next to an
+arm would hide the torso."""
 
 MATTE_CELL_PX = 2
-"""The side of the squares of pixels for which that is looked up once."""
+"""The matte is looked up once for each square of this side."""
 
 OUTSIDE = -3.0
-"""A coordinate of `grid_sample` that is outside every image."""
+"""A coordinate of `grid_sample` outside of every image."""
 
 
 @torch.no_grad()
@@ -87,31 +95,35 @@ def warp_parts(
     target_xy: Float[Tensor, "batch 18 2"],
     matte: Float[Tensor, "batch 1 height width"] | None = None,
 ) -> tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch 1 height width"]]:
-    """Moves the body parts of the condition image from the condition pose to the target pose.
+    """Move the body parts of the condition image from the condition pose to the target pose.
 
-    The motion of a part is fitted to those of its joints that both poses have. A part with fewer than two is left out;
-    so is the head where one pose shows the nose and the other does not, lest a face lie on the back of a head. Higher
-    `PARTS` lie on top of lower ones. No gradient is computed, and autocast changes nothing.
+    The motion of a part is fitted to the joints of the part that both poses have. A part with fewer than two such
+    joints is left out. The head is left out if only one of the poses shows the nose, as a face must not lie on the back
+    of a head. Parts later in `PARTS` lie on top of earlier ones. No gradient is computed, and autocast has no effect.
 
     Args:
         condition_image: in [-1, 1].
         condition_xy: the pose in the condition image, in pixels, x first, pixel centres at integers; NaN = missing.
             Joints may lie outside the image.
         target_xy: the pose to move to, likewise.
-        matte: 1 where the condition image shows the person, 0 where it shows background. None is 1 everywhere.
+        matte: 1 where the condition image shows the person, 0 where it shows background. None means 1 everywhere.
 
     Returns:
         warped: float32 in [-1, 1]; 0 where no part lies.
-        coverage: float32 in [0, 1], the matte moved in the same way: 0 where no part lies, and where a part comes from
-            outside the condition image.
+        coverage: float32 in [0, 1], the matte moved in the same way. It is 0 where no part lies, and where a part comes
+            from outside the condition image.
+
+    Raises:
+        ValueError: a shape does not fit the condition image.
 
     References:
         Balakrishnan et al., CVPR 2018; Siarohin et al., CVPR 2018.
     """
+    _check_shapes(condition_image, condition_xy, target_xy, matte)
     with torch.autocast(condition_image.device.type, enabled=False):
         image = condition_image.float()
         grid = _grid(*_finite(condition_xy), *_finite(target_xy), image, None if matte is None else matte.float())
-        # 1 and 0 at once: a bool in between takes ten times as long.
+        # Written as 1 and 0 directly: by way of bool it takes ten times as long.
         extent = grid.abs().amax(dim=-1)
         inside = torch.lt(extent, 1, out=torch.empty_like(extent))[:, None]
         layers = image if matte is None else torch.cat((image, matte.float()), dim=1)
@@ -119,8 +131,29 @@ def warp_parts(
     return moved[:, :3], inside if matte is None else moved[:, 3:]
 
 
+def _check_shapes(condition_image: Tensor, condition_xy: Tensor, target_xy: Tensor, matte: Tensor | None) -> None:
+    """Refuse arguments of `warp_parts` that do not fit together.
+
+    Raises:
+        ValueError: a shape is not the expected one.
+    """
+    if condition_image.ndim != 4 or condition_image.shape[1] != 3:
+        raise ValueError(
+            f"condition_image: expected the shape (batch, 3, height, width), got {tuple(condition_image.shape)}"
+        )
+    batch, _, height, width = condition_image.shape
+    keypoints, one_channel = (batch, len(JOINTS), 2), (batch, 1, height, width)
+    for name, tensor, shape in (
+        ("condition_xy", condition_xy, keypoints),
+        ("target_xy", target_xy, keypoints),
+        ("matte", matte, one_channel),
+    ):
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"{name}: expected the shape {shape}, got {tuple(tensor.shape)}")
+
+
 def _finite(xy: Tensor) -> tuple[Float[Tensor, "batch 18 2"], Bool[Tensor, "batch 18"]]:
-    """Keypoints with 0 for the missing ones, and which are known."""
+    """Return keypoints with 0 in place of missing ones, and which are known."""
     xy = xy.float()
     known = xy.isfinite().all(dim=-1)
     return torch.where(known[..., None], xy, 0.0).clamp(-FARTHEST_PX, FARTHEST_PX), known
@@ -134,7 +167,7 @@ def _grid(
     image: Tensor,
     matte: Tensor | None,
 ) -> Float[Tensor, "batch height width 2"]:
-    """Where each pixel of the target comes from, in the coordinates of `grid_sample`."""
+    """Return where each pixel of the target comes from, in the coordinates of `grid_sample`."""
     height, width = image.shape[2:]
     both = condition_known & target_known
     condition_torso, target_torso = torso_length(
@@ -146,11 +179,11 @@ def _grid(
     brings = None if matte is None else _brings_the_person(matrix, offset, matte)
     part = _part_of_pixels(boxes, present, brings, height, width)
 
-    # In a row, each part has a slope and a start: coordinate = slope x + start. Part 0 is nowhere.
+    # Along a row, the coordinate of each part is slope * x + start. Part 0 means no part, and lies outside.
     x, y = torch.arange(width, device=part.device), torch.arange(height, device=part.device)
     grid = matrix.new_empty(2, *part.shape)
     for i, size in enumerate((width, height)):
-        # -1 and 1 are the outer edges of the first and the last pixel.
+        # The outer edges of the first and the last pixel are at -1 and 1.
         slope = matrix[..., i, 0] * (2 / size)
         start = (matrix[..., i, 1, None] * y + offset[..., i, None] + 0.5) * (2 / size) - 1
         slope = pad(slope, (1, 0))[:, None].expand(-1, height, -1)
@@ -162,13 +195,22 @@ def _grid(
 def torso_length(
     xy: Float[Tensor, "*batch 18 2"], known: Bool[Tensor, "*batch 18"], height: int
 ) -> Float[Tensor, "*batch"]:
-    """Middle of the shoulders to middle of the hips, or an estimate of it from the joints that are known, in pixels."""
+    """Return the distance from the middle of the shoulders to the middle of the hips, in pixels.
+
+    If it is unknown, it is estimated from the distance of the shoulders or that of nose and neck; and if these are
+    unknown, it is a quarter of the height.
+
+    Args:
+        xy: keypoints in pixels, x first, finite.
+        known: which of them count.
+        height: height of the canvas in pixels.
+    """
     constants = _constants(xy.device)
     ends, any_known = _middles(xy, known, constants.measured)
     distance = torch.linalg.vector_norm(ends[..., ::2, :] - ends[..., 1::2, :], dim=-1)
     distance = torch.where(any_known[..., ::2] & any_known[..., 1::2], distance, 0.0)
     hips, shoulders, nose = distance.unbind(-1)
-    # Both are foreshortened in some views, and the longer less so.
+    # Some views foreshorten one of them; the longer estimate is the better one.
     estimate = torch.maximum(1.3 * shoulders, 2 * nose)
     length = torch.where(estimate > 1, estimate, height / 4)
     return torch.where(hips > 1, hips, length)
@@ -177,7 +219,7 @@ def torso_length(
 def _middles(
     xy: Float[Tensor, "*batch 18 2"], known: Bool[Tensor, "*batch 18"], groups: Bool[Tensor, "groups 18"]
 ) -> tuple[Float[Tensor, "*batch groups 2"], Bool[Tensor, "*batch groups"]]:
-    """The mean of the known joints of each group, and whether there is any."""
+    """Return the mean of the known joints of each group, and whether there is any."""
     chosen = (groups & known[..., None, :]).float()
     count = chosen.sum(dim=-1)
     return (chosen[..., None] * xy[..., None, :, :]).sum(dim=-2) / count.clamp_min(1)[..., None], count > 0
@@ -186,9 +228,10 @@ def _middles(
 def _motions(
     condition_xy: Tensor, target_xy: Tensor, both: Tensor, torso_scale: Tensor
 ) -> tuple[Float[Tensor, "batch part 2 2"], Float[Tensor, "batch part 2"], Bool[Tensor, "batch part"]]:
-    """For every part the map from the target to the condition image, as matrix and offset, and whether there is one.
+    """Return the map of each part from target to condition image, as matrix and offset, and whether there is one.
 
-    Least squares over the joints that both poses have, p in the target and q in the condition image, about their means.
+    It is the least-squares fit to the joints that both poses have: p in the target and q in the condition image,
+    relative to their means.
     """
     constants = _constants(target_xy.device)
     broad, torso_scale = constants.broad, torso_scale[:, None]
@@ -201,7 +244,7 @@ def _motions(
     (pp_xx, pp_xy), (_, pp_yy), (qp_xx, qp_xy), (qp_yx, qp_yy) = (row.unbind(-1) for row in products.unbind(-2))
     count, target_mean, condition_mean = count[..., 0], means[..., :2], means[..., 2:]
     spread = pp_xx + pp_yy
-    apart = spread > 0.5  # px^2: the joints do not all coincide
+    apart = spread > 0.5  # square pixels: not all joints coincide
     spread = torch.where(apart, spread, 1.0)
 
     # Affine: sum(q p^T) sum(p p^T)^-1.
@@ -219,13 +262,13 @@ def _motions(
     even = affine.square().sum(dim=(-2, -1)) < (MAX_STRETCH + 1 / MAX_STRETCH) * (det_qp / det_pp).abs()
     is_affine = broad & (count >= 3) & ~in_line & even
 
-    # Similarity: scale and rotation are the complex number sum(conj(p) q) / sum(|p|^2). Lap, torso and head of somebody
-    # who has turned round are mirrored, sum(p q) / sum(|p|^2), lest they come to lie upside down.
+    # Similarity: scale and rotation are the complex number sum(conj(p) q) / sum(|p|^2). If the person has turned
+    # around, lap, torso and head are mirrored, sum(p q) / sum(|p|^2); otherwise they would come to lie upside down.
     mirrored = constants.two_sided & torch.where(in_line, qp_xx + qp_yy < 0, det_qp < 0)
     sign = torch.where(mirrored, -1.0, 1.0)
     real, imaginary = (qp_xx + sign * qp_yy) / spread, (qp_yx - sign * qp_xy) / spread
     scale = torch.hypot(real, imaginary)
-    turns = apart & (scale > 1e-4)  # else the angle is unknown
+    turns = apart & (scale > 1e-4)  # otherwise the angle is undefined
     low, high = SCALE_BOUNDS
     bounded = torch.where(apart, scale.clamp(low * torso_scale, high * torso_scale), torso_scale)
     stretch = bounded / scale.clamp_min(1e-4)
@@ -235,7 +278,7 @@ def _motions(
     matrix = torch.where(is_affine[..., None, None], affine, similarity)
     offset = condition_mean - (matrix * target_mean[..., None, :]).sum(dim=-1)
     present = (count >= 2) & (turns | ~broad)
-    # Without knees the lap hangs from the torso.
+    # Without knees the lap moves with the torso.
     knees = both[:, KNEES[0]] | both[:, KNEES[1]]
     matrix[:, LAP] = torch.where(knees[:, None, None], matrix[:, LAP], matrix[:, TORSO])
     offset[:, LAP] = torch.where(knees[:, None], offset[:, LAP], offset[:, TORSO])
@@ -248,7 +291,7 @@ def _matrix(xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor) -> Float[Tensor, "ba
 
 
 class Boxes(NamedTuple):
-    """Boxes with rounded margins, in pixels: all that is within `margin` of a box along `axis`, of unit length."""
+    """Boxes with rounded margins, in pixels: all points within `margin` of a box along `axis`, a unit vector."""
 
     centre: Float[Tensor, "batch part 2"]
     axis: Float[Tensor, "batch part 2"]
@@ -258,7 +301,7 @@ class Boxes(NamedTuple):
 
 
 def _boxes(target_xy: Tensor, target_known: Tensor, torso_length: Tensor) -> Boxes:
-    """The regions of the parts, also of those that have no motion."""
+    """Return the regions of all parts, whether they have a motion or not."""
     constants = _constants(target_xy.device)
     middles, any_known = _middles(target_xy, target_known, constants.ends)
     (start, end), (any_start, any_end) = middles.chunk(2, dim=1), any_known.chunk(2, dim=1)
@@ -285,13 +328,13 @@ def _boxes(target_xy: Tensor, target_known: Tensor, torso_length: Tensor) -> Box
 def _brings_the_person(
     matrix: Float[Tensor, "batch part 2 2"], offset: Float[Tensor, "batch part 2"], matte: Tensor
 ) -> UInt8[Tensor, "batch part rows width"]:
-    """255 where a part would bring what surely is the person, by the nearest pixel of the matte, else 0.
+    """Return 255 where a part surely shows the person (`SURELY_PERSON`), by the nearest pixel of the matte, else 0.
 
-    Looked up once for each square of `MATTE_CELL_PX`: there is a row for each row of squares.
+    The matte is looked up once for each square of `MATTE_CELL_PX`, so there is one row for each row of squares.
     """
     height, width = matte.shape[2:]
     cell = MATTE_CELL_PX if height % MATTE_CELL_PX == width % MATTE_CELL_PX == 0 else 1
-    # All bits of as many bytes as a square is wide, with a rim of zeros round the matte.
+    # Integers with all bits set, of as many bytes as a square is wide; a rim of zeros surrounds the matte.
     sure = torch.ge(matte, SURELY_PERSON, out=torch.empty_like(matte)).neg_().to({1: torch.int8, 2: torch.int16}[cell])
     sure = pad(sure, (1, 1, 1, 1)).flatten(1)
     column, row = (
@@ -305,7 +348,7 @@ def _brings_the_person(
 def _pixels(
     slope: Float[Tensor, "batch part 2"], start: Float[Tensor, "batch part"], height: int, width: int, cell: int
 ) -> Float[Tensor, "batch part rows columns"]:
-    """A plane, start + slope_x x + slope_y y, in the middle of every square of `cell` pixels."""
+    """Evaluate a plane, start + slope_x x + slope_y y, in the middle of each square of `cell` pixels."""
     x, y = ((torch.arange(side // cell, device=slope.device) + 0.5) * cell - 0.5 for side in (width, height))
     return (slope[..., 0, None] * x)[:, :, None] + (slope[..., 1, None] * y + start[..., None])[..., None]
 
@@ -313,12 +356,12 @@ def _pixels(
 def _part_of_pixels(
     boxes: Boxes, present: Tensor, brings: UInt8[Tensor, "batch part rows width"] | None, height: int, width: int
 ) -> Int64[Tensor, "batch height width"]:
-    """1 + the part that lies on top at every pixel, 0 where there is none.
+    """Return 1 + the index of the part on top of each pixel, 0 if there is none.
 
-    Parts that surely bring the person lie on top of those that may not.
+    Parts that surely show the person lie on top of the others.
 
-    Each region fills one span of every row, as it is convex. Spans are looked up in a table of rows of bytes, which is
-    several times as quick as comparing every pixel.
+    Regions are convex, so each fills one span of a row. Spans are looked up in a table of rows of bytes, which is
+    several times faster than comparing every pixel.
     """
     constants, table = _constants(boxes.centre.device), _rows_from(width, boxes.centre.device)
 
@@ -330,7 +373,7 @@ def _part_of_pixels(
     stop = torch.where(present[..., None], (right.floor() + 1).clamp(0, width).maximum(first), first)
     inside = rows(first).bitwise_xor_(rows(stop))
 
-    # A left part gives way on the right one's side of the line half way between their middles.
+    # A left part gives way on the right part's side of the line half-way between their centres.
     right_centre, left_centre = (boxes.centre.index_select(1, parts)[:, :, None] for parts in constants.pairs)
     way_x, way_y = (left_centre - right_centre).unbind(-1)
     middle_x, middle_y = ((left_centre + right_centre) / 2).unbind(-1)
@@ -351,9 +394,9 @@ def _part_of_pixels(
 
 
 def _spans(boxes: Boxes, height: int) -> tuple[Float[Tensor, "batch part height"], Float[Tensor, "batch part height"]]:
-    """The least and the greatest x of every region in every row; inf and -inf where it has none.
+    """Return the least and the greatest x of each region in each row; inf and -inf if it does not reach the row.
 
-    A box with a rounded margin is two boxes, of which one is longer and the other wider, and a disc at each corner.
+    A box with a rounded margin is the union of two boxes, one longer and one wider, and of a disc at each corner.
     """
     y = torch.arange(height, device=boxes.centre.device) - boxes.centre[..., 1, None, None]  # (batch, part, 1, height)
     axis_x, axis_y = (component[..., None, None] for component in boxes.axis.unbind(-1))
@@ -380,20 +423,22 @@ def _spans(boxes: Boxes, height: int) -> tuple[Float[Tensor, "batch part height"
 
 
 def _not_zero(values: Tensor) -> Tensor:
-    """Divisors: those near 0 become a small number of their sign."""
+    """Replace divisors near 0 by a small number of the same sign."""
     return torch.where(values.abs() < 1e-6, torch.where(values < 0, -1e-6, 1e-6), values)
 
 
 @lru_cache(maxsize=8)
 def _rows_from(width: int, device: torch.device) -> UInt8[Tensor, "starts width"]:
-    """Row i is 255 at the pixels from i on, and 0 before: width + 1 of them."""
+    """Return width + 1 rows: row i is 255 from pixel i on, and 0 before."""
     return torch.full((width + 1, width), 255, dtype=torch.uint8, device=device).triu()
 
 
 class _Constants(NamedTuple):
+    """`PARTS` as tensors."""
+
     members: Bool[Tensor, "part 18"]
     boxed: Bool[Tensor, "part 18"]
-    ends: Bool[Tensor, "parts 18"]  # where each part starts, then where each ends
+    ends: Bool[Tensor, "parts 18"]  # the start of each part, then the end of each
     pairs: tuple[Tensor, ...]  # the right parts, and the left ones
     broad: Bool[Tensor, " part"]  # which parts may move by an affine map
     two_sided: Bool[Tensor, " part"]  # which may be mirrored
@@ -403,13 +448,13 @@ class _Constants(NamedTuple):
     instead: Float[Tensor, " part"]
     half_width: Float[Tensor, " part"]
     number: UInt8[Tensor, "part 1 1"]
-    measured: Bool[Tensor, "6 18"]  # pairs of groups of joints whose distance tells the torso's length
+    measured: Bool[Tensor, "6 18"]  # three pairs of groups of joints, by whose distances the torso is measured
     down: Float[Tensor, "2"]
 
 
 @lru_cache
 def _constants(device: torch.device) -> _Constants:
-    """Kept on each device, so that no batch waits for them to be copied there."""
+    """Return the constants on a device; they are copied there once."""
 
     def groups(*groups: tuple[int, ...]) -> Tensor:
         return torch.tensor([[joint in group for joint in range(len(JOINTS))] for group in groups], device=device)

@@ -19,7 +19,7 @@ from PIL import Image
 from pg2lib import PG2Config, PG2Pipeline, Pose, build_models, read_keypoints
 from pg2lib.cli import main
 from pg2lib.data.photos import read_photos
-from pg2lib.pipeline import Framing
+from pg2lib.framing import Framing
 from tests.conftest import ROOT, STANDING, make_market1501
 
 SMALL = ["--set", "model.base_width=4", "--set", "model.bottleneck=8", "--set", "model.discriminator_width=4"]
@@ -139,7 +139,7 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["train", "--data", "{data}", "--set", "steps", "--out", "{tmp}/o"], "expected KEY=VALUE"),
         (["evaluate", "--data", "{data}", "--weights", "{tmp}", "--out", "{tmp}/o"], "not a pipeline folder"),
         (["generate", "{tmp}/no.jpg", "--pose", "{tmp}/no.json", "--out", "{tmp}/o.png"], "no.json cannot be read"),
-        (["export", "{tmp}/nothing"], "is no folder, no checkpoint that ships"),
+        (["export", "{tmp}/nothing"], "expected a folder, a checkpoint"),
         (["prepare", "{tmp}/nowhere", "--out", "{tmp}/k.csv"], "no folder"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--shard", "4/3"], "numbered from 1 to 3"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge"], "no part of {tmp}/k.csv"),

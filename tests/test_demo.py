@@ -25,7 +25,7 @@ import pg2lib  # noqa: E402
 from demo import app  # noqa: E402
 from pg2lib import NoPersonError, PG2Config, PG2Pipeline, Pose, build_models, pose_presets, render_heatmaps  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
-from pg2lib.pipeline import Framing  # noqa: E402
+from pg2lib.framing import Framing  # noqa: E402
 from pg2lib.pose import JOINTS  # noqa: E402
 
 FRAMING = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88})
@@ -304,9 +304,10 @@ class Finds:
     """A detector that always finds the same."""
 
     def __init__(self, detection: Detection | None) -> None:
-        self.detection = detection
+        self.detection, self.asked = detection, 0
 
     def detect(self, image: Image.Image) -> Detection:
+        self.asked += 1
         if self.detection is None:
             raise NoPersonError("nobody")
         return self.detection
@@ -325,14 +326,25 @@ def test_the_pipelines_own_detector_is_asked_and_its_doubts_are_passed_on(coffee
     assert "Nobody was found" in words(nobody(coffee, "preset", "waving", None)[0])
 
 
-def test_a_fault_of_ours_is_owned_and_logged(
-    coffee: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("secret detail")
+def test_another_pose_of_the_same_photo_costs_the_networks_alone(coffee: str, tmp_path: Path) -> None:
+    detector = Finds(Detection(PRESETS["standing, front"].resize((400, 600)), attempt=0, confidence=0.9))
+    handler = handler_of(tiny_pipeline(detector=detector))
+    first, again = handler(coffee, "preset", "waving", None), handler(coffee, "preset", "sitting", None)
+    assert detector.asked == 1
+    assert np.array_equal(np.asarray(first[1]), np.asarray(again[1]))
+    assert not np.array_equal(refined(first), refined(again))
+    Image.open(coffee).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "other.png")
+    other = handler(str(tmp_path / "other.png"), "preset", "waving", None)
+    assert detector.asked == 2
+    assert not np.array_equal(refined(first), refined(other))
 
-    handler = handler_of(tiny_pipeline())
-    monkeypatch.setattr(app, "find_people", fail)
+
+def test_a_fault_of_ours_is_owned_and_logged(coffee: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Fails:
+        def detect(self, image: Image.Image) -> Detection:
+            raise ZeroDivisionError("secret detail")
+
+    handler = handler_of(tiny_pipeline(detector=Fails()))
     note, *pictures = handler(coffee, "preset", "waving", None)
     assert "Something went wrong" in words(note) and "secret detail" not in note and pictures == [None] * 6
     assert "ZeroDivisionError" in caplog.text

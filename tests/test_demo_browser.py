@@ -24,7 +24,7 @@ skimage_data = pytest.importorskip("skimage.data", reason="the photos are scikit
 playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs playwright")
 
 from pg2lib import PG2Config, PG2Pipeline, build_models  # noqa: E402
-from pg2lib.pipeline import Framing  # noqa: E402
+from pg2lib.framing import Framing  # noqa: E402
 from tests.browsers import CHROMIUM, FLAGS, MARKS, Visit  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

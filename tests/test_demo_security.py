@@ -28,7 +28,7 @@ from demo import app, study, uploads  # noqa: E402
 from demo.guard import served_addresses  # noqa: E402
 from pg2lib import PG2Config, PG2Pipeline, build_models, pose_presets  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
-from pg2lib.pipeline import Framing  # noqa: E402
+from pg2lib.framing import Framing  # noqa: E402
 from pg2lib.user_study import Protocol, create_study  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +64,7 @@ class Demo:
     address: str
     folder: Path
     watcher: Watcher
+    event: int  # the number of the button's
     other_event: int  # the number of the one that shows the presets or the photo for the pose
     fetched: list[object] = field(default_factory=list)
 
@@ -94,9 +95,9 @@ class Demo:
         values = dict(zip(("photo", "pose_from", "preset", "pose_photo"), data, strict=True))
         return self._stream(self.post("/gradio_api/call/v2/generate", values))
 
-    def join_queue(self, data: list[object], event: int = 0) -> Answer:
+    def join_queue(self, data: list[object], event: int | None = None) -> Answer:
         session = uuid.uuid4().hex
-        values = {"data": data, "fn_index": event, "session_hash": session}
+        values = {"data": data, "fn_index": self.event if event is None else event, "session_hash": session}
         reply = self.post("/gradio_api/queue/join", values)
         if reply.status_code != 200:
             return False, reply.text
@@ -107,8 +108,8 @@ class Demo:
         reply = self.post("/gradio_api/run/generate", {"data": data})
         return reply.status_code == 200, reply.text
 
-    def run_by_number(self, data: list[object], event: int = 0) -> Answer:
-        reply = self.post("/gradio_api/api/predict", {"data": data, "fn_index": event})
+    def run_by_number(self, data: list[object], event: int | None = None) -> Answer:
+        reply = self.post("/gradio_api/api/predict", {"data": data, "fn_index": self.event if event is None else event})
         return reply.status_code == 200, reply.text
 
     def _stream(self, reply: Any) -> Answer:
@@ -136,8 +137,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
         page = app.build_demo(PG2Pipeline(*build_models(config)[:2], config, FRAMING, detector=watcher))
+        (own,) = (number for number, event in page.fns.items() if event.api_name == "generate")
         (other,) = (number for number, event in page.fns.items() if len(event.inputs) == 1)
-        demo = Demo(app.launch(page, "127.0.0.1", free_port()), folder, watcher, other)
+        demo = Demo(app.launch(page, "127.0.0.1", free_port()), folder, watcher, own, other)
 
         async def fetch(*arguments: object, **_: object) -> object:
             demo.fetched.append(arguments)

@@ -31,11 +31,12 @@ from pg2lib import (
 from pg2lib.config import MARKET1501_CHECKPOINT
 from pg2lib.detect import Detection
 from pg2lib.evaluation import METRICS, PSNR_CEILING_DB, PairScores, compare_reports
+from pg2lib.framing import Framing
 from pg2lib.images import to_uint8
 from pg2lib.metrics.bootstrap import bootstrap_intervals
 from pg2lib.metrics.inception import InceptionNetwork, frechet_distance, inception_scores
 from pg2lib.metrics.perceptual import PerceptualNetwork
-from pg2lib.pipeline import SHIPPED, Framing
+from pg2lib.pipeline_folder import SHIPPED
 
 
 @pytest.fixture

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from pg2lib import (
-    CheckpointError,
     ConfigError,
     DataError,
     NoPersonError,
@@ -21,11 +16,13 @@ from pg2lib import (
     PG2Pipeline,
     Pose,
     build_models,
+    pose_presets,
 )
 from pg2lib.cutout import BACKDROP
+from pg2lib.detect import Detection
+from pg2lib.framing import Framing
 from pg2lib.images import from_uint8, tensor_from_pil, to_uint8
 from pg2lib.output import output_grid
-from pg2lib.pipeline import Framing
 from pg2lib.raster import render_heatmaps
 
 FRAMING = Framing(x=0.5, y={"nose": 0.125, "neck": 0.2, "hips": 0.49, "knees": 0.69, "ankles": 0.89})
@@ -56,9 +53,9 @@ class Finds:
         self.pose = pose
         self.shown: list[tuple[int, int]] = []
 
-    def detect(self, image: Image.Image) -> SimpleNamespace:
+    def detect(self, image: Image.Image) -> Detection:
         self.shown.append(image.size)
-        return SimpleNamespace(pose=Pose(self.pose.xy, (image.height, image.width)))
+        return Detection(Pose(self.pose.xy, (image.height, image.width)), attempt=0, confidence=0.9)
 
 
 def test_refined_is_coarse_plus_difference_map_clamped_once(pipe: PG2Pipeline) -> None:
@@ -88,12 +85,12 @@ def test_a_batch_gives_its_pictures_one_by_one(pipe: PG2Pipeline) -> None:
 @pytest.mark.parametrize(
     ("image", "heatmaps", "message"),
     [
-        ((1, 3, 64, 64), (1, 18, 128, 64), r"condition_image must be \(batch, 3, 128, 64\)"),
-        ((3, 128, 64), (1, 18, 128, 64), "condition_image must be"),
-        ((1, 3, 128, 64), (1, 17, 128, 64), "target_heatmaps must be"),
-        ((2, 3, 128, 64), (1, 18, 128, 64), "condition_image: 2 for 1 target poses"),
-        ((1, 3, 128, 64), (0, 18, 128, 64), "condition_image: 1 for 0 target poses"),
-        ((2, 3, 128, 64), (3, 18, 128, 64), "condition_image: 2 for 3 target poses"),
+        ((1, 3, 64, 64), (1, 18, 128, 64), r"condition_image: .*\(batch, 3, 128, 64\)"),
+        ((3, 128, 64), (1, 18, 128, 64), "condition_image: expected the shape"),
+        ((1, 3, 128, 64), (1, 17, 128, 64), "target_heatmaps: expected the shape"),
+        ((2, 3, 128, 64), (1, 18, 128, 64), "condition_image: .*got 2 for 1"),
+        ((1, 3, 128, 64), (0, 18, 128, 64), "condition_image: .*got 1 for 0"),
+        ((2, 3, 128, 64), (3, 18, 128, 64), "condition_image: .*got 2 for 3"),
     ],
 )
 def test_tensors_that_do_not_fit(pipe: PG2Pipeline, image, heatmaps, message: str) -> None:
@@ -115,7 +112,7 @@ def test_the_part_warp_needs_keypoints(warping: PG2Pipeline, standing: Pose) -> 
     image, heatmaps = torch.zeros(1, 3, 128, 64), torch.zeros(2, 18, 128, 64)
     with pytest.raises(DataError, match="condition_xy and target_xy"):
         warping.generate(image, heatmaps)
-    with pytest.raises(DataError, match=r"target_xy must be \(batch, 18, 2\), got \(2, 17, 2\)"):
+    with pytest.raises(DataError, match=r"target_xy: .*\(batch, 18, 2\), got \(2, 17, 2\)"):
         warping.generate(image, heatmaps, standing.xy[None], torch.zeros(2, 17, 2))
     out = warping.generate(image, heatmaps, standing.xy[None], torch.stack([standing.xy, standing.flip().xy]))
     assert (out.warped.shape, out.coverage.shape, out.matte.shape) == ((2, 3, 128, 64), *[(2, 1, 128, 64)] * 2)
@@ -126,7 +123,7 @@ def test_where_the_photo_shows_no_pose_the_warp_covers_nothing(warping: PG2Pipel
     """A picture still comes, and it is the one of a pose without a joint."""
 
     class Nobody:
-        def detect(self, image: Image.Image) -> SimpleNamespace:
+        def detect(self, image: Image.Image) -> Detection:
             raise NoPersonError("nobody there")
 
     warping.detector = Nobody()
@@ -169,13 +166,17 @@ def test_the_person_is_cut_out_of_the_photo_and_what_lies_beyond_its_edge_is_bac
     assert seen.matte[0, 64, 32] > 0.99 and seen.matte[0, 1, 1] == 0
 
 
-def test_another_person_in_the_crop_is_backdrop(warping: PG2Pipeline, standing: Pose) -> None:
-    everybody = Image.new("L", (128, 128), 255)
+def test_another_person_in_the_crop_is_backdrop(warping: PG2Pipeline, standing: Pose, monkeypatch) -> None:
+    photo, everybody = Image.new("RGB", (128, 128)), Image.new("L", (128, 128), 255)
     here, there = (Pose(standing.xy + torch.tensor([dx, 0.0]), (128, 128)) for dx in (10.0, 54.0))
-    alone = warping.look(Image.new("RGB", (128, 128)), condition_pose=here, matte=everybody)
-    beside = warping.look(Image.new("RGB", (128, 128)), condition_pose=here, matte=everybody, others=[there])
+    found = [Detection(pose, attempt=0, confidence=0.9) for pose in (here, there)]
+    monkeypatch.setattr("pg2lib.detect.find_people", lambda _: found)
+    alone, together = warping.look(photo, condition_pose=here, matte=everybody), warping.look(photo, matte=everybody)
+    assert not alone.people
+    assert [person.pose for person in together.people] == [here, there]
+    assert together.condition_pose == alone.condition_pose
     assert alone.matte[0, 64].min() > 0.99
-    assert beside.matte[0, 64, 30] > 0.99 and beside.matte[0, 64, 62] == 0
+    assert together.matte[0, 64, 30] > 0.99 and together.matte[0, 64, 62] == 0
 
 
 def test_the_result_is_set_into_the_photo_a_picture_or_nothing(warping: PG2Pipeline, standing: Pose) -> None:
@@ -198,9 +199,9 @@ def test_the_result_is_set_into_the_photo_a_picture_or_nothing(warping: PG2Pipel
 
 def test_what_is_given_must_fit_the_photo(warping: PG2Pipeline, standing: Pose) -> None:
     photo = Image.new("RGB", (64, 128))
-    with pytest.raises(DataError, match=r"condition_pose .*64x64 pixels, the image has 64x128"):
+    with pytest.raises(DataError, match=r"condition_pose: .*64x128 pixels.* got 64x64"):
         warping(photo, standing, crop=False, condition_pose=standing.resize((64, 64)))
-    with pytest.raises(DataError, match=r"matte has 10x10 pixels, the image 64x128"):
+    with pytest.raises(DataError, match=r"matte: .*64x128 pixels.* got 10x10"):
         warping(photo, standing, crop=False, condition_pose=standing, matte=Image.new("L", (10, 10)))
 
 
@@ -214,6 +215,7 @@ def test_a_canvas_goes_in_as_it_is(pipe: PG2Pipeline, canvas_image: Image.Image,
     assert out.refined.shape == (3, 128, 64)
     assert np.array_equal(np.asarray(out.to_pil()), to_uint8(out.refined).permute(1, 2, 0).numpy())
     assert out._repr_png_().startswith(b"\x89PNG")
+    assert repr(out).startswith("PG2Output(64x128 pixels, target pose of 18 joints")
     assert out.seconds > 0
 
 
@@ -249,16 +251,45 @@ def test_several_poses_of_one_photo(standing: Pose, tmp_path) -> None:
     assert len(pipe(photo, (standing,))) == 1
 
 
+def test_a_photo_is_looked_at_once_for_any_number_of_poses(standing: Pose, monkeypatch) -> None:
+    """Each further pose costs one forward pass and nothing else."""
+    finds = Finds(standing)
+    pipe = tiny_pipeline(finds)
+    view = pipe.look(Image.new("RGB", (64, 128), "red"))
+    assert [person.pose for person in view.people] == [standing]
+    passes = []
+    pipe.g1.register_forward_hook(lambda *_: passes.append("G1"))
+    pipe.g2.register_forward_hook(lambda *_: passes.append("G2"))
+    for target in (standing, standing.flip()):
+        (output,) = pipe.repose(view, [target])
+        assert (output.target_pose, output.condition_pose, output.crop) == (target, view.condition_pose, view.crop)
+    assert (len(finds.shown), passes) == (1, ["G1", "G2"] * 2)
+    with pytest.raises(DataError, match="got an empty list"):
+        pipe.repose(view, [])
+
+
+def test_a_target_pose_may_be_the_name_of_a_preset_or_a_file(
+    pipe: PG2Pipeline, canvas_image, standing, tmp_path
+) -> None:
+    (tmp_path / "pose.json").write_text(standing.to_json())
+    (tmp_path / "bad.json").write_text('{"canvas": [128, 64]}')
+    outputs = pipe(canvas_image, ["waving", tmp_path / "pose.json", str(tmp_path / "pose.json")], crop=False)
+    assert [output.target_pose for output in outputs] == [pose_presets()["waving"], standing, standing]
+    for name in ("bad.json", "missing.json"):
+        with pytest.raises(DataError, match=name):
+            pipe(canvas_image, tmp_path / name, crop=False)
+
+
 def test_of_several_poses_the_wrong_one_is_named(canvas_image, standing: Pose) -> None:
     finds = Finds(standing)
     pipe = tiny_pipeline(finds)
     nothing = Pose(torch.full((18, 2), math.nan), (128, 64))
-    with pytest.raises(DataError, match="target pose 2 of 3: the target pose has no joint at all"):
+    with pytest.raises(DataError, match="target pose 2 of 3: .*joint"):
         pipe(canvas_image, [standing, nothing, standing], crop=False)
-    with pytest.raises(DataError, match="target pose 1 of 2: no image file nowhere.jpg"):
+    with pytest.raises(DataError, match="target pose 1 of 2: .*nowhere.jpg"):
         pipe(canvas_image, ["nowhere.jpg", standing], crop=False)
     for empty in ([], ()):
-        with pytest.raises(DataError, match="list of target poses is empty"):
+        with pytest.raises(DataError, match="got an empty list"):
             pipe(canvas_image, empty)
     assert finds.shown == []
 
@@ -273,9 +304,9 @@ def test_the_same_picture_as_array_path_and_image(pipe, canvas_image, standing, 
 
 
 def test_without_crop_another_size_is_refused(pipe: PG2Pipeline, standing: Pose) -> None:
-    with pytest.raises(DataError, match="model canvas of 64x128 pixels, got 65x128"):
+    with pytest.raises(DataError, match="64x128 pixels, got 65x128"):
         pipe(Image.new("RGB", (65, 128)), standing, crop=False)
-    with pytest.raises(DataError, match="no joint at all"):
+    with pytest.raises(DataError, match="expected a target pose with one joint"):
         pipe(Image.new("RGB", (64, 128)), Pose(torch.full((18, 2), math.nan), (128, 64)), crop=False)
 
 
@@ -307,129 +338,13 @@ def test_a_target_pose_from_an_image_or_another_canvas_is_framed_alike(standing:
     assert pipe.frame_pose(standing) == standing
 
 
-@pytest.mark.parametrize(
-    "missing", [[], [9, 10, 12, 13], [8, 9, 10, 11, 12, 13], [0, 14, 15, 16, 17], list(range(2, 18))]
-)
-def test_framing_keeps_every_joint_inside_and_the_aspect(standing: Pose, missing: list[int]) -> None:
-    xy = standing.xy * 2.5 + torch.tensor([100.0, 40.0])
-    xy[missing] = math.nan
-    pose = Pose(xy, (480, 640))
-    crop = FRAMING.crop(pose, (128, 64))
-    assert crop.scale[0] == pytest.approx(crop.scale[1])
-    assert torch.equal(pose.crop(crop).inside().visible, pose.visible)
-
-
-def test_arms_held_wide_still_fit(standing: Pose) -> None:
-    xy = standing.xy.clone()
-    xy[4], xy[7] = torch.tensor([-60.0, 30.0]), torch.tensor([140.0, 30.0])
-    crop = FRAMING.crop(Pose(xy, (128, 64)), (128, 64))
-    assert torch.equal(Pose(xy, (128, 64)).crop(crop).inside().visible, torch.ones(18, dtype=torch.bool))
-
-
-def test_framing_is_measured_on_the_data(standing: Pose) -> None:
-    framing = Framing.of(torch.stack((standing.xy, standing.xy + 2)), (128, 64))
-    assert framing.y["neck"] == pytest.approx((float(standing.xy[1, 1]) + 1 + 0.5) / 128)
-    assert framing.x == pytest.approx((32 + 1 + 0.5) / 64, abs=0.01)
-
-
 def test_nobody_in_the_photo(standing: Pose) -> None:
     class Nobody:
-        def detect(self, image: Image.Image) -> SimpleNamespace:
+        def detect(self, image: Image.Image) -> Detection:
             raise NoPersonError("nobody there")
 
     with pytest.raises(NoPersonError, match="nobody there"):
         tiny_pipeline(Nobody())(Image.new("RGB", (50, 50)), standing)
-
-
-def test_a_pipeline_folder_round_trip(pipe: PG2Pipeline, canvas_image, standing, tmp_path) -> None:
-    pipe.save_pretrained(tmp_path / "p", dtype=torch.float32)
-    again = PG2Pipeline.from_pretrained(tmp_path / "p", device="cpu")
-    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["config.json", "model.safetensors"]
-    assert (tmp_path / "p" / "model.safetensors").stat().st_mode == (tmp_path / "p" / "config.json").stat().st_mode
-    assert (again.config, again.framing, again.training) == (pipe.config, pipe.framing, pipe.training)
-    for name, generator in pipe.generators.items():
-        weights = again.generators[name].state_dict()
-        assert all(torch.equal(weights[key], value) for key, value in generator.state_dict().items())
-    images = [p(canvas_image, standing, crop=False).refined for p in (again, pipe)]
-    assert torch.allclose(*images, atol=1e-5)  # where weights lie in memory may change the last bit
-
-
-def test_half_precision_on_disk_changes_less_than_a_grey_level(pipe, canvas_image, standing, tmp_path) -> None:
-    pipe.save_pretrained(tmp_path / "p")
-    assert {tensor.dtype for tensor in load_file(tmp_path / "p" / "model.safetensors").values()} == {torch.float16}
-    again = PG2Pipeline.from_pretrained(tmp_path / "p", device="cpu")
-    difference = again(canvas_image, standing, crop=False).refined - pipe(canvas_image, standing, crop=False).refined
-    assert difference.abs().max() * 127.5 < 1
-
-
-def test_weights_that_half_precision_cannot_hold_are_not_saved(pipe: PG2Pipeline, tmp_path) -> None:
-    torch.nn.init.constant_(pipe.g1.first.weight, 1e6)
-    with pytest.raises(CheckpointError, match=r"g1\.first\.weight; save as torch\.float32"):
-        pipe.save_pretrained(tmp_path, dtype=torch.float16)
-    assert list(tmp_path.iterdir()) == []
-
-
-def edit(path: Path, **changes) -> None:
-    values = json.loads(path.read_text())
-    values.update(changes)
-    path.write_text(json.dumps(values))
-
-
-@pytest.mark.parametrize(
-    "damage", ["no config", "no weights", "no json", "format", "unknown key", "width", "cut", "nan", "no g2"]
-)
-def test_folders_that_are_no_pipeline_say_what_was_expected(pipe: PG2Pipeline, tmp_path, damage: str) -> None:
-    pipe.save_pretrained(tmp_path, dtype=torch.float32)
-    config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
-    values = pipe.config.to_dict()
-    match damage:
-        case "no config":
-            config.unlink()
-            expected = "not a pipeline folder: it has no config.json"
-        case "no weights":
-            weights.unlink()
-            expected = "it has no model.safetensors"
-        case "no json":
-            config.write_text("{")
-            expected = r"config\.json cannot be read"
-        case "format":
-            edit(config, format="pg2lib pipeline 0")
-            expected = "expected the format 'pg2lib pipeline 1', got 'pg2lib pipeline 0'"
-        case "unknown key":
-            values["model"]["depth"] = 3
-            edit(config, config=values)
-            expected = "unknown configuration key 'model.depth'"
-        case "width":
-            values["model"]["base_width"] = 8
-            edit(config, config=values)
-            expected = r"does not hold the G1 that config\.json describes"
-        case "cut":
-            weights.write_bytes(weights.read_bytes()[:5000])
-            expected = "damaged or no safetensors file"
-        case "nan":
-            tensors = load_file(weights)
-            tensors["g2.last.bias"][0] = math.nan
-            save_file(tensors, weights)
-            expected = r"NaN or infinite weights in g2\.last\.bias"
-        case "no g2":
-            edit(config, sha256=None)  # as in folders from before there was a digest
-            save_file({key: value for key, value in load_file(weights).items() if key.startswith("g1.")}, weights)
-            expected = "does not hold the G2"
-    with pytest.raises(CheckpointError, match=expected):
-        PG2Pipeline.from_pretrained(tmp_path, device="cpu")
-
-
-def test_a_name_that_is_nothing() -> None:
-    with pytest.raises(
-        CheckpointError, match="is no folder, no checkpoint that ships .*market1501-compact.* and no hub id"
-    ):
-        PG2Pipeline.from_pretrained("market-1501")
-
-
-def test_weights_that_are_no_pipeline_are_not_offered() -> None:
-    with pytest.raises(CheckpointError) as refused:
-        PG2Pipeline.from_pretrained("facing")
-    assert "'facing' is no folder, no checkpoint that ships (" in str(refused.value)
 
 
 def test_a_device_that_is_not_here() -> None:
@@ -438,49 +353,9 @@ def test_a_device_that_is_not_here() -> None:
             PG2Pipeline.from_pretrained(device=device)
 
 
-def test_a_hub_id_is_downloaded(pipe: PG2Pipeline, tmp_path, monkeypatch) -> None:
-    pipe.save_pretrained(tmp_path)
-    asked = {}
-
-    def snapshot_download(repo_id: str, **options) -> str:
-        asked.update(repo_id=repo_id, **options)
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    assert PG2Pipeline.from_pretrained("somebody/pg2", device="cpu", revision="v1").name == "somebody/pg2"
-    assert (asked["repo_id"], asked["revision"]) == ("somebody/pg2", "v1")
-    assert asked["allow_patterns"] == ["config.json", "model.safetensors"]
-
-
-def test_model_onnx_is_downloaded_for_onnxruntime_alone(pipe: PG2Pipeline, tmp_path, monkeypatch) -> None:
-    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-    pipe.save_pretrained(tmp_path)
-    wanted = []
-
-    def snapshot_download(repo_id: str, revision: str | None, allow_patterns: list[str]) -> str:
-        wanted.extend(allow_patterns)
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    with pytest.raises(CheckpointError, match=r"has no model\.onnx"):
-        PG2Pipeline.from_pretrained("somebody/pg2", backend="onnxruntime")
-    assert wanted == ["config.json", "model.safetensors", "model.onnx"]
-
-
 def test_a_backend_that_is_nothing() -> None:
-    with pytest.raises(ConfigError, match="backend must be one of torch, onnxruntime, got 'tensorrt'"):
+    with pytest.raises(ConfigError, match="backend: .*torch, onnxruntime, got 'tensorrt'"):
         PG2Pipeline.from_pretrained(backend="tensorrt")
-
-
-def test_a_hub_id_that_cannot_be_reached(tmp_path, monkeypatch) -> None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def snapshot_download(repo_id: str, **options) -> str:
-        raise LocalEntryNotFoundError("offline")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    with pytest.raises(CheckpointError, match="no folder 'somebody/pg2', and it cannot be downloaded"):
-        PG2Pipeline.from_pretrained("somebody/pg2")
 
 
 def test_a_large_photo_is_reduced_and_poses_and_crop_stay_in_its_pixels(standing: Pose, tmp_path, monkeypatch) -> None:
@@ -492,9 +367,9 @@ def test_a_large_photo_is_reduced_and_poses_and_crop_stay_in_its_pixels(standing
     shown = []
 
     class Finder:
-        def detect(self, image: Image.Image) -> SimpleNamespace:
+        def detect(self, image: Image.Image) -> Detection:
             shown.append(image.size)
-            return SimpleNamespace(pose=small.resize((image.height, image.width)))
+            return Detection(small.resize((image.height, image.width)), attempt=0, confidence=0.9)
 
     reduced = tiny_pipeline(Finder())(tmp_path / "large.png", standing)
     monkeypatch.setattr("pg2lib.images.PHOTO_PIXELS", 10**9)

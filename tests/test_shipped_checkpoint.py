@@ -11,7 +11,7 @@ import torch
 from pg2lib import EvaluationReport, ImageStore, PG2Config, PG2Pipeline, evaluate, read_pairs
 from pg2lib.config import DEFAULT_CHECKPOINT, MARKET1501_CHECKPOINT
 from pg2lib.data.read import read_people
-from pg2lib.pipeline import SHIPPED, shipped_checkpoints
+from pg2lib.pipeline_folder import SHIPPED, shipped_checkpoints
 from tests.conftest import ROOT
 
 

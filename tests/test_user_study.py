@@ -22,8 +22,8 @@ from PIL import Image, PngImagePlugin
 
 import pg2lib
 from pg2lib import ConfigError, DataError, PG2Config, PG2Pipeline, build_models
+from pg2lib.framing import Framing
 from pg2lib.images import to_uint8
-from pg2lib.pipeline import Framing
 from pg2lib.user_study import Protocol, Session, Study, create_study, create_study_from_pairs, results
 from pg2lib.user_study.result import bootstrap, wilson
 

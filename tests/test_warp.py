@@ -75,6 +75,18 @@ def test_a_rigid_motion_of_the_joints_moves_the_photo(
     torch.testing.assert_close(warped[0, :2][inner] * SIZE, source[inner], atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("wrong", ["condition_image", "condition_xy", "target_xy", "matte"])
+def test_shapes_that_do_not_fit_are_refused(wrong: str) -> None:
+    arguments = {
+        "condition_image": torch.zeros(2, 3, 64, 32),
+        "condition_xy": torch.zeros(2, 18, 2),
+        "target_xy": torch.zeros(2, 18, 2),
+        "matte": torch.zeros(2, 1, 64, 32),
+    }
+    with pytest.raises(ValueError, match=f"^{wrong}: expected the shape"):
+        warp_parts(**arguments | {wrong: arguments[wrong][..., :-1] if "xy" in wrong else arguments[wrong][:, :0]})
+
+
 def test_flips_commute_with_it(xy: torch.Tensor, photo: torch.Tensor) -> None:
     generator = torch.Generator().manual_seed(0)
     target = xy + 4 * torch.randn(1, 18, 2, generator=generator)

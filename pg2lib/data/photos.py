@@ -29,8 +29,8 @@ from pg2lib.data.people import PersonTable, Skipped, read_keypoints, write_keypo
 from pg2lib.data.prepare import DetectorFactory, Preparation, keypoint_files, list_images, prepare
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write, lies_in
+from pg2lib.framing import Framing
 from pg2lib.images import load_image, load_photo
-from pg2lib.pipeline import Framing
 from pg2lib.pose import Pose
 
 KEYPOINTS = "keypoints.csv"

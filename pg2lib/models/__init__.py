@@ -1,4 +1,4 @@
-"""G1, G2 and D."""
+"""The networks: G1, G2 and D."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def build_models(config: PG2Config | ModelConfig) -> tuple[G1, G2, Discriminator]:
-    """G1, G2 and D with fresh weights, drawn from torch's global generator."""
+    """Build G1, G2 and D with initial weights drawn from torch's global generator."""
     model = config.model if isinstance(config, PG2Config) else config
     return G1(model), G2(model), Discriminator(model)
 
 
 def to_device(model: Model, device: torch.device | str | None = None) -> Model:
-    """The model on a device, its convolutions in channels_last memory format, in which a CPU convolves fastest."""
+    """Move a model to a device, in the channels_last memory format, in which convolutions are fastest on a CPU.
+
+    Args:
+        device: None keeps the present one.
+    """
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

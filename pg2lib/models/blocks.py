@@ -1,4 +1,4 @@
-"""Convolution blocks that G1 and G2 are made of."""
+"""The convolution blocks of G1 and G2, and batch norm over several processes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch.nn import functional as F
 
 
 def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the resolution, or halves it with stride 2."""
+    """Build a 3x3 convolution that keeps the resolution, or halves it with stride 2."""
     return nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1)
 
 
 def relu(x: Tensor) -> Tensor:
-    """ReLU of what a convolution just made, in its own memory: a second copy of a wide layer takes time to write."""
+    """Apply ReLU in place, which saves a copy of a wide layer."""
     return F.relu(x, inplace=True)
 
 
 class Stem(nn.Conv2d):
     """A 3x3 convolution over blocks of `stem_px` x `stem_px` pixels, each block stacked on channels.
 
-    Its weights are those of a convolution after ``F.pixel_unshuffle(x, stem_px)``. It runs as one convolution of the
-    image with a stride, which gives the same values and never writes the wide stacked image. With a stem of 1 it is a
-    plain 3x3 convolution.
+    Its weights are those of a convolution after ``F.pixel_unshuffle(x, stem_px)``. It runs as one strided convolution
+    of the image, which gives the same values without writing the stacked image. With ``stem_px=1`` it is a plain 3x3
+    convolution.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stem_px: int) -> None:
@@ -32,30 +32,30 @@ class Stem(nn.Conv2d):
         self.stem_px = stem_px
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels_in, height, width) to (batch, channels_out, height / stem_px, width / stem_px)."""
+        """Map (batch, channels_in, height, width) to (batch, channels_out, height / stem_px, width / stem_px)."""
         weight = F.pixel_shuffle(self.weight, self.stem_px)  # (out, in, 3 * stem_px, 3 * stem_px)
         return F.conv2d(x, weight, self.bias, stride=self.stem_px, padding=self.stem_px)
 
 
 class DoubleConv(nn.Module):
-    """Two 3x3 convolutions, each with ReLU. With `residual` the input is added after the second ReLU."""
+    """Two 3x3 convolutions, each followed by ReLU. With `residual` the input is added after the second ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, residual: bool) -> None:
         super().__init__()
         if residual and channels_in != channels_out:
-            raise ValueError(f"a residual block keeps its width, got {channels_in} and {channels_out}")
+            raise ValueError(f"a residual block needs channels_in = channels_out, got {channels_in} and {channels_out}")
         self.conv1 = conv3x3(channels_in, channels_out)
         self.conv2 = conv3x3(channels_out, channels_out)
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels_in, height, width) to (batch, channels_out, height, width)."""
+        """Map (batch, channels_in, height, width) to (batch, channels_out, height, width)."""
         y = relu(self.conv2(relu(self.conv1(x))))
         return x + y if self.residual else y
 
 
 class _OfAllProcesses(torch.autograd.Function):
-    """A tensor of every process, stacked; backwards, a process gets what all of them owe to its own."""
+    """Gather a tensor from all processes; the backward pass sums their gradients of this process's tensor."""
 
     @staticmethod
     def forward(context: Any, tensor: Tensor) -> Tensor:
@@ -71,13 +71,14 @@ class _OfAllProcesses(torch.autograd.Function):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batch of all processes together, which have equal shares of it.
+    """Batch norm over the batches of all processes, which must be of equal size.
 
-    So a run of several processes learns what a run of one does. torch's own SyncBatchNorm works on GPUs alone.
+    It makes training on several processes equivalent to training on one. Unlike ``torch.nn.SyncBatchNorm`` it also
+    works on CPUs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width), this process's share, to the same shape."""
+        """Normalise this process's (batch, channels, height, width)."""
         several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
         return self._over_all(x) if self.training and several else super().forward(x)
 
@@ -100,7 +101,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 def xavier_init(model: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases everywhere, as the released code starts G1 and G2."""
+    """Initialise all layers with Glorot-uniform weights and zero biases, as the released code does for G1 and G2."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)

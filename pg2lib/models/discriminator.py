@@ -1,4 +1,4 @@
-"""D, the discriminator of stage II: DCGAN's, on (condition, image) pairs (section 3.2)."""
+"""D, the discriminator of stage II: that of DCGAN, on pairs of condition image and image (section 3.2)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from pg2lib.models.blocks import GlobalBatchNorm2d
 
 
 class Discriminator(nn.Module):
-    """5x5 stride-2 convolutions down to 8 x (4 or 8), LeakyReLU 0.2, batch norm on all but the first, then one logit.
+    """5x5 convolutions with stride 2 down to 8 x (4 or 8), then a linear layer to one logit.
 
-    With ``discriminator_norm = "spectral"`` the weights of every layer have a spectral norm of one, and no batch norm.
-    Widths double from ``discriminator_width`` to eight times it and stay there: 64, 128, 256, 512 at 128x64 and once
+    LeakyReLU of slope 0.2 throughout, and batch norm after all convolutions but the first. With
+    ``discriminator_norm = "spectral"`` there is no batch norm, and the weights of all layers have spectral norm 1.
+    Widths double from ``discriminator_width`` to eight times it and stay there: 64, 128, 256, 512 at 128x64, and once
     more 512 at 256x256.
     """
 
@@ -43,7 +44,11 @@ class Discriminator(nn.Module):
                 spectral_norm(layer)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch"]:
-        """One logit an image: high where D takes it for real. Six channels for pairs, three for single images."""
+        """Compute one logit per image, high for real images.
+
+        Args:
+            x: [-1, 1]; six channels for pairs, condition image first, three for single images.
+        """
         for i, conv in enumerate(self.convs):
             x = conv(x)  # half the resolution
             x = F.leaky_relu(x if i == 0 else self.norms[i - 1](x), 0.2)

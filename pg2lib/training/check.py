@@ -13,8 +13,9 @@ from typing import Any
 from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.errors import CheckpointError
+from pg2lib.framing import Framing
 from pg2lib.models import G1
-from pg2lib.pipeline import CONFIG_NAME, FORMAT, WEIGHTS_NAME, Framing, refuse_destination
+from pg2lib.pipeline_folder import CONFIG_NAME, FORMAT, WEIGHTS_NAME, refuse_destination
 from pg2lib.training.checkpoint import find_checkpoint, list_checkpoints, load_generator
 from pg2lib.training.lock import refuse_if_held
 from pg2lib.training.stages import digest_of, identity_of

@@ -36,9 +36,10 @@ from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore
 from pg2lib.files import atomic_path, atomic_write
+from pg2lib.framing import Framing
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.models import G1, G2
-from pg2lib.pipeline import Framing, PG2Pipeline
+from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pose import Pose
 from pg2lib.provenance import provenance
 from pg2lib.training.check import check_run, stages_of

@@ -212,7 +212,7 @@ def file_for_stage_two(folder: Path, _: Path) -> None:
         (data_folder, "not the folder of a training run: it has bounding_box_train"),
         (a_file, "run is a file"),
         (file_for_pipeline, "pipeline is a file"),
-        (run_for_pipeline, r"pipeline/config\.json is not that of a pipeline"),
+        (run_for_pipeline, r"pipeline/config\.json does not belong to a pipeline"),
         (file_for_stage_two, "stage2 is a file"),
     ],
 )
@@ -262,7 +262,7 @@ def test_people_without_legs_are_trained_on_and_framed(pairs, tmp_path: Path) ->
 
 
 def test_people_of_whom_nothing_is_seen_are_refused_before_the_first_step(pairs, tmp_path: Path) -> None:
-    refused(hide(pairs, list(range(18))), tmp_path / "run", DataError, "not one of 12 rows shows")
+    refused(hide(pairs, list(range(18))), tmp_path / "run", DataError, "none of 12 rows")
 
 
 def test_a_damaged_newest_checkpoint_costs_its_steps_and_no_more(pairs, run: Path, caplog) -> None:

@@ -86,7 +86,7 @@ def test_a_residual_block_adds_its_input_after_the_second_relu() -> None:
     torch.nn.init.constant_(block.conv2.bias, -1e6)  # the second ReLU gives 0
     x = torch.randn(1, 3, 8, 8)
     assert torch.equal(block(x), x)
-    with pytest.raises(ValueError, match="keeps its width"):
+    with pytest.raises(ValueError, match="channels_in = channels_out"):
         DoubleConv(3, 4, residual=True)
 
 
@@ -193,7 +193,7 @@ def test_g2_may_see_the_target_pose() -> None:
     for sees in (False, True):
         g2 = build_models(dataclasses.replace(SMALL[128, 64], g2_pose=sees))[1]
         assert torch.equal(g2(image, image, heatmaps), g2(image, image, moved)) != sees
-    with pytest.raises(ValueError, match="needs the target heatmaps too"):
+    with pytest.raises(ValueError, match="g2_pose"):
         g2(image, image)
 
 

@@ -1,0 +1,202 @@
+"""The pipeline folder on disk: finding, reading and writing it.
+
+A *pipeline folder* is how a trained model is shared. It holds ``config.json`` and ``model.safetensors``, nothing
+pickled, and ``model.onnx`` if onnxruntime is to run the model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pg2lib.config import DEFAULT_CHECKPOINT
+from pg2lib.errors import CheckpointError
+from pg2lib.files import atomic_path, atomic_write, sha256_of
+
+log = logging.getLogger(__name__)
+
+FORMAT = "pg2lib pipeline 1"
+CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
+SHIPPED = Path(__file__).parent / "weights"
+HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+
+
+# -- Finding -----------------------------------------------------------------------------------------------------------
+
+
+def shipped_checkpoints() -> dict[str, Path]:
+    """Return the pipeline folders that ship with pg2lib, by name."""
+    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob(f"*/{CONFIG_NAME}"))}
+
+
+def find_folder(
+    name_or_folder: str | PathLike[str] | None, revision: str | None = None, with_onnx: bool = False
+) -> Path:
+    """Return the folder that `PG2Pipeline.from_pretrained` reads; a hub id is downloaded.
+
+    Args:
+        name_or_folder, revision: see `PG2Pipeline.from_pretrained`.
+        with_onnx: also download ``model.onnx``, if the hub has it.
+
+    Raises:
+        CheckpointError: there is no such folder or hub id.
+    """
+    if name_or_folder is None:
+        name_or_folder = DEFAULT_CHECKPOINT
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return folder
+    shipped = shipped_checkpoints()
+    if str(name_or_folder) in shipped:
+        return shipped[str(name_or_folder)]
+    if not HUB_ID.match(str(name_or_folder)):
+        raise CheckpointError(
+            f"expected a folder, a checkpoint that ships with pg2lib ({', '.join(shipped)}) or a hub id (owner/name), "
+            f"got {str(name_or_folder)!r}"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = [CONFIG_NAME, WEIGHTS_NAME] + [ONNX_NAME] * with_onnx
+    try:
+        return Path(snapshot_download(str(name_or_folder), revision=revision, allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"there is no folder {str(name_or_folder)!r}, and the hub id cannot be downloaded: {error}"
+        ) from error
+
+
+# -- Reading -----------------------------------------------------------------------------------------------------------
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read ``config.json`` of a pipeline folder.
+
+    Raises:
+        CheckpointError: it is missing, cannot be read, or has another format.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder} is not a pipeline folder: it has no {CONFIG_NAME}. (A training run writes its pipeline to the "
+            f"subfolder 'pipeline' when both stages are done.)"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        got = values.get("format") if isinstance(values, dict) else type(values).__name__
+        raise CheckpointError(f"{path}: expected the format {FORMAT!r}, got {got!r}; was it made by another version?")
+    return values
+
+
+def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Read the weights of a pipeline folder, as float32.
+
+    Args:
+        folder: the pipeline folder.
+        sha256: digest of the file according to ``config.json``. None skips the check: early folders have no digest.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not the one that the digest belongs to, or has NaN or infinite
+            weights.
+    """
+    path = folder / WEIGHTS_NAME
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        found = sha256_of(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
+    bad = _not_finite(tensors)
+    if bad:
+        raise CheckpointError(f"{path} holds NaN or infinite weights in {', '.join(bad[:5])}")
+    if sha256 is not None and found != sha256:
+        raise CheckpointError(
+            f"{path} is damaged or does not belong to {CONFIG_NAME}: expected the SHA-256 {sha256!r}, got {found!r}; "
+            f"copy or download the folder again"
+        )
+    return tensors
+
+
+# -- Writing -----------------------------------------------------------------------------------------------------------
+
+
+def write_folder(
+    folder: str | PathLike[str], weights: Mapping[str, Tensor], values: Mapping[str, Any], dtype: torch.dtype | None
+) -> None:
+    """Write a pipeline folder; ``config.json`` comes last, so that an incomplete folder cannot be loaded.
+
+    Args:
+        folder: made if it does not exist; a pipeline in it is replaced.
+        weights: float tensors by name.
+        values: what ``config.json`` says about them, as JSON values.
+        dtype: type of the weights on disk. None means float16, or float32 if float16 cannot hold them.
+
+    Raises:
+        CheckpointError: `dtype` cannot hold the weights, the folder cannot be written, or it is not for a pipeline (see
+            `refuse_destination`). The folder keeps what it had.
+    """
+    path = Path(folder)
+    refuse_destination(path)
+    tensors = _of_type(weights, dtype or torch.float16)
+    overflowing = _not_finite(tensors)
+    if overflowing and dtype is None:
+        log.warning("float16 cannot hold %s: the weights are saved as float32", ", ".join(overflowing[:5]))
+        tensors = _of_type(weights, torch.float32)
+        overflowing = _not_finite(tensors)
+    if overflowing:
+        remedy = "" if dtype in (None, torch.float32) else "; save as torch.float32"
+        raise CheckpointError(f"{dtype or torch.float32} cannot hold {', '.join(overflowing[:5])}{remedy}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / CONFIG_NAME).unlink(missing_ok=True)
+        with atomic_path(path / WEIGHTS_NAME) as temporary:
+            save_file(tensors, temporary, {"format": FORMAT})
+            digest = sha256_of(temporary)
+        with atomic_write(path / CONFIG_NAME) as file:
+            file.write(json.dumps({"format": FORMAT, **values, "sha256": digest}, indent=2) + "\n")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"the pipeline folder {path} cannot be written: {error}") from error
+
+
+def refuse_destination(folder: str | PathLike[str]) -> None:
+    """Refuse a folder whose ``config.json`` belongs to something else than a pipeline, such as a training run.
+
+    Raises:
+        CheckpointError: it has such a ``config.json``.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.exists():
+        return
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        values = None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} does not belong to a pipeline (expected the format {FORMAT!r}), and saving a pipeline here would "
+            f"replace it; save into another folder, or remove that file"
+        )
+
+
+def _of_type(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the tensors that hold NaN or infinity."""
+    return [key for key, value in tensors.items() if not bool(value.isfinite().all())]
