@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from pg2lib import read_market1501
-from pg2lib.detect import build_back_network
+from pg2lib.detect.person import build_back_network
 from pg2lib.images import from_uint8, tensor_from_pil
 
 EPOCHS, BATCH = 10, 64

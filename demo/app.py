@@ -35,7 +35,8 @@ from starlette.middleware import Middleware
 from demo.guard import Guard, served_addresses
 from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly, photo_input
 from pg2lib.config import DEFAULT_CHECKPOINT
-from pg2lib.detect import Detection, describe_framing, find_people
+from pg2lib.detect import Detection, find_people
+from pg2lib.detect.person import describe_framing
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import Crop, load_photo, pil_from_tensor
 from pg2lib.output import PG2Output

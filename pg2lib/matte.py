@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pg2lib.detect import chatter_held_back, mediapipe_solution
+from pg2lib.detect.person import chatter_held_back, mediapipe_solution
 from pg2lib.images import ImageLike, load_image
 
 log = logging.getLogger(__name__)

@@ -201,7 +201,7 @@ def build_back_network() -> nn.Module:
 @functools.cache
 def _back_network() -> nn.Module:
     network = build_back_network()
-    tensors = load_file(Path(__file__).parent / "weights" / "facing" / "model.safetensors")
+    tensors = load_file(Path(__file__).parents[1] / "weights" / "facing" / "model.safetensors")
     counters = {name: n for name, n in network.state_dict().items() if name.endswith("num_batches_tracked")}
     network.load_state_dict(counters | {name: tensor.float() for name, tensor in tensors.items()})
     return network.eval().requires_grad_(False)

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pg2lib import detect
 from pg2lib.data.market1501 import read_market1501
-from pg2lib.detect import (
+from pg2lib.detect import person as detect
+from pg2lib.detect.person import (
     LOOKS,
     Box,
     Detection,
@@ -37,7 +37,7 @@ from pg2lib.detect import (
 from pg2lib.errors import NoPersonError, PG2Error
 from pg2lib.pose import JOINTS, Pose
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, LEFT_WRIST = 0, 11, 12, 13, 15
 LEFT_HIP, LEFT_KNEE, LEFT_ANKLE = 23, 25, 27
