@@ -36,12 +36,11 @@ from demo.guard import Guard, served_addresses
 from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly, photo_input
 from pg2lib.config import DEFAULT_CHECKPOINT
 from pg2lib.detect import Detection, find_people
-from pg2lib.detect.person import describe_framing
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import Crop, load_photo, pil_from_tensor
 from pg2lib.output import PG2Output
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.pose import Pose, pose_presets
+from pg2lib.pose import Pose, pose_presets, visible_part
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +171,7 @@ def describe_person(person: FoundPerson, which: str, incomplete: str) -> list[st
     notes = []
     if person.others:
         notes.append(SEVERAL.format(which=which, people=1 + len(person.others)))
-    framing = describe_framing(person.pose)
+    framing = visible_part(person.pose)
     if framing != "full body":
         notes.append(incomplete.format(framing=framing))
     if person.detection.attempt > 0:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -51,11 +51,16 @@ JOINT_COLOURS = (
 
 BLAZEPOSE_TO_JOINTS = ((0,), (11, 12), (12,), (14,), (16,), (11,), (13,), (15,), (24,), (26,), (28,), (23,), (25,),
                        (27,), (5,), (2,), (8,), (7,))  # fmt: skip
-"""For each joint the BlazePose landmarks (of 33) whose mean it is."""
+"""For each joint, the BlazePose landmarks (of 33) whose mean it is."""
 
 COCO17_TO_JOINTS = ((0,), (5, 6), (6,), (8,), (10,), (5,), (7,), (9,), (12,), (14,), (16,), (11,), (13,), (15,), (2,),
                     (1,), (4,), (3,))  # fmt: skip
-"""For each joint the COCO keypoints (of 17) whose mean it is."""
+"""For each joint, the COCO keypoints (of 17) whose mean it is."""
+
+VisiblePart = Literal[
+    "full body", "down to the knees", "upper body", "head and shoulders", "head only", "no head", "legs only", "nobody"
+]
+"""The part of a person that a pose shows."""
 
 
 def flip_permutation() -> list[int]:
@@ -250,8 +255,33 @@ class Pose:
         return cls(torch.stack([known[list(source)].mean(dim=0) for source in sources]), canvas)
 
 
+def visible_part(pose: Pose) -> VisiblePart:
+    """Return the part of a person that a pose shows, judged by the joints that are present.
+
+    One joint of a left and right pair is enough. A pose without shoulders is "head only" or "legs only". With
+    shoulders, but without eyes, ears and nose, it has "no head". Otherwise its lowest joint decides: an ankle makes it
+    the "full body", a knee "down to the knees", a hip the "upper body", and a shoulder "head and shoulders". "nobody"
+    is a pose without joints.
+    """
+    has = dict(zip(JOINTS, pose.visible.tolist(), strict=True))
+    head = has["nose"] or has["right eye"] or has["left eye"] or has["right ear"] or has["left ear"]
+    shoulders = has["right shoulder"] or has["left shoulder"]
+    hips, knees, ankles = (has[f"right {part}"] or has[f"left {part}"] for part in ("hip", "knee", "ankle"))
+    if not any(has.values()):
+        return "nobody"
+    if not shoulders:
+        return "legs only" if hips or knees or ankles else "head only"
+    if not head:
+        return "no head"
+    if ankles:
+        return "full body"
+    if knees:
+        return "down to the knees"
+    return "upper body" if hips else "head and shoulders"
+
+
 def pose_presets() -> dict[str, Pose]:
-    """Target poses to choose from, by name."""
+    """Load the target poses that come with the package, by name."""
     entries = json.loads((Path(__file__).parent / "presets.json").read_text(encoding="utf-8"))
     return {name: Pose.from_json(json.dumps(entry)) for name, entry in entries.items()}
 

@@ -19,6 +19,7 @@ from pg2lib.pose import (
     MASK_LIMBS,
     Pose,
     flip_permutation,
+    visible_part,
 )
 
 
@@ -193,3 +194,22 @@ def test_unsure_and_outside_landmarks_are_missing_and_the_neck_with_a_shoulder()
     pose = Pose.from_blazepose(xy, sure, (100, 100))
     missing = {name for name, seen in zip(JOINTS, pose.visible.tolist(), strict=True) if not seen}
     assert missing == {"left shoulder", "neck", "right wrist"}
+
+
+@pytest.mark.parametrize(
+    ("joints", "part"),
+    [
+        (JOINTS, "full body"),
+        ([name for name in JOINTS if "ankle" not in name], "down to the knees"),
+        ([name for name in JOINTS if "ankle" not in name and name != "left knee"], "down to the knees"),
+        ([name for name in JOINTS if "ankle" not in name and "knee" not in name], "upper body"),
+        (["nose", "left ear", "neck", "left shoulder", "right shoulder", "left elbow"], "head and shoulders"),
+        (["nose", "left eye", "right ear"], "head only"),
+        (["left shoulder", "right shoulder", "neck", "left hip", "left knee", "left ankle"], "no head"),
+        (["left hip", "right hip", "left knee"], "legs only"),
+        ([], "nobody"),
+    ],
+)
+def test_the_visible_part_in_plain_words(joints: list[str], part: str) -> None:
+    xy = [(5.0, 5.0) if name in joints else (math.nan, math.nan) for name in JOINTS]
+    assert visible_part(Pose(torch.tensor(xy), (20, 20))) == part
