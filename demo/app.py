@@ -37,12 +37,11 @@ from demo.guard import Guard, served_addresses
 from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly, photo_input
 from pg2lib.condition import ConditionView
 from pg2lib.config import DEFAULT_CHECKPOINT
-from pg2lib.detect import describe_framing
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import Crop, load_photo, pil_from_tensor
 from pg2lib.output import PG2Output
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.pose import Pose, pose_presets
+from pg2lib.pose import Pose, pose_presets, visible_part
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +192,7 @@ def describe_person(seen: SeenPhoto, which: str, incomplete: str) -> list[str]:
     notes = []
     if others:
         notes.append(SEVERAL.format(which=which, people=1 + len(others)))
-    framing = describe_framing(person.pose)
+    framing = visible_part(person.pose)
     if framing != "full body":
         notes.append(incomplete.format(framing=framing))
     if person.attempt > 0:

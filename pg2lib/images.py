@@ -1,7 +1,7 @@
-"""Images in and out: uint8 and [-1, 1], files of every mode, crops and letterboxes that can be undone, grids.
+"""Images: conversion between uint8 and [-1, 1], reading of files, crops, and grids of pictures.
 
-The sole home of 127.5. Tensors are (..., 3, height, width), RGB. Pixel centres lie at integers, so an image of width W
-spans x from -0.5 to W - 0.5.
+Tensors are (..., 3, height, width), RGB. Pixel centres lie at integers, so an image of width W spans x from -0.5 to
+W - 0.5. No other module of the package converts between uint8 and [-1, 1] by itself.
 """
 
 from __future__ import annotations
@@ -38,86 +38,87 @@ FORMATS = {
     "JPEG2000": 24,
     "HEIF": 16,
 }
-"""The formats of image files that are opened, and the bytes a pixel that their decoders take besides the picture, at
-their worst (measured with Pillow 12.3).
+"""The file formats that are read, and how many bytes per pixel their decoders need at most besides the picture itself
+(measured with Pillow 12.3).
 
-JPEG includes the MPO files of phones, of which the first picture is taken; HEIF needs pillow-heif, registered by the
-caller. Pillow knows more formats. They stay closed, as their files can start a program (EPS), hold files of other
-formats (ICO, ICNS), or are hardly photos.
+JPEG includes the MPO files of phones, of which the first picture is read. HEIF needs pillow-heif, registered by the
+caller. Other formats that Pillow knows are refused: their files can start a program (EPS), contain files of other
+formats (ICO, ICNS), or are rarely photos.
 """
 
 MAX_BYTES = 1_000_000_000
-"""Memory that opening an image may take: enough for 125 megapixels of PNG or JPEG at their full size."""
+"""The memory that reading an image may take: enough for a PNG or JPEG of 125 megapixels."""
 
 PHOTO_PIXELS = 32_000_000
-"""The most that `load_photo` returns. What is left of a larger photo has more than a quarter of them, so that somebody
-a tenth as high as the photo still has some 250 pixels, which is all that a model takes."""
+"""The most pixels of a picture that `load_photo` returns. A reduced photo keeps more than a quarter of them, so
+a person of a tenth of its height is still some 250 pixels high, as high as a model's canvas."""
 
 log = logging.getLogger(__name__)
 
 
 def from_uint8(image: UInt8[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
-    """uint8 [0, 255] to float32 [-1, 1]."""
+    """Convert uint8 [0, 255] to float32 [-1, 1]."""
     return image.float() / 127.5 - 1
 
 
 def to_uint8(image: Float[Tensor, "*batch 3 height width"]) -> UInt8[Tensor, "*batch 3 height width"]:
-    """Float [-1, 1] to uint8 [0, 255], rounded; values outside are clamped."""
+    """Convert float [-1, 1] to uint8 [0, 255]. Values are rounded, and clamped if they lie outside."""
     return ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def tensor_from_pil(image: Image.Image) -> UInt8[Tensor, "3 height width"]:
-    """An RGB picture as a uint8 tensor."""
+    """Convert a picture to a uint8 RGB tensor."""
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
 def pil_from_tensor(image: Tensor) -> Image.Image:
-    """A uint8 or a [-1, 1] float tensor of shape (3, height, width) as a picture."""
+    """Convert a tensor (3, height, width), uint8 or float in [-1, 1], to an RGB picture."""
     if image.dtype != torch.uint8:
         image = to_uint8(image)
     return Image.fromarray(image.detach().permute(1, 2, 0).cpu().numpy(), mode="RGB")
 
 
 def load_image(image: ImageLike) -> Image.Image:
-    """Any image as an upright RGB picture of 8 bits, with nothing but its pixels.
+    """Load any image as an upright RGB picture of 8 bits per channel, without metadata.
 
-    Applies the EXIF orientation (EXIF data that cannot be read are passed over), lays transparent images on white, and
-    reduces 16 bits and floats to 8.
+    The EXIF orientation is applied; EXIF data that cannot be parsed are ignored. Transparent images are laid on white.
+    Images of 16 bits and of floats are converted to 8 bits.
 
     Args:
-        image: a PIL image, the path of a file in one of `FORMATS`, or an array: (height, width), (height, width, 1),
-            (height, width, 3 or 4). Its values, or those of a grey picture of more than 8 bits: uint8 [0, 255], 16-bit
-            or wider integers [0, 65535], or float [0, 1].
+        image: a PIL image, the path of a file in one of `FORMATS`, or an array of shape (height, width),
+            (height, width, 1), (height, width, 3) or (height, width, 4). Array values are uint8 in [0, 255], uint16 in
+            [0, 65535] or float in [0, 1]. Grey images of more than 8 bits are integers in [0, 65535] or float in
+            [0, 1].
 
     Raises:
-        DataError: no such file, of no such format, damaged, larger than `MAX_BYTES` allows, or an array of another
-            shape, type or range.
+        DataError: the file does not exist, has another format, is damaged or needs more memory than `MAX_BYTES`; or the
+            array has another shape, type or range.
     """
     return _load(image, None, MAX_BYTES)[0]
 
 
 def load_photo(image: ImageLike, max_bytes: int = MAX_BYTES) -> tuple[Image.Image, tuple[int, int]]:
-    """A photo to find people in and to cut them out of: as `load_image`, but of no more than `PHOTO_PIXELS`.
+    """Load an image as `load_image` does, reduced to at most `PHOTO_PIXELS`.
 
-    A larger one comes at a half, a quarter, an eighth and so on of its size. A JPEG is decoded at that size at once,
-    and needs little memory. The pixels of the picture then are not those of the file: `Pose.resize` to the returned
-    size brings a pose into the pixels of the file.
+    A larger photo is reduced to a half, a quarter, an eighth and so on of its size. A JPEG is decoded at that size
+    directly, which needs little memory. To convert a pose on a reduced picture to pixels of the file, call
+    `Pose.resize` with the returned size.
 
     Args:
         image: as in `load_image`.
-        max_bytes: of memory that opening a file may take.
+        max_bytes: the memory that reading a file may take.
 
     Returns:
         The picture, and (height, width) of the upright photo at its full size.
 
     Raises:
-        DataError: as `load_image`.
+        DataError: as for `load_image`.
     """
     return _load(image, PHOTO_PIXELS, max_bytes)
 
 
 def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB picture, reduced to `max_pixels`, and (height, width) before it was reduced."""
+    """Return the upright RGB picture, reduced to `max_pixels`, and its (height, width) before the reduction."""
     if isinstance(image, np.ndarray):
         image = _pil_from_array(image)
     if isinstance(image, Image.Image):
@@ -131,14 +132,14 @@ def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Ima
         size = opened.size
         factor = _factor(size, max_pixels)
         if factor > 1:
-            opened.draft(None, _reduced(size, factor))  # of a JPEG; others stay as they are
+            opened.draft(None, _reduced(size, factor))  # reduces a JPEG; other formats ignore it
         needed = _memory_needed(opened, size, FORMATS[name], max_pixels)
         if needed > max_bytes and name == "JPEG" and _is_decoded_by_rows(path):
             needed = _memory_needed(opened, size, 0, max_pixels)
         if needed > max_bytes:
             raise DataError(
-                f"has {size[0]}x{size[1]} pixels, and decoding them takes up to {_megabytes(needed)} of memory, more "
-                f"than the {_megabytes(max_bytes)} that are allowed: make the picture smaller"
+                f"has {size[0]}x{size[1]} pixels, and decoding them takes up to {_megabytes(needed)} of memory, but "
+                f"only {_megabytes(max_bytes)} are allowed. Make the picture smaller"
             )
         opened.load()
         return _upright_rgb(opened, size, max_pixels)
@@ -146,7 +147,7 @@ def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Ima
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Makes a DataError that names the image of whatever is raised: of a damaged file decoders raise anything."""
+    """Convert every exception to a DataError that names the image: on damaged files, decoders raise any exception."""
     try:
         yield
     except FileNotFoundError as error:
@@ -158,12 +159,12 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _open(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
-    """The picture, not decoded yet, and its format of `FORMATS`.
+    """Return the picture, not decoded yet, and the name of its format.
 
-    Not by `Image.open`, which has a limit of its own and for some sizes a warning.
+    `Image.open` is not used, as it has its own limit on the size and warns about some sizes.
 
     Raises:
-        DataError: another format.
+        DataError: the format is not one of `FORMATS`.
     """
     Image.init()
     head = file.read(16)
@@ -175,23 +176,22 @@ def _open(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
             raise DataError(f"cannot be read: {verdict}")
         file.seek(0)
         return factory(file, str(path)), name
-    raise DataError(f"is not an image of a format that is read here ({', '.join(FORMATS)})")
+    raise DataError(f"is not an image in one of the supported formats ({', '.join(FORMATS)})")
 
 
 def _memory_needed(image: Image.Image, size: tuple[int, int], extra: int, max_pixels: int | None) -> int:
-    """Bytes, at most, for an image that is opened and not decoded.
+    """Return the most bytes that it takes to decode and convert an image that is opened.
 
-    A pixel takes four bytes in Pillow, the decoder `extra` more, and there are two pictures while one is made of the
-    other.
+    Pillow needs four bytes per pixel, the decoder `extra` more. During the conversion both pictures are in memory.
     """
     decoded, kept = math.prod(image.size), math.prod(_reduced(image.size, _factor(image.size, max_pixels)))
     return max(extra * math.prod(size) + 4 * decoded, 4 * (decoded + kept))
 
 
 def _is_decoded_by_rows(jpeg: Path) -> bool:
-    """Whether a JPEG has all it holds in one scan: of any other libjpeg keeps all coefficients while it decodes.
+    """Return whether a JPEG stores the whole image in one scan, without anything unusual in its headers.
 
-    False where its headers hold anything unusual.
+    libjpeg decodes such files row by row. For all others it keeps the coefficients of the whole image in memory.
     """
     with jpeg.open("rb") as file:
         file.seek(2)
@@ -212,7 +212,7 @@ def _megabytes(count: int) -> str:
 
 
 def _factor(size: tuple[int, int], max_pixels: int | None) -> int:
-    """The power of two by which a picture is reduced."""
+    """Return the power of two by which a picture must be reduced."""
     factor = 1
     while max_pixels is not None and math.prod(_reduced(size, factor)) > max_pixels:
         factor *= 2
@@ -220,7 +220,7 @@ def _factor(size: tuple[int, int], max_pixels: int | None) -> int:
 
 
 def _reduced(size: tuple[int, int], factor: int) -> tuple[int, int]:
-    """As libjpeg and Pillow round: the last pixels may be of fewer."""
+    """Return the size of a reduced picture, rounded up as libjpeg and Pillow do."""
     return -(-size[0] // factor), -(-size[1] // factor)
 
 
@@ -233,13 +233,13 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its EXIF orientation."""
+"""The transposition that makes a picture upright, by EXIF orientation."""
 
-_LIES = (5, 6, 7, 8)
-"""EXIF orientations whose pictures are turned by a quarter."""
+_QUARTER_TURNED = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
 
-_FROM_THE_END = (3, 4, 6, 7)
-"""EXIF orientations whose first row comes last, as a row or a column."""
+_REVERSED = (3, 4, 6, 7)
+"""EXIF orientations whose first row becomes the last row or column."""
 
 _STRIP_PIXELS = 1 << 20
 
@@ -247,11 +247,15 @@ _STRIP_PIXELS = 1 << 20
 def _upright_rgb(
     image: Image.Image, size: tuple[int, int], max_pixels: int | None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """A new RGB picture, made in strips so that no third one is in memory, and the upright form of `size`.
+    """Convert a picture to upright RGB, in strips, so that no third picture is in memory.
 
     Args:
-        image: decoded; as it is, or drafted.
+        image: decoded, at its full size or reduced by its decoder.
         size: (width, height) of the file.
+        max_pixels: the picture is reduced by a power of two until it has no more pixels.
+
+    Returns:
+        The new picture, and (height, width) of the upright file.
     """
     orientation = _orientation(image)
     factor = _factor(image.size, max_pixels)
@@ -260,38 +264,38 @@ def _upright_rgb(
         picture.info = {}
         return picture, size[::-1]
     reduced = _reduced(image.size, factor)
-    lies = orientation in _LIES
-    upright = Image.new("RGB", reduced[::-1] if lies else reduced)
+    turned = orientation in _QUARTER_TURNED
+    upright = Image.new("RGB", reduced[::-1] if turned else reduced)
     rows = max(1, _STRIP_PIXELS // image.width // factor) * factor
     for top in range(0, image.height, rows):
         strip = _rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
         if factor > 1:
             strip = strip.reduce(factor)
         place = top // factor
-        if orientation in _FROM_THE_END:
+        if orientation in _REVERSED:
             place = reduced[1] - place - strip.height
         if orientation in _TURNS:
             strip = strip.transpose(_TURNS[orientation])
-        upright.paste(strip, (place, 0) if lies else (0, place))
-    return upright, size if lies else size[::-1]
+        upright.paste(strip, (place, 0) if turned else (0, place))
+    return upright, size if turned else size[::-1]
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1, which is upright, where the EXIF data are missing or cannot be read."""
+    """Return the EXIF orientation, 1 to 8. It is 1, upright, if the EXIF data are missing or cannot be parsed."""
     try:
         found = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception as error:  # of junk, whatever its parser stumbles over
-        log.info("EXIF data that cannot be read: %s", error)
+    except Exception as error:  # on invalid data, the parser raises any exception
+        log.info("the EXIF data are ignored, as they cannot be parsed: %s", error)
         return 1
     return found if isinstance(found, int) else 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode in RGB, on white where it is transparent."""
+    """Convert a picture of any mode to RGB, on white where it is transparent."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
         levels = _eight_bits(values)
-        if "transparency" in image.info:  # the one level of a grey PNG that is
+        if "transparency" in image.info:  # the one grey level of a PNG that is transparent
             levels = np.where(values == image.info["transparency"], np.uint8(255), levels)
         return Image.fromarray(levels).convert("RGB")
     if image.mode == "LAB":
@@ -313,18 +317,18 @@ def _rgb_from_lab(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Levels of 0 to 255, rounded, of integers in [0, 65535] or floats in [0, 1]; in rows, to need little memory.
+    """Convert integers in [0, 65535] or floats in [0, 1] to levels in [0, 255], row by row to save memory.
 
     Raises:
-        DataError: other values.
+        DataError: a value lies outside its range.
     """
     most = 1 if np.issubdtype(values.dtype, np.floating) else 65535
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= most):
         what, instead = ("floats", "[0, 1]") if most == 1 else ("integers", "[0, 65535]")
         raise DataError(
-            f"holds {what} in [{low:.6g}, {high:.6g}], and an image of {what} must lie in {instead}; scale them, or "
-            f"use uint8 for [0, 255]"
+            f"holds {what} in [{low:.6g}, {high:.6g}], but {what} must lie in {instead}. Scale them, or use uint8 for "
+            f"[0, 255]"
         )
     levels = np.empty(values.shape, np.uint8)
     for row, level in zip(values, levels, strict=True):
@@ -349,14 +353,15 @@ def _pil_from_array(array: NDArray[np.generic]) -> Image.Image:
 
 
 def fit(image: Image.Image, canvas: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:
-    """The whole picture, as large as the canvas allows and centred on it, on a ground of one colour.
+    """Resize a picture to fit a canvas, centre it, and fill the rest with one colour.
 
-    A picture of the canvas's size is returned as it is; one of its height alone is only padded, at whole pixels.
+    A picture of the canvas's size is returned as it is. A narrower picture of the canvas's height is only padded, by
+    whole pixels.
 
     Args:
         image: RGB.
-        canvas: (height, width).
-        fill: RGB of the ground.
+        canvas: (height, width) in pixels.
+        fill: RGB of the rest, [0, 255].
     """
     height, width = canvas
     if image.size == (width, height):
@@ -372,11 +377,14 @@ def fit(image: Image.Image, canvas: tuple[int, int], fill: tuple[int, int, int])
 
 @dataclass(frozen=True)
 class Crop:
-    """A rectangle of a photo, resampled to a canvas; it may reach beyond the photo, whose border is then replicated.
+    """A rectangle of a photo that is resampled to a canvas. Beyond the photo, its edge pixels are replicated.
 
     Attributes:
-        left, top, right, bottom: edges in the photo's pixels; the photo's own edges are -0.5 and size - 0.5.
-        canvas: (height, width) the rectangle is resampled to.
+        left, top, right, bottom: edges in pixels of the photo, whose own edges lie at -0.5 and size - 0.5.
+        canvas: (height, width) in pixels to which the rectangle is resampled.
+
+    Raises:
+        DataError: the rectangle is less than one pixel wide or high.
     """
 
     left: float
@@ -390,13 +398,8 @@ class Crop:
             raise DataError(f"a crop must be at least one pixel wide and high, got {self}")
 
     @classmethod
-    def letterbox(cls, size: tuple[int, int], canvas: tuple[int, int]) -> Crop:
-        """The whole photo of `size` (height, width), centred and padded to the canvas's aspect ratio."""
-        return cls.around((size[1] - 1) / 2, (size[0] - 1) / 2, max(size[0], size[1] * canvas[0] / canvas[1]), canvas)
-
-    @classmethod
     def around(cls, x: float, y: float, height: float, canvas: tuple[int, int]) -> Crop:
-        """The rectangle centred on (x, y), `height` pixels high, with the canvas's aspect ratio."""
+        """Make the rectangle centred on (x, y) that is `height` photo pixels high and has the canvas's aspect ratio."""
         half_height, half_width = height / 2, height / 2 * canvas[1] / canvas[0]
         return cls(x - half_width, y - half_height, x + half_width, y + half_height, canvas)
 
@@ -406,7 +409,7 @@ class Crop:
         return self.canvas[1] / (self.right - self.left), self.canvas[0] / (self.bottom - self.top)
 
     def resized(self, size: tuple[int, int], to: tuple[int, int]) -> Crop:
-        """The same part of a photo that is resized from `size` to `to`, both (height, width)."""
+        """Return the crop of the same part after the photo is resized from `size` to `to`, both (height, width)."""
         scale_y, scale_x = to[0] / size[0], to[1] / size[1]
         return replace(
             self,
@@ -417,8 +420,8 @@ class Crop:
         )
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """The cropped and resampled picture, (height, width) = canvas."""
-        # One pixel more on every side feeds the resampling filter.
+        """Crop a picture and resample it to the canvas."""
+        # The resampling filter needs one more pixel on each side.
         left, top = math.floor(self.left) - 1, math.floor(self.top) - 1
         right, bottom = math.ceil(self.right) + 2, math.ceil(self.bottom) + 2
         columns = np.arange(left, right).clip(0, image.width - 1)
@@ -430,29 +433,14 @@ class Crop:
         return Image.fromarray(pixels).resize((self.canvas[1], self.canvas[0]), Image.Resampling.LANCZOS, box=box)
 
     def to_canvas(self, xy: Float[Tensor, "*points 2"]) -> Float[Tensor, "*points 2"]:
-        """Points of the photo, in canvas pixels."""
+        """Convert points from photo pixels to canvas pixels."""
         origin, scale = xy.new_tensor((self.left, self.top)), xy.new_tensor(self.scale)
         return (xy - origin) * scale - 0.5
 
     def to_photo(self, xy: Float[Tensor, "*points 2"]) -> Float[Tensor, "*points 2"]:
-        """Points of the canvas, in photo pixels: undoes `to_canvas`."""
+        """Convert points from canvas pixels to photo pixels: the inverse of `to_canvas`."""
         origin, scale = xy.new_tensor((self.left, self.top)), xy.new_tensor(self.scale)
         return (xy + 0.5) / scale + origin
-
-    def cut(self, result: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """The part of a canvas picture that lies on the photo of `size` (height, width), at the photo's resolution."""
-        left, top = max(0, round(self.left + 0.5)), max(0, round(self.top + 0.5))
-        right, bottom = min(size[1], round(self.right + 0.5)), min(size[0], round(self.bottom + 0.5))
-        if right <= left or bottom <= top:
-            raise DataError(f"{self} does not meet a photo of {size[1]}x{size[0]} pixels")
-        scale_x, scale_y = self.scale
-        box = (
-            max(0.0, (left - 0.5 - self.left) * scale_x),
-            max(0.0, (top - 0.5 - self.top) * scale_y),
-            min(float(self.canvas[1]), (right - 0.5 - self.left) * scale_x),
-            min(float(self.canvas[0]), (bottom - 0.5 - self.top) * scale_y),
-        )
-        return result.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=box)
 
 
 def image_grid(
@@ -462,17 +450,18 @@ def image_grid(
     padding_px: int = 4,
     scale: int = 1,
 ) -> Image.Image:
-    """Pictures of one size in rows and columns, on white.
+    """Arrange pictures of one size in rows and columns, on white.
 
     Args:
-        rows: pictures, or tensors as in `pil_from_tensor`; every row as long as the first.
-        titles: one a column, drawn above it.
-        names: one a row, drawn before it.
+        rows: pictures, or tensors as in `pil_from_tensor`. All rows have the same length.
+        titles: one per column, drawn above it; or none.
+        names: one per row, drawn to its left; or none.
         padding_px: the gap between pictures.
-        scale: enlarges every picture by this whole factor, without smoothing.
+        scale: integer factor by which every picture is enlarged, without smoothing.
 
     Raises:
-        DataError: no picture, rows of different lengths, or pictures of different sizes.
+        DataError: there is no picture; or the lengths of rows, the sizes of pictures, or the numbers of titles and
+            names do not match.
     """
     pictures = [[pil_from_tensor(p) if isinstance(p, Tensor) else p for p in row] for row in rows]
     if not pictures or not pictures[0]:
@@ -481,31 +470,25 @@ def image_grid(
     labels = (len(titles) in (0, len(pictures[0]))) and (len(names) in (0, len(pictures)))
     if len(sizes) > 1 or len({len(row) for row in pictures}) > 1 or not labels:
         raise DataError(
-            f"a grid needs rows of one length, a title a column, a name a row and pictures of one size, got rows of "
-            f"{[len(row) for row in pictures]}, {len(titles)} titles, {len(names)} names, sizes {sorted(sizes)}"
+            f"a grid needs rows of one length, one title per column, one name per row and pictures of one size, got "
+            f"rows of {[len(row) for row in pictures]}, {len(titles)} titles, {len(names)} names, sizes {sorted(sizes)}"
         )
     width, height = (side * scale for side in sizes.pop())
     font_px = max(9, min(14, width // 6))
     font = ImageFont.load_default(size=font_px)
-    head = font_px + 2 * padding_px if titles else 0
-    margin = round(max(map(font.getlength, names))) + 2 * padding_px if names else 0
-    grid = Image.new(
-        "RGB",
-        (
-            len(pictures[0]) * (width + padding_px) + padding_px + margin,
-            len(pictures) * (height + padding_px) + padding_px + head,
-        ),
-        "white",
-    )
+    # The corner of the first picture, and the step from one picture to the next.
+    left = padding_px + (round(max(map(font.getlength, names))) + 2 * padding_px if names else 0)
+    top = padding_px + (font_px + 2 * padding_px if titles else 0)
+    step_x, step_y = width + padding_px, height + padding_px
+    grid = Image.new("RGB", (left + len(pictures[0]) * step_x, top + len(pictures) * step_y), "white")
     draw = ImageDraw.Draw(grid)
     for column, title in enumerate(titles):
-        centre = margin + padding_px + column * (width + padding_px) + width / 2
-        draw.text((centre, padding_px), title, fill="black", font=font, anchor="ma")
+        draw.text((left + column * step_x + width / 2, padding_px), title, fill="black", font=font, anchor="ma")
     for row_number, name in enumerate(names):
-        middle = head + padding_px + row_number * (height + padding_px) + height / 2
-        draw.text((margin, middle), name, fill="black", font=font, anchor="rm")
+        middle = top + row_number * step_y + height / 2
+        draw.text((left - padding_px, middle), name, fill="black", font=font, anchor="rm")
     for i, row in enumerate(pictures):
         for j, picture in enumerate(row):
-            corner = (margin + padding_px + j * (width + padding_px), head + padding_px + i * (height + padding_px))
-            grid.paste(picture.resize((width, height), Image.Resampling.NEAREST), corner)
+            enlarged = picture.resize((width, height), Image.Resampling.NEAREST)
+            grid.paste(enlarged, (left + j * step_x, top + i * step_y))
     return grid

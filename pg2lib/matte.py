@@ -1,10 +1,11 @@
-"""Mattes: which pixels of a picture are the person, found by MediaPipe's selfie segmentation.
+"""Mattes: which pixels of a picture show the person, found with MediaPipe's selfie segmentation.
 
-The network takes 256x256 pixels, and MediaPipe stretches every picture to them. Here the picture is padded to a square
-with its edge pixels first, which keeps its proportions: on 218 crops of Market-1501 the mean matte inside the pose mask
-rises from .76 to .97. The output is not sharpened, as 97 % of its pixels lie within .1 of 0 or 1 on DeepFashion.
+The network takes 256x256 pixels, and MediaPipe stretches every picture to that size. Here the picture is first padded
+to a square with its edge pixels, which keeps its proportions. On 218 crops of Market-1501 this raises the mean matte
+inside the pose mask from .76 to .97. The network's output is not sharpened: on DeepFashion, 97 % of its pixels lie
+within .1 of 0 or 1.
 
-The module costs nothing to import: ``mediapipe`` is loaded by the first matte.
+This module is cheap to import: the first matte loads ``mediapipe``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,24 +22,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pg2lib.detect import chatter_held_back, mediapipe_solution
+from pg2lib.detect.mediapipe import load_solution, quiet_stderr
 from pg2lib.images import ImageLike, load_image
 
 log = logging.getLogger(__name__)
 
 SIDE_PX = 256
-"""The square that the network sees."""
+"""Side of the square picture that the network takes."""
 
-LEAST_SHARE = 0.01
-"""A matte that covers less of the picture counts as nobody found. On DeepFashion and Market-1501 such mattes are specks
-on garments without a person and on close-ups; the next smallest mattes cover 3.5 %."""
+MIN_SHARE = 0.01
+"""A matte that covers a smaller share of the picture is discarded. On DeepFashion and Market-1501 such mattes are
+specks on close-ups and on garments without a person; the next smallest mattes cover 3.5 %."""
 
 
 class MatteFinder:
-    """Finds mattes with MediaPipe's selfie segmentation (the general model inside the package; nothing is fetched).
+    """Finds mattes with MediaPipe's selfie segmentation: the general model of the installed package, without downloads.
 
-    Not thread safe: make one for each thread, or use `find_matte`, which takes turns. Use it as a context manager, or
-    call `close`. A matte of a picture of 256x256 pixels takes some 4 ms on one core.
+    A finder is not thread-safe. Make one for each thread, or call `find_matte`, whose callers take turns. Use a finder
+    as a context manager, or call `close`. The matte of a 256x256 picture takes about 4 ms on one CPU core.
 
     >>> with MatteFinder() as finder:                             # doctest: +SKIP
     ...     matte = finder.find(load_image("photo.jpg"))
@@ -51,23 +51,21 @@ class MatteFinder:
     def __enter__(self) -> MatteFinder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Frees MediaPipe's graph. The finder can be used again; it opens a new one."""
+        """Free MediaPipe's graph. The finder can still be used, and then opens a new one."""
         if self._graph is not None:
             self._graph.close()
             self._graph = None
 
     def find(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The matte of an RGB picture.
+        """Find the matte of an RGB picture.
 
         Returns:
-            uint8 (height, width): 255 = person, 0 = background. All 255 where nobody is found, and where MediaPipe
-            fails, which is logged: an empty matte would remove the person.
+            uint8 (height, width): 255 = person, 0 = background. All pixels are 255 if nobody is found, as an empty
+            matte would remove the person. The same holds if MediaPipe fails, which is logged.
 
         Raises:
             PG2Error: MediaPipe is not installed, or is a version without its own models.
@@ -82,18 +80,18 @@ class MatteFinder:
             person = self._segment(np.asarray(square.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)))
         except RuntimeError as error:
             log.warning("MediaPipe failed on a picture of %dx%d pixels, which gets no matte: %s", width, height, error)
-            self._graph = None  # MediaPipe closes a graph that fails.
+            self._graph = None  # MediaPipe has closed the graph that failed
             return np.full((height, width), 255, dtype=np.uint8)
         matte = Image.fromarray((person * 255).round().astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
         found = np.asarray(matte)[top : top + height, left : left + width]
-        if (found >= 128).mean() < LEAST_SHARE:
+        if (found >= 128).mean() < MIN_SHARE:
             return np.full((height, width), 255, dtype=np.uint8)
         return found
 
     def _segment(self, square: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network says of a square picture, in [0, 1]."""
+        """Return the network's output for a picture of `SIDE_PX`, in [0, 1]."""
         starts = self._graph is None
-        with chatter_held_back() if starts else contextlib.nullcontext():
+        with quiet_stderr() if starts else contextlib.nullcontext():
             if starts:
                 self._graph = _selfie_segmentation().SelfieSegmentation(model_selection=0)
             mask: NDArray[np.float32] = self._graph.process(square).segmentation_mask
@@ -101,7 +99,7 @@ class MatteFinder:
 
 
 def check_mediapipe() -> None:
-    """Checks that mattes can be found.
+    """Check that mattes can be found.
 
     Raises:
         PG2Error: MediaPipe is not installed, or is a version without its own models.
@@ -110,7 +108,7 @@ def check_mediapipe() -> None:
 
 
 def _selfie_segmentation() -> Any:
-    return mediapipe_solution("selfie_segmentation", "finding mattes")
+    return load_solution("selfie_segmentation", "finding mattes")
 
 
 _shared_lock = threading.Lock()
@@ -118,16 +116,19 @@ _shared_finder = MatteFinder()
 
 
 def find_matte(image: ImageLike) -> Float[Tensor, "height width"]:
-    """The matte of any image, in pixels of the upright image.
+    """Find the matte of any image.
 
-    Safe to call from several threads, which take turns with one finder.
+    This function is thread-safe: its callers take turns with one finder.
+
+    Args:
+        image: a PIL image, an array or a path, as in `pg2lib.images.load_image`.
 
     Returns:
-        In [0, 1]: 1 = person, 0 = background; all ones where nobody is found.
+        float32 in [0, 1], of the upright image's size: 1 = person, 0 = background. All ones if nobody is found.
 
     Raises:
         DataError: the image cannot be read.
-        PG2Error: MediaPipe is not installed.
+        PG2Error: MediaPipe is not installed, or is a version without its own models.
     """
     picture = load_image(image)
     with _shared_lock:

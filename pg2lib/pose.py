@@ -1,7 +1,7 @@
-"""Poses: 18 keypoints on a canvas, in OpenPose's COCO order (section 3.1 of the paper and the released code).
+"""Poses: 18 keypoints on a canvas, in OpenPose's COCO order (Ma et al. 2017, section 3.1, and the released code).
 
-Coordinates are pixels, x first, pixel centres at integers. A missing joint is a NaN row, so visibility is derived and
-never disagrees with the coordinates.
+Coordinates are pixels, x first, with pixel centres at integers. A missing joint is a NaN row, so visibility follows
+from the coordinates and never contradicts them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,38 +28,43 @@ JOINTS = (
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
     "right eye", "left eye", "right ear", "left ear",
 )  # fmt: skip
-"""Names of the 18 joints, in order."""
+"""The names of the 18 joints, in order."""
 
 MASK_LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0),
     (0, 14), (14, 16), (0, 15), (15, 17), (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17),
 )  # fmt: skip
-"""The 23 joint pairs whose limbs make the pose mask (released code)."""
+"""The 23 pairs of joints whose limbs form the pose mask (released code)."""
 
 DRAWN_LIMBS = MASK_LIMBS[:17]
-"""The usual 17 joint pairs of a drawn skeleton."""
+"""The 17 pairs of joints that are drawn as limbs of a skeleton, as is usual for OpenPose."""
 
 SWAPPED_BY_FLIP = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
-"""Left and right joints that change places when an image is flipped."""
+"""Pairs of left and right joints, which change places when an image is flipped."""
 
 JOINT_COLOURS = (
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85),
     (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255), (170, 0, 255),
     (255, 0, 255), (255, 0, 170), (255, 0, 85),
 )  # fmt: skip
-"""RGB of each joint in a drawing (OpenPose)."""
+"""The RGB colour of each joint in a drawing (OpenPose)."""
 
 BLAZEPOSE_TO_JOINTS = ((0,), (11, 12), (12,), (14,), (16,), (11,), (13,), (15,), (24,), (26,), (28,), (23,), (25,),
                        (27,), (5,), (2,), (8,), (7,))  # fmt: skip
-"""For each joint the BlazePose landmarks (of 33) whose mean it is."""
+"""For each joint, the BlazePose landmarks (of 33) whose mean it is."""
 
 COCO17_TO_JOINTS = ((0,), (5, 6), (6,), (8,), (10,), (5,), (7,), (9,), (12,), (14,), (16,), (11,), (13,), (15,), (2,),
                     (1,), (4,), (3,))  # fmt: skip
-"""For each joint the COCO keypoints (of 17) whose mean it is."""
+"""For each joint, the COCO keypoints (of 17) whose mean it is."""
+
+VisiblePart = Literal[
+    "full body", "down to the knees", "upper body", "head and shoulders", "head only", "no head", "legs only", "nobody"
+]
+"""The part of a person that a pose shows."""
 
 
 def flip_permutation() -> list[int]:
-    """For each of the 18 joints, the joint that takes its place when the image is flipped left to right."""
+    """Return, for each of the 18 joints, the joint that takes its place when the image is flipped left to right."""
     permutation = list(range(len(JOINTS)))
     for a, b in SWAPPED_BY_FLIP:
         permutation[a], permutation[b] = b, a
@@ -67,14 +72,21 @@ def flip_permutation() -> list[int]:
 
 
 def flip_xy(xy: Float[Tensor, "*batch 18 2"], width: int) -> Float[Tensor, "*batch 18 2"]:
-    """Keypoints of the left-right flipped image: x becomes width - 1 - x, left and right joints change places."""
+    """Return the keypoints in the image flipped left to right.
+
+    x becomes width - 1 - x, and left and right joints change places.
+
+    Args:
+        xy: pixels, x first; NaN rows are missing joints.
+        width: of the image, in pixels.
+    """
     x, y = xy.index_select(-2, _flip_permutation_on(xy.device)).unbind(-1)
     return torch.stack((width - 1 - x, y), dim=-1)
 
 
 @lru_cache
 def _flip_permutation_on(device: torch.device) -> Tensor:
-    """Kept on each device, so that no batch waits for it to be copied there."""
+    """Return `flip_permutation` as a tensor, cached on each device, so that no batch waits for a copy."""
     return torch.tensor(flip_permutation(), device=device)
 
 
@@ -83,12 +95,13 @@ class Pose:
     """18 keypoints of one person on a canvas.
 
     Attributes:
-        xy: float (18, 2), pixels, x first; a missing joint is (NaN, NaN). Anything that torch can turn into such a
-            tensor is accepted. Joints may lie outside the canvas.
+        xy: float (18, 2), pixels, x first; a missing joint is (NaN, NaN). Joints may lie outside the canvas. The
+            constructor accepts anything that `torch.as_tensor` converts to this shape, and keeps a copy.
         canvas: (height, width) in pixels.
 
     Raises:
-        DataError: another shape, an infinite coordinate, a joint with only one coordinate, or an empty canvas.
+        DataError: `xy` has another shape, an infinite coordinate or a joint with only one coordinate; or the canvas is
+            not (height, width) with at least one pixel.
     """
 
     xy: Float[Tensor, "18 2"]
@@ -104,7 +117,7 @@ class Pose:
         for joint, (x, y) in zip(JOINTS, xy.tolist(), strict=True):
             if math.isinf(x) or math.isinf(y) or math.isnan(x) != math.isnan(y):
                 raise DataError(
-                    f"{joint}: ({x}, {y}) is no keypoint; a joint has two finite coordinates, or two NaN when missing"
+                    f"{joint}: expected two finite coordinates, or two NaN for a missing joint, got ({x}, {y})"
                 )
         object.__setattr__(self, "xy", xy)
         object.__setattr__(self, "canvas", _checked_canvas(self.canvas))
@@ -133,45 +146,50 @@ class Pose:
 
     @property
     def visible(self) -> Bool[Tensor, "18"]:
-        """Which joints are present."""
+        """Whether each joint is present."""
         return ~self.xy.isnan().any(dim=-1)
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of the joints that are present.
+        """The bounding box (left, top, right, bottom) of the joints that are present, in pixels.
 
         Raises:
-            DataError: no joint is.
+            DataError: no joint is present.
         """
         points = self.xy[self.visible]
         if not len(points):
-            raise DataError("the pose has no joint at all")
+            raise DataError("a pose without joints has no box")
         (left, top), (right, bottom) = points.amin(0).tolist(), points.amax(0).tolist()
         return left, top, right, bottom
 
     def flip(self) -> Pose:
-        """The pose in the left-right flipped image."""
+        """Return the pose in the image flipped left to right."""
         return Pose(flip_xy(self.xy, self.canvas[1]), self.canvas)
 
     def resize(self, canvas: tuple[int, int]) -> Pose:
-        """The pose in the image resized to `canvas`; pixel areas are kept, so a centre c becomes (c + 0.5) s - 0.5."""
+        """Return the pose in the image resized to `canvas` (height, width).
+
+        Resizing scales pixel areas, so a coordinate c becomes (c + 0.5) * scale - 0.5.
+        """
         height, width = _checked_canvas(canvas)
         scale = self.xy.new_tensor((width / self.canvas[1], height / self.canvas[0]))
         return Pose((self.xy + 0.5) * scale - 0.5, (height, width))
 
     def crop(self, crop: Crop) -> Pose:
-        """The pose on the canvas of a crop of its image. Joints outside stay, outside."""
+        """Return the pose on the canvas of a crop of its image. Joints outside the crop are kept."""
         return Pose(crop.to_canvas(self.xy), crop.canvas)
 
     def inside(self) -> Pose:
-        """The pose with joints outside its canvas missing."""
-        height, width = self.canvas
-        x, y = self.xy.unbind(-1)
-        keep = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+        """Return the pose with the joints outside its canvas missing."""
+        keep = _lie_inside(self.xy, self.canvas)
         return Pose(torch.where(keep[:, None], self.xy, torch.nan), self.canvas)
 
     def draw(self, image: Image.Image | None = None, background: str = "black") -> Image.Image:
-        """The skeleton, over `image` (of the canvas's size) or on a plain background.
+        """Draw the skeleton.
+
+        Args:
+            image: to draw over, of the canvas's size. It is not changed. None: draw on a plain background.
+            background: the colour of the plain background, as Pillow names it.
 
         Raises:
             DataError: the image is not of the canvas's size.
@@ -180,10 +198,13 @@ class Pose:
         if image is None:
             picture = Image.new("RGB", (width, height), background)
         elif image.size != (width, height):
-            raise DataError(f"the pose lives on {width}x{height} pixels, the image has {image.size[0]}x{image.size[1]}")
+            raise DataError(
+                f"the pose needs an image of {width}x{height} pixels to draw over, got {image.width}x{image.height}; "
+                f"resize the pose or the image"
+            )
         else:
             picture = image.convert("RGB").copy()
-        # Drawn four times as large and reduced, so that thin limbs are smooth on a small canvas.
+        # On a small canvas, the skeleton is drawn four times as large and then reduced, which smooths thin limbs.
         factor = 4 if max(self.canvas) <= 512 else 1
         layer = Image.new("RGBA", (width * factor, height * factor))
         draw = ImageDraw.Draw(layer)
@@ -201,26 +222,29 @@ class Pose:
         return picture
 
     def to_json(self) -> str:
-        """``{"canvas": [height, width], "keypoints": [[x, y] or null, ...]}``, 18 entries."""
+        """Return ``{"canvas": [height, width], "keypoints": [[x, y] or null, ...]}`` with 18 keypoints."""
         keypoints = [None if math.isnan(x) else [x, y] for x, y in self.xy.tolist()]
         return json.dumps({"canvas": list(self.canvas), "keypoints": keypoints})
 
     @classmethod
     def from_json(cls, text: str) -> Pose:
-        """The inverse of `to_json`.
+        """Read what `to_json` wrote.
 
         Raises:
-            DataError: not JSON, or not of that form.
+            DataError: the text is not JSON, or not of that form.
         """
         try:
             values: Any = json.loads(text)
         except json.JSONDecodeError as error:
-            raise DataError(f"the pose is not JSON: {error}") from error
+            raise DataError(f"expected a pose in JSON, got text that is not JSON: {error}") from error
         if not isinstance(values, dict) or set(values) != {"canvas", "keypoints"}:
-            raise DataError('a pose in JSON is {"canvas": [height, width], "keypoints": [[x, y] or null, ...]}')
+            got = f"the keys {sorted(values)}" if isinstance(values, dict) else type(values).__name__
+            raise DataError(
+                f'expected a pose in JSON, {{"canvas": [height, width], "keypoints": [[x, y] or null, ...]}}, got {got}'
+            )
         keypoints = values["keypoints"]
         if not isinstance(keypoints, list) or len(keypoints) != len(JOINTS):
-            raise DataError(f"a pose in JSON has {len(JOINTS)} keypoints, in order: {', '.join(JOINTS)}")
+            raise DataError(f"the field keypoints of a pose needs {len(JOINTS)} entries, in order: {', '.join(JOINTS)}")
         rows: Any = [(math.nan, math.nan) if point is None else point for point in keypoints]
         return cls(rows, values["canvas"])
 
@@ -228,39 +252,76 @@ class Pose:
     def from_blazepose(
         cls, xy: Float[Tensor, "33 2"], visibility: Float[Tensor, "33"], canvas: tuple[int, int], threshold: float = 0.5
     ) -> Pose:
-        """From MediaPipe's 33 landmarks in pixels; below the visibility threshold or outside the canvas is missing."""
+        """Convert MediaPipe's 33 landmarks in pixels.
+
+        Landmarks below the visibility threshold or outside the canvas are missing. The neck is the middle of both
+        shoulders.
+        """
         return cls._from_other(xy, visibility >= threshold, canvas, BLAZEPOSE_TO_JOINTS)
 
     @classmethod
     def from_coco17(
         cls, xy: Float[Tensor, "17 2"], visibility: Float[Tensor, "17"], canvas: tuple[int, int], threshold: float = 0.5
     ) -> Pose:
-        """From COCO's 17 keypoints in pixels; below the visibility threshold or outside the canvas is missing."""
+        """Convert COCO's 17 keypoints in pixels.
+
+        Keypoints below the visibility threshold or outside the canvas are missing. The neck is the middle of both
+        shoulders.
+        """
         return cls._from_other(xy, visibility >= threshold, canvas, COCO17_TO_JOINTS)
 
     @classmethod
     def _from_other(
         cls, xy: Tensor, present: Tensor, canvas: tuple[int, int], sources: Sequence[tuple[int, ...]]
     ) -> Pose:
-        height, width = canvas
-        x, y = xy.unbind(-1)
-        inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-        known = torch.where((present & inside)[:, None], xy, torch.nan)
-        # The mean of a NaN row is NaN: the neck is missing when a shoulder is.
+        known = torch.where((present & _lie_inside(xy, canvas))[:, None], xy, torch.nan)
+        # A mean with NaN is NaN, so the neck is missing when a shoulder is.
         return cls(torch.stack([known[list(source)].mean(dim=0) for source in sources]), canvas)
 
 
+def visible_part(pose: Pose) -> VisiblePart:
+    """Return the part of a person that a pose shows, judged by the joints that are present.
+
+    One joint of a left and right pair is enough. A pose without shoulders is "head only" or "legs only". With
+    shoulders, but without eyes, ears and nose, it has "no head". Otherwise its lowest joint decides: an ankle makes it
+    the "full body", a knee "down to the knees", a hip the "upper body", and a shoulder "head and shoulders". "nobody"
+    is a pose without joints.
+    """
+    has = dict(zip(JOINTS, pose.visible.tolist(), strict=True))
+    head = has["nose"] or has["right eye"] or has["left eye"] or has["right ear"] or has["left ear"]
+    shoulders = has["right shoulder"] or has["left shoulder"]
+    hips, knees, ankles = (has[f"right {part}"] or has[f"left {part}"] for part in ("hip", "knee", "ankle"))
+    if not any(has.values()):
+        return "nobody"
+    if not shoulders:
+        return "legs only" if hips or knees or ankles else "head only"
+    if not head:
+        return "no head"
+    if ankles:
+        return "full body"
+    if knees:
+        return "down to the knees"
+    return "upper body" if hips else "head and shoulders"
+
+
 def pose_presets() -> dict[str, Pose]:
-    """Target poses to choose from, by name."""
+    """Load the target poses that come with the package, by name."""
     entries = json.loads((Path(__file__).parent / "presets.json").read_text(encoding="utf-8"))
     return {name: Pose.from_json(json.dumps(entry)) for name, entry in entries.items()}
+
+
+def _lie_inside(xy: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """Return which of the points (n, 2) lie on the area of the canvas's pixels; NaN does not."""
+    height, width = canvas
+    x, y = xy.unbind(-1)
+    return (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
 
 
 def _checked_canvas(canvas: Sequence[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in canvas)
     except (TypeError, ValueError) as error:
-        raise DataError(f"a canvas is (height, width) in pixels, got {canvas!r}") from error
+        raise DataError(f"expected a canvas (height, width) in pixels, each at least 1, got {canvas!r}") from error
     if height < 1 or width < 1:
-        raise DataError(f"a canvas is (height, width) in pixels, got {canvas!r}")
+        raise DataError(f"expected a canvas (height, width) in pixels, each at least 1, got {canvas!r}")
     return height, width

@@ -1,7 +1,7 @@
-"""Keypoints to heatmaps and pose masks, batched, on the device the keypoints are on.
+"""Heatmaps and pose masks of keypoints, computed in batches on the device of the keypoints.
 
-The same pixels as the authors' released routine (``convert_market.py``): every disc has a whole-pixel centre, the
-coordinate truncated towards zero, and holds the pixels within a Euclidean distance of `radius_px`.
+The pixels are those of the authors' released routine (``convert_market.py``). A disc is centred on a whole pixel, the
+coordinates truncated towards zero, and contains the pixels within a Euclidean distance of `radius_px`.
 """
 
 from __future__ import annotations
@@ -18,52 +18,54 @@ from torch.nn.functional import pad
 from pg2lib.pose import MASK_LIMBS
 
 CLOSING_PX = 5
-"""Side of the square that closes the gaps of a pose mask (released code)."""
+"""Side of the square with which a pose mask is closed (released code)."""
 
 Combine = Callable[[Tensor, Tensor], Tensor]
-"""`torch.maximum`, which unites masks, or `torch.minimum`. Of uint8, as torch works on many of those at once."""
+"""`torch.maximum` (union, dilation) or `torch.minimum` (erosion). Masks are uint8, which torch processes fastest."""
 
 
 def render_heatmaps(
     xy: Float[Tensor, "batch 18 2"], canvas: tuple[int, int], radius_px: int = 4
 ) -> Float[Tensor, "batch 18 height width"]:
-    """One channel a joint: 1 within `radius_px` of the keypoint, 0 elsewhere (section 3.1).
+    """Render one heatmap per joint: 1 within `radius_px` of the keypoint, 0 elsewhere (Ma et al. 2017, section 3.1).
 
     Args:
-        xy: pixels, x first; NaN rows are missing joints and give an all-zero channel. A joint outside the canvas gives
-            the part of its disc that reaches in.
+        xy: pixels, x first. NaN rows are missing joints, whose heatmaps are all zero. Of a joint outside the canvas,
+            the part of the disc that lies on the canvas is rendered.
         canvas: (height, width) in pixels.
+        radius_px: radius of the discs.
 
     Returns:
         float32 in {0, 1}.
     """
     height, width = canvas
-    # Truncated towards zero; missing joints go far outside any canvas.
+    # Coordinates are truncated towards zero; missing joints are placed far outside any canvas.
     x, y = xy.nan_to_num(nan=-1e6).clamp(-1e6, 1e6).trunc().float().unbind(-1)
     columns = (torch.arange(width, device=xy.device) - x[..., None]).square()  # (batch, 18, width)
     rows = radius_px**2 - (torch.arange(height, device=xy.device) - y[..., None]).square()  # (batch, 18, height)
     heatmaps = torch.empty(*xy.shape[:2], height, width, device=xy.device)
-    return torch.le(columns[..., None, :], rows[..., None], out=heatmaps)  # 1 and 0 at once, without a bool before
+    return torch.le(columns[..., None, :], rows[..., None], out=heatmaps)  # 1 and 0 without an extra bool tensor
 
 
 def render_pose_masks(
     xy: Float[Tensor, "batch 18 2"], canvas: tuple[int, int], radius_px: int = 4, max_limb_px: float | None = None
 ) -> Float[Tensor, "batch 1 height width"]:
-    """The pose mask M_B, 1 = body: discs along 23 limbs, then a 5x5 morphological closing (section 3.1, Figure 3).
+    """Render the pose mask M_B: discs along 23 limbs, then a 5x5 closing (Ma et al. 2017, section 3.1 and Figure 3).
 
-    A limb is drawn when both its joints are present: discs at both ends and at i/n of the way for i = 1..n-1, n =
-    int(length / radius_px).
+    A limb is drawn if both its joints are present, as discs at both ends and at i/n of its length for i = 1..n-1, where
+    n = int(length / radius_px).
 
     Args:
-        xy: pixels, x first; NaN rows are missing joints. Joints may lie outside the canvas.
+        xy: pixels, x first. NaN rows are missing joints. Joints may lie outside the canvas.
         canvas: (height, width) in pixels.
-        max_limb_px: an upper bound on the length of any limb in `xy`. Without it the longest is read back from the
-            device.
+        radius_px: radius of the discs.
+        max_limb_px: an upper bound on the length of all limbs in `xy`. Without it, the greatest length is copied from
+            the device, which waits for it.
 
     Returns:
-        float32 in {0, 1}.
+        float32 in {0, 1}: 1 = body.
     """
-    # Double precision: a disc's centre is truncated, and must not fall on the other side of a whole number.
+    # Double precision keeps the truncated centres on the same side of whole numbers as in the released code.
     ends = xy.double().index_select(1, _limb_ends(xy.device)).view(len(xy), len(MASK_LIMBS), 2, 2)
     start, end = ends[:, :, None, 0], ends[:, :, None, 1]  # (batch, 23, 1, 2)
     way = end - start  # NaN when an end is missing
@@ -79,13 +81,14 @@ def render_pose_masks(
 
 @lru_cache
 def _limb_ends(device: torch.device) -> Tensor:
-    """The joints at which limbs start and end, in turn. Kept on each device, so that no batch waits for a copy."""
+    """Return the joints at the start and end of each limb, cached on each device, so that no batch waits for a copy."""
     return torch.tensor(MASK_LIMBS, device=device).flatten()
 
 
 def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Tensor:
-    """The union of discs around (batch, points, 2) centres: {0, 1}, uint8 (batch, height, width)."""
-    # A disc centred outside the canvas may reach in, but not from where the margin ends: missing points go there, too.
+    """Return the union of discs around centres (batch, points, 2), as a uint8 mask (batch, height, width) in {0, 1}."""
+    # A margin holds centres outside the canvas whose discs reach it. Missing points go to its outer edge, where discs
+    # do not reach the canvas.
     batch, margin = len(centres), radius_px + 1
     height, width = canvas[0] + 2 * margin, canvas[1] + 2 * margin
     x, y = centres.nan_to_num(nan=-margin).unbind(-1)
@@ -94,9 +97,9 @@ def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Te
     tail = 2 * margin * (width + 1)  # as far as a disc reaches
     flat = torch.zeros(batch * height * width + tail, dtype=torch.uint8, device=centres.device)
     flat.index_fill_(0, (x.add(y, alpha=width) + origin).flatten(), 1)
-    # A disc is a stack of centred runs, one a row: widen the points to runs, then shift those and unite them.
-    # In one flat piece of memory that is quick; what runs over the end of a row lands in the margin, which is cut off.
-    runs = [flat]  # runs[reach] are 2 reach + 1 long, and stand `reach` places to the left of where they belong
+    # A disc is a stack of centred runs, one per row. So points are widened to runs, then runs are shifted and united.
+    # In flat memory this is fast, and what crosses the end of a row lands in the margin, which is cut off.
+    runs = [flat]  # runs[reach] holds runs of length 2 * reach + 1, shifted to the left by `reach`
     for _ in range(radius_px):
         runs.append(_combine(runs[-1], 3, step=1, how=torch.maximum))
     body = torch.zeros(batch * height * width, dtype=torch.uint8, device=centres.device)
@@ -108,12 +111,12 @@ def _stamp_discs(centres: Tensor, canvas: tuple[int, int], radius_px: int) -> Te
 
 
 def _close(mask: Tensor) -> Tensor:
-    """Morphological closing of a uint8 (batch, height, width) mask by a square; what lies outside has no say."""
+    """Close a uint8 mask (batch, height, width) with a square. Pixels outside the mask are ignored."""
     return _in_squares(_in_squares(mask, torch.maximum, outside=0), torch.minimum, outside=1)
 
 
 def _in_squares(mask: Tensor, how: Combine, outside: int) -> Tensor:
-    """The greatest or least value in the square around every pixel of a (batch, height, width) mask."""
+    """Return the maximum or minimum in the square around each pixel of a mask (batch, height, width)."""
     padded = pad(mask, [CLOSING_PX // 2] * 4, value=outside)
     _, height, width = padded.shape
     flat = _combine(padded.flatten(), CLOSING_PX, step=width, how=how)
@@ -122,10 +125,10 @@ def _in_squares(mask: Tensor, how: Combine, outside: int) -> Tensor:
 
 
 def _combine(flat: Tensor, length: int, step: int, how: Combine) -> Tensor:
-    """The greatest or least value of every `length` places that lie `step` apart, where the first of them stands."""
+    """Return, for each place, the maximum or minimum of `length` values that start there and lie `step` apart."""
     done = 1
     while done < length:
-        more = min(done, length - done)  # twice as long, or as long as is left
+        more = min(done, length - done)  # doubles the length, or adds what is left
         flat = how(flat[: -more * step], flat[more * step :])
         done += more
     return flat

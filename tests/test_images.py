@@ -17,6 +17,7 @@ from pg2lib import images
 from pg2lib.errors import DataError
 from pg2lib.images import (
     Crop,
+    fit,
     from_uint8,
     image_grid,
     load_image,
@@ -28,7 +29,7 @@ from pg2lib.images import (
 from tests.conftest import ROOT
 
 
-def test_every_grey_level_survives_the_way_there_and_back() -> None:
+def test_every_grey_level_survives_the_round_trip() -> None:
     levels = torch.arange(256, dtype=torch.uint8).repeat(3, 4, 1)
     assert torch.equal(to_uint8(from_uint8(levels)), levels)
     assert from_uint8(levels).min() == -1
@@ -129,12 +130,12 @@ def test_the_transparent_level_of_a_grey_png_of_16_bits_lies_on_white(tmp_path) 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"", b"junk", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x01\0\x12\x01\x05\0"])
-def test_exif_data_that_cannot_be_read_do_no_harm(tmp_path, exif: bytes) -> None:
+def test_invalid_exif_data_are_ignored(tmp_path, exif: bytes) -> None:
     NOISE.save(tmp_path / "a.jpg", exif=b"Exif\0\0" + exif)
     assert load_image(tmp_path / "a.jpg").size == NOISE.size
 
 
-def test_a_loaded_photo_is_upright_once_and_for_all(tmp_path) -> None:
+def test_loading_a_loaded_photo_does_not_turn_it_again(tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     NOISE.save(tmp_path / "a.png", exif=exif)
@@ -153,12 +154,12 @@ def test_a_loaded_photo_is_upright_once_and_for_all(tmp_path) -> None:
         (np.zeros((2, 2), np.int64), "uint8, uint16 or float"),
     ],
 )
-def test_arrays_that_are_no_image(array: np.ndarray, message: str) -> None:
+def test_invalid_arrays_are_refused(array: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_image(array)
 
 
-def test_files_that_are_no_image_are_named(tmp_path) -> None:
+def test_errors_name_the_file(tmp_path) -> None:
     with pytest.raises(DataError, match=r"no image file .*nowhere\.png"):
         load_image(tmp_path / "nowhere.png")
     (tmp_path / "text.jpg").write_text("hello")
@@ -193,7 +194,7 @@ def test_formats_that_are_not_photos_are_refused_whatever_their_name(tmp_path, c
     with pytest.raises((IndexError, NotImplementedError)):  # what Pillow itself says
         Image.open(io.BytesIO(content)).load()
     (tmp_path / f"a{suffix}").write_bytes(content)
-    with pytest.raises(DataError, match=rf"a\{suffix} is not an image of a format that is read here \(JPEG, PNG"):
+    with pytest.raises(DataError, match=rf"a\{suffix} is not an image.*JPEG, PNG"):
         load_image(tmp_path / f"a{suffix}")
 
 
@@ -201,7 +202,7 @@ def test_an_eps_starts_no_program(tmp_path, monkeypatch: pytest.MonkeyPatch) -> 
     started: list[object] = []
     monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: started.append(arguments))
     (tmp_path / "a.jpg").write_bytes(encoded(Image.new("RGB", (8, 8)), "EPS"))
-    with pytest.raises(DataError, match=r"a\.jpg is not an image of a format"):
+    with pytest.raises(DataError, match=r"a\.jpg is not an image"):
         load_image(tmp_path / "a.jpg")
     assert started == []
 
@@ -257,9 +258,7 @@ def test_a_file_that_would_take_too_much_memory_is_refused_before_it_is_decoded(
     header = struct.pack(">IIBBBBB", pixels, pixels, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT" + b"x" * 13)
-    with pytest.raises(
-        DataError, match=r"bomb\.png has 40000x40000 pixels, .* 12,800 MB of memory, more than the 1,000"
-    ):
+    with pytest.raises(DataError, match=r"bomb\.png has 40000x40000 pixels.* 12,800 MB.* 1,000 MB"):
         load_image(tmp_path / "bomb.png")
 
 
@@ -271,7 +270,7 @@ def test_the_limit_is_one_of_memory_and_not_pillows(tmp_path, monkeypatch: pytes
     with warnings.catch_warnings(record=True) as warned:
         assert load_image(tmp_path / "a.png").size == NOISE.size
         assert load_photo(tmp_path / "a.png", max_bytes=8 * 24 * 40)[0].size == NOISE.size
-        with pytest.raises(DataError, match=r"a\.png has 24x40 pixels, .*make the picture smaller"):
+        with pytest.raises(DataError, match=r"a\.png has 24x40 pixels"):
             load_photo(tmp_path / "a.png", max_bytes=8 * 24 * 40 - 1)
     assert not warned
     assert warnings.filters == before, "all threads share them"
@@ -282,7 +281,7 @@ def test_the_limit_is_one_of_memory_and_not_pillows(tmp_path, monkeypatch: pytes
     [({}, True), ({"subsampling": 0}, True), ({"progressive": True}, False)],
     ids=["baseline", "4:4:4", "progressive"],
 )
-def test_only_a_jpeg_that_is_decoded_row_by_row_costs_no_more_than_what_is_left_of_it(
+def test_only_a_jpeg_that_is_decoded_row_by_row_needs_the_memory_of_its_reduced_size_alone(
     tmp_path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], allowed: bool
 ) -> None:
     monkeypatch.setattr(images, "PHOTO_PIXELS", 1000)
@@ -320,7 +319,9 @@ def test_a_large_photo_is_reduced_as_it_lies_and_points_follow(
     assert size == (upright.height, upright.width)
     assert picture.size == tuple(-(-side // 4) for side in upright.size)
     middles = [np.argwhere(np.asarray(image)[:, :, 1] > 127).mean(axis=0) for image in (picture, upright)]
-    assert np.allclose((middles[0] + 0.5) * 4 - 0.5, middles[1], atol=2.5), "the last pixels may be of fewer than four"
+    assert np.allclose((middles[0] + 0.5) * 4 - 0.5, middles[1], atol=2.5), (
+        "the last pixels may average fewer than four"
+    )
     expected = ImageOps.exif_transpose(Image.open(tmp_path / "a"))
     assert upright.tobytes() == expected.tobytes()
 
@@ -340,7 +341,7 @@ print(peak() - before)
     ("mode", "function", "most"),
     [("I;16", "load_image", 7), ("RGBA", "load_photo", 6.2)],  # 28 and 16 where all of it is converted at once
 )
-def test_few_bytes_a_pixel_are_taken(tmp_path, mode: str, function: str, most: float) -> None:
+def test_few_bytes_per_pixel_are_needed(tmp_path, mode: str, function: str, most: float) -> None:
     side = 6000
     Image.new(mode, (side, side)).save(tmp_path / "a.png", compress_level=1)
     command = [sys.executable, "-c", PEAK, function, str(tmp_path / "a.png")]
@@ -348,7 +349,7 @@ def test_few_bytes_a_pixel_are_taken(tmp_path, mode: str, function: str, most: f
     assert int(done.stdout) / side**2 < most
 
 
-def test_a_picture_of_a_user_is_left_as_it_is() -> None:
+def test_loading_a_picture_copies_it() -> None:
     image = Image.new("RGB", (2, 2))
     loaded = load_image(image)
     loaded.putpixel((0, 0), (9, 9, 9))
@@ -371,7 +372,7 @@ def test_a_crop_beyond_the_photo_repeats_its_border() -> None:
 
 
 @pytest.mark.parametrize(("left", "top"), [(-40.5, 3.5), (49.5, 3.5), (3.5, -90.5), (3.5, 49.5)])
-def test_a_crop_beside_the_photo_shows_its_border(left: float, top: float) -> None:
+def test_a_crop_outside_the_photo_shows_its_border(left: float, top: float) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (10, 10, 3), dtype=np.uint8)
     crop = Crop(left, top, left + 4, top + 4, canvas=(4, 4))
     columns, rows = ((np.arange(4) + round(start + 0.5)).clip(0, 9) for start in (left, top))
@@ -393,17 +394,33 @@ def test_to_photo_undoes_to_canvas() -> None:
     assert torch.allclose(crop.to_photo(crop.to_canvas(points)), points, atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [(100, 30), (30, 100), (128, 64), (1, 1)])
-def test_letterbox_holds_the_whole_photo_and_cut_undoes_it(size: tuple[int, int]) -> None:
-    crop = Crop.letterbox(size, (128, 64))
-    assert crop.left <= -0.5 + 1e-6 and crop.top <= -0.5 + 1e-6
-    assert crop.right >= size[1] - 0.5 - 1e-6 and crop.bottom >= size[0] - 0.5 - 1e-6
-    scale_x, scale_y = crop.scale
-    assert scale_x == pytest.approx(scale_y)
-    photo = Image.new("RGB", (size[1], size[0]), (10, 200, 30))
-    cut = crop.cut(crop.apply(photo), size)
-    assert cut.size == photo.size
-    assert np.abs(np.asarray(cut).astype(int) - np.asarray(photo)).max() <= 1
+def test_a_crop_around_a_point_has_the_canvas_aspect_ratio() -> None:
+    crop = Crop.around(50, 70, height=40, canvas=(128, 64))
+    assert (crop.left, crop.top, crop.right, crop.bottom) == (40, 50, 60, 90)
+    assert crop.scale == (3.2, 3.2)
+
+
+def test_the_crop_of_a_resized_photo_shows_the_same_part() -> None:
+    photo = Image.effect_noise((60, 40), 90).convert("RGB")
+    crop = Crop(left=9.5, top=3.5, right=49.5, bottom=23.5, canvas=(40, 80))
+    doubled = photo.resize((120, 80), Image.Resampling.NEAREST)
+    resized = crop.resized((40, 60), (80, 120))
+    assert resized.canvas == crop.canvas
+    pixels = np.asarray(photo)[4:24, 10:50].repeat(2, axis=0).repeat(2, axis=1)
+    assert np.array_equal(np.asarray(resized.apply(doubled)), pixels)
+
+
+@pytest.mark.parametrize(("right", "bottom"), [(9.4, 30.0), (30.0, 9.4), (3.0, 30.0)])
+def test_a_crop_of_less_than_a_pixel_is_refused(right: float, bottom: float) -> None:
+    with pytest.raises(DataError, match="at least one pixel"):
+        Crop(left=8.5, top=8.5, right=right, bottom=bottom, canvas=(4, 4))
+
+
+def test_fit_keeps_the_proportions_and_fills_the_rest() -> None:
+    fitted = np.asarray(fit(Image.new("RGB", (20, 80), "red"), (40, 40), fill=(1, 2, 3)))
+    assert fitted.shape == (40, 40, 3)
+    assert (fitted[:, 15:25] == (255, 0, 0)).all()
+    assert (fitted[:, :15] == (1, 2, 3)).all() and (fitted[:, 25:] == (1, 2, 3)).all()
 
 
 def test_grid_places_pictures_row_by_row() -> None:

@@ -1,3 +1,5 @@
+"""Mattes of synthetic people, whose silhouettes are known."""
+
 from __future__ import annotations
 
 import logging
@@ -37,7 +39,7 @@ def test_the_matte_is_the_true_silhouette(finder: MatteFinder) -> None:
 
 
 def test_upright_crops_are_not_squeezed(finder: MatteFinder) -> None:
-    """MediaPipe alone stretches 128x64 to a square, and the median falls below .6."""
+    """If MediaPipe stretches 128x64 to a square, the median falls below .6."""
     assert np.median([iou(finder, render_person(seed, seed + 100, "market")) for seed in range(10)]) > 0.8
 
 
@@ -46,7 +48,7 @@ def test_a_matte_is_soft_only_at_the_edge(finder: MatteFinder) -> None:
     assert ((matte > 25) & (matte < 230)).mean() < 0.05
 
 
-def test_all_ones_where_nobody_is_found(finder: MatteFinder) -> None:
+def test_the_matte_is_all_ones_where_nobody_is_found(finder: MatteFinder) -> None:
     assert (finder.find(Image.new("RGB", (64, 128), (200, 200, 200))) == 255).all()
 
 
@@ -95,7 +97,7 @@ def test_without_mediapipe_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_a_run_writes_nothing_to_stderr(finder: MatteFinder) -> None:
-    """In a process of its own, as MediaPipe says most things only once; `finder` is asked for its skip alone."""
+    """In its own process, as MediaPipe writes most lines only once. `finder` skips the test without MediaPipe."""
     code = (
         "import numpy, sys\n"
         "from pg2lib.matte import find_matte\n"
