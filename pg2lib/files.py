@@ -1,17 +1,19 @@
-"""Files that appear whole or not at all."""
+"""Finding files, and writing them atomically."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TextIO
 
 from pg2lib.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
@@ -43,6 +45,35 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[TextIO]:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yield file
         file.flush()
+
+
+def files_below(
+    folder: str | PathLike[str],
+    suffixes: Collection[str] | None = None,
+    on_error: Callable[[OSError], None] | None = None,
+) -> Iterator[Path]:
+    """Yield the files of a folder and its subfolders.
+
+    The files of a folder come before those of its subfolders, both sorted by name. Hidden files and folders are
+    skipped. Links to folders are followed, and no folder is visited twice.
+
+    Args:
+        folder: Yields nothing if it does not exist.
+        suffixes: Yield only files with one of these suffixes, such as `IMAGE_SUFFIXES`: in lower case, compared
+            without regard to case.
+        on_error: Called with the error of a folder that cannot be listed. By default the folder is skipped.
+    """
+    visited = set()
+    for parent, subfolders, names in os.walk(folder, onerror=on_error, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and (suffixes is None or os.path.splitext(name)[1].lower() in suffixes):  # noqa: PTH122 - quicker than a Path
+                yield Path(parent, name)
 
 
 def lies_in(path: str | PathLike[str], folder: str | PathLike[str]) -> bool:

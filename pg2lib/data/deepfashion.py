@@ -36,6 +36,7 @@ from torch import Tensor
 from pg2lib.data.names import DEEPFASHION_VIEWS, DeepFashionName, canonical_name, image_key, parse_deepfashion
 from pg2lib.data.people import PersonTable, Skipped, read_keypoints
 from pg2lib.errors import DataError
+from pg2lib.files import files_below
 
 CANVAS = (256, 256)
 FILL = (255, 255, 255)
@@ -294,7 +295,7 @@ def _find_images(root: Path) -> tuple[dict[str, _Image], list[tuple[str, Path]]]
         raise DataError(f"no folder {root}")
     images: dict[str, _Image] = {}
     twice: list[tuple[str, Path]] = []
-    for path in _walk(root):
+    for path in files_below(root):
         name = parse_deepfashion(path.as_posix())
         if name is None:
             continue
@@ -315,19 +316,6 @@ def _find_images(root: Path) -> tuple[dict[str, _Image], list[tuple[str, Path]]]
             f"fasionMENTeesTanksid0000347017_3back.jpg: unpack Img/img.zip and pass its folder, or one above it"
         )
     return images, twice
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """All files below a folder, in the order of their names; links are followed, but no folder is read twice."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(folder, file) for file in sorted(files))
 
 
 def _folders_around(root: Path, images: Iterable[_Image]) -> list[Path]:

@@ -24,6 +24,7 @@ from pg2lib.data.names import canonical_name, checked_name, image_key
 from pg2lib.data.people import csv_row
 from pg2lib.data.prepare import NOBODY, Preparation, check_csv, write_rows
 from pg2lib.errors import DataError
+from pg2lib.files import files_below
 from pg2lib.pose import JOINTS, Pose
 
 NamedPose = tuple[str, Pose | None]
@@ -58,7 +59,7 @@ def read_openpose(
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"no folder {root}; OpenPose's results are a folder with a JSON file for each image")
-    files = sorted(root.rglob(f"*{OPENPOSE_ENDING}"))
+    files = sorted(path for path in files_below(root, {".json"}) if path.name.endswith(OPENPOSE_ENDING))
     if not files:
         raise DataError(f"{root} holds no *{OPENPOSE_ENDING}, as OpenPose's --write_json makes them")
     for file in files:

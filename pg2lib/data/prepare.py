@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
 import re
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from pg2lib.data.names import canonical_name, checked_name, image_key, parse_deepfashion
 from pg2lib.data.people import CSV_HEADER, csv_row
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
-from pg2lib.files import atomic_write
+from pg2lib.files import IMAGE_SUFFIXES, atomic_write, files_below
 from pg2lib.images import load_photo
 from pg2lib.processes import cpu_count, start_worker
 
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from pg2lib.detect import PoseDetector
 
 log = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 FORMAT = 2
 """Counts up when journals or descriptions of parts change their meaning."""
@@ -291,7 +288,12 @@ def list_images(folder: Path, names: Names = "field") -> Listing:
     paths: dict[str, str] = {}
     first: dict[str, str] = {}
     flat = 0
-    for relative in sorted(_walk(folder)):
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from error
+
+    files = files_below(folder, IMAGE_SUFFIXES, on_error=refuse)
+    for relative in sorted(path.relative_to(folder).as_posix() for path in files):
         name = relative
         if names == "field":
             # The folder may be WOMEN, or one below it: what stands above its images counts too.
@@ -311,26 +313,6 @@ def list_images(folder: Path, names: Names = "field") -> Listing:
     if not paths:
         raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return Listing(folder, paths, flat)
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    """Images below a folder, as relative posix paths in no order. Links to folders are followed, each folder once."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from error
-
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        status = os.stat(parent)  # noqa: PTH116 - a Path for each of millions costs more than all the rest
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        prefix = Path(parent).relative_to(folder).as_posix() + "/"
-        for name in files:
-            if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                yield (prefix + name).removeprefix("./")
 
 
 # ---- detecting, here or in processes
