@@ -33,8 +33,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pg2lib.data.keypoint_csv import read_keypoints
 from pg2lib.data.names import DEEPFASHION_VIEWS, DeepFashionName, canonical_name, image_key, parse_deepfashion
-from pg2lib.data.people import PersonTable, Skipped, read_keypoints
+from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
 from pg2lib.files import files_below
 

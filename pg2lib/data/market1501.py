@@ -9,8 +9,9 @@ from typing import Literal
 
 import torch
 
+from pg2lib.data.keypoint_csv import read_keypoints
 from pg2lib.data.names import MARKET1501_NAME
-from pg2lib.data.people import PersonTable, Skipped, read_keypoints
+from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
 
 CANVAS = (128, 64)

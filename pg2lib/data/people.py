@@ -1,33 +1,24 @@
-"""PersonTable: one row an image of one person, with its keypoints; and the field's keypoint CSV."""
+"""PersonTable: images of people with their keypoints, one row per image."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from pg2lib.data import names as file_names
 from pg2lib.errors import DataError
-from pg2lib.files import atomic_write
 from pg2lib.images import fit, load_image
-from pg2lib.pose import JOINTS, Pose
+from pg2lib.pose import Pose
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CSV_HEADER = "name:keypoints_y:keypoints_x"
-MISSING = -1
-"""How the field's CSV writes a missing joint."""
 
 
 @dataclass(frozen=True)
@@ -130,104 +121,3 @@ class PersonTable:
         joints = (~self.xy.isnan().any(-1)).sum(-1).tolist()
         frame: pd.DataFrame = pd.DataFrame({"name": self.names, "person": self.persons, "joints": joints})
         return frame
-
-
-def read_keypoints(
-    csv: str | PathLike[str],
-    canvas: tuple[int, int],
-    person_of: Callable[[str], str | None] = file_names.person_of,
-) -> PersonTable:
-    """Reads the field's keypoint CSV: ``name:keypoints_y:keypoints_x``, JSON lists of 18 numbers, y first, -1 =
-    missing.
-
-    Args:
-        csv: the file, UTF-8.
-        canvas: (height, width) of the images the keypoints were taken on.
-        person_of: the person a file name speaks of. The default knows Market-1501 and flattened DeepFashion names.
-
-    Raises:
-        DataError: no such file, another header, or a malformed, unknown or repeated row, or one whose name leads out of
-            the folder of the images, named with file and line. A file with one bad row is refused whole: it is not the
-            file it should be.
-    """
-    path = Path(csv)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"no keypoint file {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a keypoint CSV: {error}") from error
-    if not lines or lines[0].replace(" ", "") != CSV_HEADER:
-        raise DataError(f"{path}:1: expected the header {CSV_HEADER!r}, got {lines[0][:60] if lines else ''!r}")
-    names: dict[str, int] = {}
-    persons: list[str] = []
-    points: list[list[tuple[float, float]]] = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        name, keypoints = _parse_row(line, where)
-        file_names.checked_name(name, where)
-        if name in names:
-            raise DataError(f"{where}: {name} stands on line {names[name]} already")
-        person = person_of(name)
-        if person is None:
-            raise DataError(
-                f"{where}: {name!r} is neither a Market-1501 nor a flattened DeepFashion name, so whose image it is "
-                f"cannot be told; pass person_of="
-            )
-        names[name] = number
-        persons.append(person)
-        points.append(keypoints)
-    xy = torch.tensor(points, dtype=torch.float32).view(-1, len(JOINTS), 2)
-    return PersonTable(tuple(names), tuple(persons), xy, canvas)
-
-
-def _parse_row(line: str, where: str) -> tuple[str, list[tuple[float, float]]]:
-    fields = line.rsplit(":", 2)
-    if len(fields) != 3:
-        raise DataError(f"{where}: expected name:[y, ...]:[x, ...], got {line[:60]!r}")
-    name = fields[0].strip()
-    columns = []
-    for field_name, text in (("keypoints_y", fields[1]), ("keypoints_x", fields[2])):
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: {field_name} is not a JSON list: {text.strip()[:60]!r}") from error
-        if not isinstance(values, list) or len(values) != len(JOINTS):
-            raise DataError(f"{where}: {field_name} must be a list of {len(JOINTS)} numbers, got {text.strip()[:80]}")
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise DataError(f"{where}: {field_name} holds {value!r}, which is not a finite number")
-        columns.append(values)
-    keypoints = []
-    for joint, y, x in zip(JOINTS, *columns, strict=True):
-        if (y == MISSING) != (x == MISSING):
-            raise DataError(f"{where}: {joint} has y = {y} and x = {x}; a missing joint is -1 in both")
-        keypoints.append((math.nan, math.nan) if x == MISSING else (float(x), float(y)))
-    return name, keypoints
-
-
-def write_keypoints(csv: str | PathLike[str], poses: Iterable[tuple[str, Pose]]) -> None:
-    """Writes the field's keypoint CSV, rounded to whole pixels as the field has them; the file appears whole or not at
-    all.
-
-    Args:
-        poses: (name, pose); joints outside the canvas are written as missing.
-    """
-    with atomic_write(csv) as file:
-        file.write(CSV_HEADER + "\n")
-        file.writelines(csv_row(name, pose) + "\n" for name, pose in poses)
-
-
-def csv_row(name: str, pose: Pose) -> str:
-    """One row of the field's keypoint CSV, without the line's end.
-
-    Raises:
-        DataError: a name that no row can hold (see `checked_name`).
-    """
-    file_names.checked_name(name)
-    x, y = (
-        [MISSING if math.isnan(value) else round(value) for value in column] for column in pose.inside().xy.T.tolist()
-    )
-    return f"{name}: {json.dumps(y)}: {json.dumps(x)}"

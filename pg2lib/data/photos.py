@@ -25,8 +25,10 @@ from typing import Literal
 
 import torch
 
-from pg2lib.data.people import PersonTable, Skipped, read_keypoints, write_keypoints
-from pg2lib.data.prepare import DetectorFactory, Preparation, keypoint_files, list_images, prepare
+from pg2lib.data.keypoint_csv import Preparation, missing_file, read_keypoints, write_keypoints
+from pg2lib.data.people import PersonTable, Skipped
+from pg2lib.data.prepare import DetectorFactory, prepare
+from pg2lib.data.shards import list_images
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write, lies_in
 from pg2lib.images import load_image, load_photo
@@ -76,7 +78,7 @@ def prepare_photos(
     source, target = Path(photos), Path(folder)
     _refuse_overlap(source, target)
     record = _Record(target)
-    mine = [csv.name for csv in keypoint_files(target / PHOTOS)]
+    mine = [csv.name for csv in (target / PHOTOS, missing_file(target / PHOTOS))]
     record.refuse_others([KEYPOINTS, *mine, *map(_name_of_crop, list_images(source, "paths").paths)])
     record.note(mine)
     if not (target / f"{PHOTOS}.journal").exists():  # else it is the journal's run that goes on

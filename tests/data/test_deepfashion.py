@@ -15,8 +15,8 @@ from PIL import Image
 
 from pg2lib import DataError, ImageStore, PersonTable, Pose, make_pairs, read_pairs
 from pg2lib.data.deepfashion import audit_split, read_deepfashion, read_list, read_partition
+from pg2lib.data.keypoint_csv import write_keypoints
 from pg2lib.data.names import DeepFashionName, canonical_name, image_key, parse_deepfashion
-from pg2lib.data.people import write_keypoints
 from tests.conftest import STANDING
 
 TRAIN = (

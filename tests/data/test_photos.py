@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pg2lib import DataError, ImageStore, Pose, make_pairs
-from pg2lib.data.people import write_keypoints
+from pg2lib.data.keypoint_csv import write_keypoints
 from pg2lib.data.photos import KEYPOINTS, crop_photos, prepare_photos, read_photos
 from pg2lib.data.read import layout_of, read_people
 from tests.conftest import STANDING

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from pg2lib.data.keypoint_csv import CSV_HEADER, csv_row, read_keypoints
 from pg2lib.data.market1501 import NOT_A_PERSON
 from pg2lib.data.names import canonical_name
 from pg2lib.data.pairs import make_pairs, write_pairs
-from pg2lib.data.people import CSV_HEADER, csv_row, read_keypoints
 from pg2lib.data.synthetic.body import Draws
 from pg2lib.data.synthetic.clothes import Identity, fabric
 from pg2lib.data.synthetic.person import CANVAS, Framing, Look, render_person

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pg2lib import DataError, Pose, read_keypoints
-from pg2lib.data.imports import import_keypoints, read_coco, read_openpose
+from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose
 from pg2lib.pose import JOINTS
 from tests.conftest import STANDING
 

@@ -20,9 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, write_rows
 from pg2lib.data.names import canonical_name, checked_name, image_key
-from pg2lib.data.people import csv_row
-from pg2lib.data.prepare import NOBODY, Preparation, check_csv, write_rows
 from pg2lib.errors import DataError
 from pg2lib.files import files_below
 from pg2lib.pose import JOINTS, Pose
