@@ -124,7 +124,7 @@ def read_deepfashion(
     leaking = _test_items(folders) if leak_free and split == "train" else frozenset()
 
     skipped = [
-        Skipped(str(path.relative_to(root)), f"the same image as {images[key].path.relative_to(root)}")
+        Skipped(str(path.relative_to(root)), "duplicate", f"the same image as {images[key].path.relative_to(root)}")
         for key, path in twice
         if key in members
     ]
@@ -134,18 +134,18 @@ def read_deepfashion(
             continue
         name = canonical_name(image.path.as_posix())
         if image.name.view == "flat" and not flat:
-            skipped.append(Skipped(name, "flat: no person"))
+            skipped.append(Skipped(name, "flat", "flat: no person"))
         elif image.name.item in leaking:
-            skipped.append(Skipped(name, "its item stands in the test split"))
+            skipped.append(Skipped(name, "shared item", "its item is also in the test split"))
         elif key not in annotated:
-            skipped.append(Skipped(name, f"no keypoints in {sources}"))
+            skipped.append(Skipped(name, "no keypoints", f"no keypoints in {sources}"))
         else:
             kept[name] = image
     for key, row in annotated.items():
         if key not in images:
-            skipped.append(Skipped(row.name, "keypoints without an image"))
+            skipped.append(Skipped(row.name, "no image", "keypoints without an image"))
         elif key not in members:
-            skipped.append(Skipped(row.name, f"keypoints of an image outside the {split} split"))
+            skipped.append(Skipped(row.name, "other split", f"keypoints of an image outside the {split} split"))
     if not kept:
         raise DataError(
             f"not one image is left of the {split} split: of {len(images):,} in {root}, {len(members & set(images)):,} "

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jaxtyping import Float
 from PIL import Image
@@ -21,11 +21,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SkipKind = Literal[
+    "junk", "distractor", "flat", "unknown name", "duplicate", "no keypoints", "no image", "other split", "shared item",
+    "unusable",
+]  # fmt: skip
+"""Why something was left out. "flat" is a garment without a person, "no image" keypoints or a pair without their image,
+"other split" keypoints of an image outside the split, "shared item" a training image whose item is in the test split,
+"unusable" an image that cannot be decoded or has another size."""
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """A file or row that a reader left out, and why."""
+    """A file or row that was left out.
+
+    Attributes:
+        name: Of the image or row.
+        kind: Why it was left out, for code.
+        reason: Why it was left out, for people.
+    """
 
     name: str
+    kind: SkipKind
     reason: str
 
 
