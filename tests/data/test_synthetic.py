@@ -97,10 +97,7 @@ def test_an_identity_keeps_its_colours_from_view_to_view() -> None:
     plain = [i for i in range(120) if _is_plain(i)][:6]
     colours = np.array(
         [
-            [
-                shirt(render_person(i, view, "studio", framing="full", yaw_deg=180, action="walking"))
-                for view in range(4)
-            ]
+            [shirt(render_person(i, view, "studio", shot="full", yaw_deg=180, action="walking")) for view in range(4)]
             for i in plain
         ]
     )
@@ -143,7 +140,7 @@ def test_joints_that_are_present_lie_on_the_person(look: str) -> None:
 
 def test_seen_from_the_front_the_right_side_is_on_the_left_of_the_picture() -> None:
     for seed in range(8):
-        person = render_person(seed, seed, "studio", yaw_deg=0, action="standing", framing="full")
+        person = render_person(seed, seed, "studio", yaw_deg=0, action="standing", shot="full")
         x = person.pose.xy[:, 0]
         assert x[J["right shoulder"]] < x[J["neck"]] < x[J["left shoulder"]]
         assert x[J["right hip"]] < x[J["left hip"]]
@@ -153,7 +150,7 @@ def test_seen_from_the_front_the_right_side_is_on_the_left_of_the_picture() -> N
 
 def test_seen_from_behind_there_is_no_face_but_shoulders_and_hips() -> None:
     for seed in range(8):
-        person = render_person(seed, seed, "studio", yaw_deg=180, action="walking", framing="full")
+        person = render_person(seed, seed, "studio", yaw_deg=180, action="walking", shot="full")
         seen = person.pose.visible
         assert not seen[[J["nose"], J["right eye"], J["left eye"]]].any()
         assert seen[[J["neck"], J["right shoulder"], J["left shoulder"], J["right hip"], J["left hip"]]].all()
@@ -163,8 +160,7 @@ def test_seen_from_behind_there_is_no_face_but_shoulders_and_hips() -> None:
 def test_seen_from_the_side_the_far_eye_and_ear_are_hidden() -> None:
     for yaw, far, near in ((90, "right", "left"), (-90, "left", "right")):
         poses = [
-            render_person(seed, seed, "studio", yaw_deg=yaw, action="walking", framing="full").pose
-            for seed in range(12)
+            render_person(seed, seed, "studio", yaw_deg=yaw, action="walking", shot="full").pose for seed in range(12)
         ]
         hidden, seen = (
             np.mean([pose.visible[[J[f"{side} eye"], J[f"{side} ear"]]].numpy() for pose in poses])
@@ -261,7 +257,7 @@ def test_missing_rates_are_about_those_of_market1501() -> None:
         ({"look": "film"}, "look must be one of market, studio, got 'film'"),
         ({"camera": 7}, "camera must be 1 to 6"),
         ({"look": "studio", "camera": 1}, "in the market look only"),
-        ({"framing": "wide"}, "framing must be one of full, half, close"),
+        ({"shot": "wide"}, "shot must be one of full, half, close"),
         ({"action": "flying"}, "action must be one of walking"),
     ],
 )
@@ -429,7 +425,7 @@ def test_mediapipe_finds_the_people() -> None:
     errors = []
     with MediaPipeDetector() as detector:
         for seed in range(20):
-            person = render_person(seed, seed, "studio", framing="full")
+            person = render_person(seed, seed, "studio", shot="full")
             try:
                 found = detector.detect(person.image).pose
             except NoPersonError:

@@ -33,7 +33,7 @@ from pg2lib.pose import JOINTS, Pose
 from pg2lib.raster import render_pose_masks
 
 Look = Literal["market", "studio"]
-Framing = Literal["full", "half", "close"]
+Shot = Literal["full", "half", "close"]
 
 CANVAS: Mapping[Look, tuple[int, int]] = {"market": (128, 64), "studio": (256, 256)}
 """(height, width) of each look."""
@@ -60,7 +60,7 @@ class SyntheticPerson:
         yaw_deg: which way they face: 0 the camera, 90 the picture's left, 180 away.
         action: what they do.
         camera: 1 to 6 in the `market` look, 0 in the studio.
-        framing: how much of them was meant to be in the picture.
+        shot: how much of them was meant to be in the picture.
     """
 
     image: Image.Image
@@ -70,7 +70,7 @@ class SyntheticPerson:
     yaw_deg: float
     action: Action
     camera: int
-    framing: Framing
+    shot: Shot
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -84,7 +84,7 @@ def render_person(
     look: Look = "market",
     *,
     camera: int | None = None,
-    framing: Framing | None = None,
+    shot: Shot | None = None,
     yaw_deg: float | None = None,
     action: Action | None = None,
 ) -> SyntheticPerson:
@@ -95,30 +95,28 @@ def render_person(
         view: seed of the pose, the camera, the background and the light.
         look: "market" is a 128x64 crop from one of six street cameras, "studio" a 256x256 picture on a light backdrop.
         camera: 1 to 6, "market" only; drawn from `view` otherwise, as are the arguments that follow.
-        framing: how much of the person is in the picture.
+        shot: how much of the person is in the picture.
         yaw_deg: which way they face: 0 the camera, 90 the picture's left, 180 away.
         action: what they do.
 
     Raises:
-        DataError: an unknown look, camera, framing or action.
+        DataError: an unknown look, camera, shot or action.
     """
-    _check(look, camera, framing, action)
+    _check(look, camera, shot, action)
     draws = Draws("pg2lib view", look, view)
     chosen_action, chosen_camera = draw_action(draws), 1 + int(draws.uniform(0, 6))
     action = action or (chosen_action if look == "market" or chosen_action != "walking" else "standing")
     angles = draw_angles(action, Draws("pg2lib pose", look, view, action))
     number = (camera or chosen_camera) if look == "market" else 0
-    chosen_framing: Framing = draws.choice(
-        get_args(Framing), (0.9, 0.1, 0.0) if look == "market" else (0.5, 0.35, 0.15)
-    )
-    framing = framing or chosen_framing
+    chosen_shot: Shot = draws.choice(get_args(Shot), (0.9, 0.1, 0.0) if look == "market" else (0.5, 0.35, 0.15))
+    shot = shot or chosen_shot
     chosen_yaw = _draw_yaw(draws, STREET_CAMERAS[number - 1] if number else None, action)
     yaw = chosen_yaw if yaw_deg is None else yaw_deg
 
     person, mesh = build(identity, 1 if look == "market" else 2)
     canvas = CANVAS[look]
     posed, joints = _stand(person.body, mesh, angles, yaw, action == "sitting")
-    eye = _camera(draws, look, number, framing, posed, joints, canvas)
+    eye = _camera(draws, look, number, shot, posed, joints, canvas)
     light = _light(draws, look)
     layer = render(mesh, person, posed, eye, light, canvas)
     casting = posed if action == "sitting" else np.delete(posed, mesh.bench, axis=0)
@@ -136,16 +134,16 @@ def render_person(
         yaw_deg=yaw,
         action=action,
         camera=number,
-        framing=framing,
+        shot=shot,
     )
 
 
-def _check(look: str, camera: int | None, framing: str | None, action: str | None) -> None:
+def _check(look: str, camera: int | None, shot: str | None, action: str | None) -> None:
     if look not in CANVAS:
         raise DataError(f"look must be one of {', '.join(CANVAS)}, got {look!r}")
     if camera is not None and (look != "market" or not 1 <= camera <= len(STREET_CAMERAS)):
         raise DataError(f"camera must be 1 to {len(STREET_CAMERAS)}, in the market look only; got {camera!r} ({look})")
-    for name, value, known in (("framing", framing, get_args(Framing)), ("action", action, get_args(Action))):
+    for name, value, known in (("shot", shot, get_args(Shot)), ("action", action, get_args(Action))):
         if value is not None and value not in known:
             raise DataError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
@@ -182,7 +180,7 @@ def _stand(
 
 
 def _camera(
-    draws: Draws, look: Look, number: int, framing: Framing, posed: Array, joints: Array, canvas: tuple[int, int]
+    draws: Draws, look: Look, number: int, shot: Shot, posed: Array, joints: Array, canvas: tuple[int, int]
 ) -> Camera:
     """A camera, and the window of its picture around the person: a detector's box that is a little off."""
     if look == "market":
@@ -194,9 +192,9 @@ def _camera(
     (left, top), (right, bottom) = points.min(0), points.max(0)
     spots, _ = view.project(joints)
     hip, knee = spots[[8, 11], 1].mean(), spots[[9, 12], 1].mean()
-    if framing == "half":
+    if shot == "half":
         bottom = hip + (knee - hip) * draws.uniform(0.0, 1.1)
-    elif framing == "close":
+    elif shot == "close":
         bottom = spots[1, 1] + (hip - spots[1, 1]) * draws.uniform(0.35, 1.0)
     tall, wide = bottom - top, right - left
     aspect = canvas[1] / canvas[0]
@@ -206,13 +204,13 @@ def _camera(
         box = max(box, min(wide * 0.92 / aspect, 1.25 * box))
         centre_x, y0 = (left + right) / 2 + draws.normal(0, 0.035) * box, top - above * tall
     else:
-        above = draws.uniform(0.04, 0.09) if framing == "full" else draws.uniform(0.03, 0.09)
-        below = draws.uniform(0.04, 0.08) if framing == "full" else 0.0
+        above = draws.uniform(0.04, 0.09) if shot == "full" else draws.uniform(0.03, 0.09)
+        below = draws.uniform(0.04, 0.08) if shot == "full" else 0.0
         box = tall * (1 + above + below)
-        if framing == "full":
+        if shot == "full":
             box = max(box, wide * 1.04)
         centre_x, y0 = (left + right) / 2 + draws.normal(0, 0.02) * box, top - above * tall
-        if framing != "full":
+        if shot != "full":
             centre_x = 0.5 * centre_x + 0.5 * spots[1, 0]
     scale = canvas[0] / box
     return replace(view, scale=scale, offset=(canvas[1] / 2 - 0.5 - centre_x * scale, -0.5 - y0 * scale))
@@ -331,20 +329,18 @@ def through_jpeg(pixels: Array, strength: float) -> Array:
     return restored
 
 
-def mask_iou(
-    look: Look = "market", people: int = 50, views: int = 2, seed: int = 0, framing: Framing | None = None
-) -> float:
+def mask_iou(look: Look = "market", people: int = 50, views: int = 2, seed: int = 0, shot: Shot | None = None) -> float:
     """How well the pose mask M_B covers the true silhouette: the mean intersection over union.
 
     Args:
         people: identities `seed` and the next ones.
         views: of each.
-        framing: only pictures of this framing; any by default.
+        shot: only pictures of this shot; any by default.
     """
     ious = []
     for identity in range(seed, seed + people):
         for view in range(views):
-            person = render_person(identity, identity * views + view, look, framing=framing)
+            person = render_person(identity, identity * views + view, look, shot=shot)
             mask = render_pose_masks(person.pose.xy[None], person.pose.canvas)[0, 0].numpy() > 0.5
             union = (mask | person.silhouette).sum()
             ious.append(float((mask & person.silhouette).sum() / max(1, union)))

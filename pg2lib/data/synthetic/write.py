@@ -22,7 +22,7 @@ from pg2lib.data.names import canonical_name
 from pg2lib.data.pairs import make_pairs, write_pairs
 from pg2lib.data.synthetic.body import Draws
 from pg2lib.data.synthetic.clothes import Identity, fabric
-from pg2lib.data.synthetic.person import CANVAS, Framing, Look, render_person
+from pg2lib.data.synthetic.person import CANVAS, Shot, Look, render_person
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
 from pg2lib.processes import cpu_count, start_worker
@@ -47,7 +47,7 @@ class _Picture:
         split: the one it belongs to.
         identity: seed of the person.
         view: seed of the pose, the background and the light.
-        camera, framing, yaw_deg: as `render_person` takes them; None leaves them to `view`.
+        camera, shot, yaw_deg: as `render_person` takes them; None leaves them to `view`.
         flat: it shows the garment alone, which `view` and the like do not change.
     """
 
@@ -56,7 +56,7 @@ class _Picture:
     identity: int
     view: int
     camera: int | None = None
-    framing: Framing | None = None
+    shot: Shot | None = None
     yaw_deg: float | None = None
     flat: bool = False
 
@@ -215,18 +215,18 @@ def _deepfashion_pictures(parameters: dict[str, int]) -> list[list[_Picture]]:
         draws = Draws("pg2lib studio", identity)
         task = []
         for view, kind in enumerate(_STUDIO_VIEWS[: parameters["views"]]):
-            framing, yaw = _studio_shot(kind, draws)
+            shot, yaw = _studio_shot(kind, draws)
             path = f"{folder}/01_{_STUDIO_NUMBERS[kind]}_{kind}.jpg"
-            task.append(_Picture(path, split, identity, number * 10 + view, None, framing, yaw))
+            task.append(_Picture(path, split, identity, number * 10 + view, None, shot, yaw))
         if number % 4 == 0:
             task.append(_Picture(f"{folder}/01_{_STUDIO_NUMBERS['flat']}_flat.jpg", split, identity, 0, flat=True))
         tasks.append(task)
     return tasks
 
 
-def _studio_shot(kind: str, draws: Draws) -> tuple[Framing, float]:
+def _studio_shot(kind: str, draws: Draws) -> tuple[Shot, float]:
     """How a shop shows an outfit."""
-    framings: tuple[Framing, ...] = ("full", "half", "close")
+    shots: tuple[Shot, ...] = ("full", "half", "close")
     if kind == "full":
         return "full", draws.normal(0, 18)
     yaw = {
@@ -236,7 +236,7 @@ def _studio_shot(kind: str, draws: Draws) -> tuple[Framing, float]:
         "additional": draws.uniform(-60, 60),
     }[kind]
     shares = (0.1, 0.5, 0.4) if kind == "additional" else (0.35, 0.5, 0.15)
-    return draws.choice(framings, shares), yaw
+    return draws.choice(shots, shares), yaw
 
 
 def _shelf(person: Identity) -> str:
@@ -415,7 +415,7 @@ def _draw_task(folder: str, task: Sequence[_Picture], look: Look) -> dict[str, s
         else:
             person = render_person(
                 picture.identity, picture.view, look,
-                camera=picture.camera, framing=picture.framing, yaw_deg=picture.yaw_deg,
+                camera=picture.camera, shot=picture.shot, yaw_deg=picture.yaw_deg,
             )  # fmt: skip
             image, row = person.image, csv_row(name, person.pose)
         path = Path(folder) / picture.path
