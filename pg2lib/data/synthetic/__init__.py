@@ -8,13 +8,13 @@ the background (`scenes`). Who it is and how they are seen come from two seeds: 
 `write_market1501` and `write_deepfashion` put people on disk for the readers of real data (`write`).
 """
 
-from pg2lib.data.synthetic.person import CANVAS, Shot, Look, SyntheticPerson, mask_iou, render_person
+from pg2lib.data.synthetic.person import CANVAS, Look, Shot, SyntheticPerson, mask_iou, render_person
 from pg2lib.data.synthetic.write import write_deepfashion, write_market1501
 
 __all__ = [
     "CANVAS",
-    "Shot",
     "Look",
+    "Shot",
     "SyntheticPerson",
     "mask_iou",
     "render_person",

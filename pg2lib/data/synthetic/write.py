@@ -22,7 +22,7 @@ from pg2lib.data.names import canonical_name
 from pg2lib.data.pairs import make_pairs, write_pairs
 from pg2lib.data.synthetic.body import Draws
 from pg2lib.data.synthetic.clothes import Identity, fabric
-from pg2lib.data.synthetic.person import CANVAS, Shot, Look, render_person
+from pg2lib.data.synthetic.person import CANVAS, Look, Shot, render_person
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
 from pg2lib.processes import cpu_count, start_worker
