@@ -17,6 +17,7 @@ from PIL import Image
 
 from pg2lib import DataError, make_pairs, read_market1501, read_pairs
 from pg2lib.data.deepfashion import read_deepfashion
+from pg2lib.data.read import SYNTHETIC
 from pg2lib.data.synthetic import mask_iou, render_person, write_deepfashion, write_market1501
 from pg2lib.data.synthetic.body import (
     ANGLES,
@@ -33,7 +34,7 @@ from pg2lib.data.synthetic.figure import build
 from pg2lib.data.synthetic.person import SyntheticPerson, through_jpeg
 from pg2lib.data.synthetic.render import rasterise
 from pg2lib.data.synthetic.surface import GROUPS
-from pg2lib.data.synthetic.write import PARAMETERS_FILE, _read_journal
+from pg2lib.data.synthetic.write import _read_journal
 from pg2lib.pose import JOINTS
 
 J = {name: i for i, name in enumerate(JOINTS)}
@@ -305,7 +306,7 @@ def test_a_folder_is_used_again_and_never_mixed_with_another(market: Path, capsy
     calls: list[tuple[int, int]] = []
     assert write_market1501(market, 3, 2, 4, workers=1, on_progress=lambda *done: calls.append(done)) == market
     assert (before, calls) == ({path: path.stat().st_mtime_ns for path in market.rglob("*")}, [])
-    with pytest.raises(DataError, match=r"holds other synthetic people \(people 3 instead of 4\): delete it, or name"):
+    with pytest.raises(DataError, match=r"holds other synthetic people \(people 3 instead of 4\)"):
         write_market1501(market, 4, 2, 4)
     with pytest.raises(DataError, match="holds other synthetic people .*layout 'market1501' instead of 'deepfashion'"):
         write_deepfashion(market, 3, 2, 4)
@@ -313,14 +314,14 @@ def test_a_folder_is_used_again_and_never_mixed_with_another(market: Path, capsy
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="holds no synthetic people: name another folder"):
+    with pytest.raises(DataError, match="holds no synthetic people"):
         write_market1501(tmp_path, 2, 1, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     for content in (b"[]", b"\xff\xfe", b"{"):
-        (tmp_path / PARAMETERS_FILE).write_bytes(content)
-        with pytest.raises(DataError, match="holds no synthetic people: name another folder"):
+        (tmp_path / SYNTHETIC).write_bytes(content)
+        with pytest.raises(DataError, match="holds no synthetic people"):
             write_market1501(tmp_path, 2, 1, 2)
-        assert (tmp_path / PARAMETERS_FILE).read_bytes() == content
+        assert (tmp_path / SYNTHETIC).read_bytes() == content
 
 
 @pytest.mark.parametrize("absolute", [False, True])
@@ -328,7 +329,7 @@ def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch: pytest.Monkey
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    with pytest.raises(DataError, match="is the current folder, which cannot be replaced: name one that is to be made"):
+    with pytest.raises(DataError, match="is the current folder"):
         write_market1501(here if absolute else ".", 2, 1, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["here"] and list(here.iterdir()) == []
 
@@ -338,7 +339,7 @@ def test_an_empty_folder_is_taken_and_a_place_where_none_can_be_made_is_refused(
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     (tmp_path / "file").write_text("not a folder")
     for place in ("link", "file/people"):
-        with pytest.raises(DataError, match=rf"{place} cannot be made \(.*Not a directory.*\): name another folder"):
+        with pytest.raises(DataError, match=rf"{place} cannot be made .*Not a directory"):
             write_market1501(tmp_path / place, 2, 1, 2, workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "link"]
     write_market1501(tmp_path / "empty", 1, 1, 2, workers=1)
@@ -375,7 +376,7 @@ def test_a_killed_run_goes_on_and_the_folder_appears_whole(tmp_path) -> None:
     done = sum(len(json.loads(line)) for line in journal.read_text().splitlines()[:-1])
     old = {path: path.stat().st_mtime_ns for path in (unfinished / "bounding_box_train").iterdir()}
     calls: list[tuple[int, int]] = []
-    with pytest.raises(DataError, match="left from a run with other parameters"):
+    with pytest.raises(DataError, match="other parameters"):
         write_market1501(folder, 13, 3, 3)
     write_market1501(folder, 12, 3, 3, workers=1, on_progress=lambda *counts: calls.append(counts))
     assert calls[0] == (done, 50) and calls[-1] == (50, 50)
@@ -383,7 +384,7 @@ def test_a_killed_run_goes_on_and_the_folder_appears_whole(tmp_path) -> None:
     kept = [p for p, when in old.items() if (folder / "bounding_box_train" / p.name).stat().st_mtime_ns == when]
     assert len(kept) >= done
     assert len(read_market1501(folder, "train")) == 36
-    assert json.loads((folder / PARAMETERS_FILE).read_text())["people"] == 12
+    assert json.loads((folder / SYNTHETIC).read_text())["people"] == 12
 
 
 def test_what_is_drawn_after_a_line_cut_short_is_not_drawn_again(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""One picture of one synthetic person, and what is true of it."""
+"""One image of one synthetic person, with its ground truth."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ CANVAS: Mapping[Look, tuple[int, int]] = {"market": (128, 64), "studio": (256, 2
 """(height, width) of each look."""
 
 _HIDDEN_M = 0.055
-"""A joint is hidden by another part of the body that is so much nearer to the camera."""
+"""A joint is hidden by another part of the body that is nearer to the camera by this distance."""
 _HIDDEN_FACE_M = 0.028
-"""Eyes, ears and nose lie on the surface: the head itself hides them from the other side."""
+"""The same for eyes, ears and nose, which lie on the surface and may be hidden by the head itself."""
 _MISSED = {"wrist": 0.17, "elbow": 0.05, "ankle": 0.07, "knee": 0.02, "shoulder": 0.02, "hip": 0.03, "nose": 0.08,
            "eye": 0.10, "ear": 0.04, "neck": 0.01}  # fmt: skip
-"""How often a detector does not see a joint that is in the open, in small blurred pictures."""
+"""How often a detector misses a joint that is not hidden, in small blurred images."""
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticPerson:
-    """A picture and what is true of it.
+    """An image with its ground truth.
 
     Attributes:
-        image: RGB, of the look's canvas.
-        pose: 18 joints in pixels. Missing are those that are hidden (see `surface.GROUPS`) or out of the picture and,
-            in the `market` look, some that a detector overlooks in small pictures.
-        silhouette: bool (height, width), the person with clothes, hair and bag.
-        angles: joint angles in degrees (`body.ANGLES`).
-        yaw_deg: which way they face: 0 the camera, 90 the picture's left, 180 away.
-        action: what they do.
+        image: RGB, of the size of the look's canvas.
+        pose: 18 joints in pixels. Joints are missing if they are hidden (see `surface.GROUPS`) or outside the image;
+            in the `market` look some more are, as a detector misses them in small images.
+        silhouette: bool, (height, width): the person with clothes, hair and bag.
+        angles: Joint angles in degrees (`body.ANGLES`).
+        yaw_deg: Direction that the person faces: 0 the camera, 90 the left of the image, 180 away.
+        action: What the person does.
         camera: 1 to 6 in the `market` look, 0 in the studio.
-        shot: how much of them was meant to be in the picture.
+        shot: How much of the person the image is meant to show.
     """
 
     image: Image.Image
@@ -88,19 +88,19 @@ def render_person(
     yaw_deg: float | None = None,
     action: Action | None = None,
 ) -> SyntheticPerson:
-    """Draws one person. The same arguments give the same pixels on any machine.
+    """Render one person. The same arguments give the same pixels on every machine.
 
     Args:
-        identity: seed of the body, skin, hair, clothes, textures, shoes and bag.
-        view: seed of the pose, the camera, the background and the light.
-        look: "market" is a 128x64 crop from one of six street cameras, "studio" a 256x256 picture on a light backdrop.
-        camera: 1 to 6, "market" only; drawn from `view` otherwise, as are the arguments that follow.
-        shot: how much of the person is in the picture.
-        yaw_deg: which way they face: 0 the camera, 90 the picture's left, 180 away.
-        action: what they do.
+        identity: Seed of the body, skin, hair, clothes, textures, shoes and bag.
+        view: Seed of the pose, the camera, the background and the light, and of the arguments below that are None.
+        look: "market" is a 128x64 crop from one of six street cameras, "studio" a 256x256 image on a light backdrop.
+        camera: 1 to 6, in the "market" look only.
+        shot: How much of the person the image shows.
+        yaw_deg: Direction that the person faces: 0 the camera, 90 the left of the image, 180 away.
+        action: What the person does.
 
     Raises:
-        DataError: an unknown look, camera, shot or action.
+        DataError: If the look, camera, shot or action is unknown.
     """
     _check(look, camera, shot, action)
     draws = Draws("pg2lib view", look, view)
@@ -149,7 +149,7 @@ def _check(look: str, camera: int | None, shot: str | None, action: str | None) 
 
 
 def _draw_yaw(draws: Draws, camera: StreetCamera | None, action: Action) -> float:
-    """Walkers keep to the ways past a camera; in the studio people show front, sides and back."""
+    """Draw a direction: along the ways past a street camera, or the front, the sides and the back in the studio."""
     main = draws.choice(camera.yaw_deg if camera else (0, 0, 0, 0, 45, -45, 90, -90, 180, 150, -150))
     loose = draws.uniform(-180, 180)
     if action == "sitting":
@@ -162,12 +162,12 @@ def _draw_yaw(draws: Draws, camera: StreetCamera | None, action: Action) -> floa
 def _stand(
     body: Body, mesh: Mesh, angles: Mapping[str, float], yaw_deg: float, seated: bool = False
 ) -> tuple[Array, Array]:
-    """Posed vertices and joints with the lower shoe on the ground and the middle between pelvis and neck over the
-    origin; who is seated gets the bench under them.
+    """Return posed vertices and joints. The lower shoe is on the ground, and the middle of pelvis and neck over the
+    origin. A bench is placed under a seated person.
     """
     bones = pose_bones(body, angles, yaw_deg)
     posed, joints = mesh.posed(bones), keypoints_3d(body, bones)
-    # A bag may hang low: shoes stand on the ground.
+    # shoes and not the lowest vertices: a bag may hang lower
     shift = np.array((joints[1, 0] * 0.5, posed[mesh.shoes, 1].min(), joints[1, 2] * 0.5))
     posed, joints = posed - shift, joints - shift
     if seated:
@@ -182,7 +182,7 @@ def _stand(
 def _camera(
     draws: Draws, look: Look, number: int, shot: Shot, posed: Array, joints: Array, canvas: tuple[int, int]
 ) -> Camera:
-    """A camera, and the window of its picture around the person: a detector's box that is a little off."""
+    """Draw a camera and its window around the person, like the slightly inaccurate box of a person detector."""
     if look == "market":
         street_camera = STREET_CAMERAS[number - 1]
         view = Camera(draws.uniform(*street_camera.distance_m), street_camera.height_m, 1.0)
@@ -228,7 +228,7 @@ def _light(draws: Draws, look: Look) -> Light:
 def _background(
     draws: Draws, look: Look, number: int, eye: Camera, light: Light, casting: Array, canvas: tuple[int, int]
 ) -> Array:
-    """The scene, with somebody else at times, and the shadow that the points `casting` throw on the ground."""
+    """Draw the scene, sometimes with another person, and the shadow of the points `casting` on the ground."""
     sun = np.array(light.direction)
     if look == "studio":
         pixels = studio(eye, draws, canvas)
@@ -242,7 +242,7 @@ def _background(
 
 
 def _with_neighbour(pixels: Array, draws: Draws, eye: Camera, light: Light, canvas: tuple[int, int]) -> Array:
-    """Somebody else, further away at one edge of the picture."""
+    """Draw another person, farther away at one edge of the image."""
     person, mesh = build(-1 - int(draws.uniform(0, 40)), 1)
     posed, _ = _stand(person.body, mesh, draw_angles("walking", draws), draws.uniform(-180, 180))
     edge = draws.choice((-1, 1)) * draws.uniform(0.42, 0.55) * canvas[1]
@@ -256,7 +256,7 @@ _OWN_GROUP = {"elbow": "arm", "wrist": "arm", "knee": "leg", "ankle": "leg"}
 
 
 def _seen_joints(joints: Array, eye: Camera, layer: Layer, canvas: tuple[int, int]) -> torch.Tensor:
-    """Pixels of the joints; NaN where another surface is well in front of one."""
+    """Return the pixels of the joints, NaN where another surface is clearly in front of one."""
     points, depth = eye.project(joints)
     xy = torch.from_numpy(points).float()
     n = SUPERSAMPLING
@@ -273,14 +273,14 @@ def _seen_joints(joints: Array, eye: Camera, layer: Layer, canvas: tuple[int, in
             own = group in (f"{side} {_OWN_GROUP[part]}", "skirt", "nothing")
             hidden = not own and nearer > _HIDDEN_M
         else:
-            hidden = False  # the trunk tells where neck, shoulders and hips are, also from behind and from the side
+            hidden = False  # the trunk shows where neck, shoulders and hips are from any side
         if hidden:
             xy[i] = torch.nan
     return xy
 
 
 def _missed(pose: Pose, draws: Draws) -> Pose:
-    """The pose without some of the joints."""
+    """Return the pose without some of the joints."""
     xy = pose.xy.clone()
     for i, name in enumerate(JOINTS):
         if draws.chance(_MISSED[name.rpartition(" ")[2]]):
@@ -289,7 +289,7 @@ def _missed(pose: Pose, draws: Draws) -> Pose:
 
 
 def _exposed(pixels: Array, camera: StreetCamera | None, draws: Draws) -> Image.Image:
-    """What lens, sensor and JPEG make of it."""
+    """Apply the effects of the lens, the sensor and JPEG compression."""
     if camera is None:
         return _to_image(pixels)
     pixels = pixels * np.array(camera.cast) * draws.uniform(0.98, 1.18)
@@ -312,11 +312,11 @@ _FROM_YCC = np.array(((1, 0, 1.402), (1, -0.344136, -0.714136), (1, 1.772, 0)))
 
 
 def through_jpeg(pixels: Array, strength: float) -> Array:
-    """The artefacts of JPEG, (height, width, 3) in [0, 255] with sides of whole 8x8 blocks; its own little codec,
-    because decoders differ from version to version.
+    """Add the artefacts of JPEG compression. A codec of its own makes them the same with every version of Pillow.
 
     Args:
-        strength: 1 is about quality 75.
+        pixels: (height, width, 3), in [0, 255]; both sides are multiples of 8.
+        strength: 1 corresponds to a quality of about 75.
     """
     height, width, _ = pixels.shape
     ycc = pixels @ _TO_YCC.T
@@ -330,12 +330,14 @@ def through_jpeg(pixels: Array, strength: float) -> Array:
 
 
 def mask_iou(look: Look = "market", people: int = 50, views: int = 2, seed: int = 0, shot: Shot | None = None) -> float:
-    """How well the pose mask M_B covers the true silhouette: the mean intersection over union.
+    """Return the mean intersection over union of the pose mask M_B (Ma et al. 2017, Eq. 1) and the true silhouette.
 
     Args:
-        people: identities `seed` and the next ones.
-        views: of each.
-        shot: only pictures of this shot; any by default.
+        look: As in `render_person`.
+        people: Number of identities, from `seed` on.
+        views: Number of images of each.
+        seed: The first identity.
+        shot: Use only images of this shot; any by default.
     """
     ious = []
     for identity in range(seed, seed + people):
