@@ -47,17 +47,17 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class PersonTable:
-    """Images of people, one row each.
+    """Images of people, one row per image.
 
     Attributes:
-        names: file names as the CSV has them, unique.
-        persons: whose image each is.
-        xy: float (rows, 18, 2), pixels, x first, NaN = missing.
+        names: File names as in the CSV, unique.
+        persons: The person that each image shows.
+        xy: float, (rows, 18, 2): keypoints in pixels, x first; NaN marks a missing joint.
         canvas: (height, width) of every image, in whose pixels the keypoints are.
-        paths: where the images are; None when only keypoints were read.
-        skipped: what the reader left out.
-        fill: RGB. Files of another size than the canvas are letterboxed onto this colour when they are loaded; None:
-            every file must have the canvas's size.
+        paths: The image files; None if only keypoints were read.
+        skipped: What the reader left out.
+        fill: RGB colour onto which files of another size than the canvas are letterboxed when they are loaded. None
+            requires every file to have the size of the canvas.
     """
 
     names: tuple[str, ...]
@@ -78,7 +78,7 @@ class PersonTable:
         if len(row_of) != len(self.names):
             count = Counter(keys)
             twice = sorted({name for name, key in zip(self.names, keys, strict=True) if count[key] > 1})
-            raise DataError(f"names stand twice in the table: {', '.join(twice[:5])}")
+            raise DataError(f"names occur twice in the table: {', '.join(twice[:5])}")
         object.__setattr__(self, "_row_of", row_of)
 
     def __len__(self) -> int:
@@ -91,23 +91,23 @@ class PersonTable:
         )
 
     def row(self, name: str) -> int | None:
-        """The row of a name, None when it is not in the table. DeepFashion's spellings and paths are all found."""
+        """Return the row of a name in any of DeepFashion's spellings; None if the table lacks it."""
         return self._row_of.get(file_names.image_key(name))
 
     def pose(self, row: int) -> Pose:
-        """The pose of one row."""
+        """Return the pose of one row."""
         return Pose(self.xy[row], self.canvas)
 
     def poses(self) -> Iterator[Pose]:
-        """The poses of all rows, in order."""
-        return (self.pose(row) for row in range(len(self)))
+        """Yield the poses of all rows, in order."""
+        return map(self.pose, range(len(self)))
 
     def load(self, row: int) -> Image.Image:
-        """The image of one row, read from disk: RGB, exactly as large as the canvas.
+        """Read the image of one row from disk, in RGB and of the size of the canvas.
 
         Raises:
-            DataError: the table was read without images, or the file is missing, damaged, or of another size than the
-                canvas where the table has no `fill`.
+            DataError: If the table was read without images, or if the file is missing, is damaged, or has another size
+                than the canvas while the table has no `fill`.
         """
         if self.paths is None:
             raise DataError("the table was read without images; read it with read_people, which knows their paths")
@@ -116,11 +116,11 @@ class PersonTable:
         if self.fill is not None:
             return fit(image, self.canvas, self.fill)
         if image.size != (width, height):
-            raise DataError(f"{path} has {image.width}x{image.height} pixels, the data set {width}x{height}")
+            raise DataError(f"{path}: expected {width}x{height} pixels, got {image.width}x{image.height}")
         return image
 
     def select(self, rows: Sequence[int], skipped: Iterable[Skipped] = ()) -> PersonTable:
-        """The table of some rows; `skipped` is added to what was left out already."""
+        """Return the table of some rows, with `skipped` added to what was left out already."""
         return replace(
             self,
             names=tuple(self.names[row] for row in rows),
@@ -131,7 +131,7 @@ class PersonTable:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """A pandas table to look at: name, person, number of joints present."""
+        """Return a pandas table for inspection: name, person, and number of joints present."""
         import pandas as pd
 
         joints = (~self.xy.isnan().any(-1)).sum(-1).tolist()

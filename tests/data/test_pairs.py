@@ -60,7 +60,7 @@ def test_pair_files_with_mistakes(tmp_path) -> None:
     with pytest.raises(DataError, match=r"p\.csv:2: expected two names"):
         read_pairs(file, table)
     file.write_text("from,to\n8.jpg,9.jpg\n")
-    with pytest.raises(DataError, match="not one pair"):
+    with pytest.raises(DataError, match="no pair has both"):
         read_pairs(file, table, skip_unknown=True)
 
 

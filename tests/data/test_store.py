@@ -279,7 +279,7 @@ def test_corrupt_and_odd_sized_images_are_named_then_skipped_on_demand(
     with pytest.raises(DataError, match="2 of 12 images cannot be used") as caught:
         open_tiny(tiny_market1501, folder=folder)
     assert str(files[1]) in str(caught.value)
-    assert f"{files[7]} has 60x128 pixels, the data set 64x128" in str(caught.value)
+    assert f"{files[7]}: expected 64x128 pixels, got 60x128" in str(caught.value)
     for _ in range(2):  # the second time from the cache
         with caplog.at_level(logging.WARNING):
             store = open_tiny(tiny_market1501, folder=folder, skip_corrupt=True)
