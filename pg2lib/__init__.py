@@ -14,9 +14,10 @@ from pg2lib.provenance import __version__
 
 if TYPE_CHECKING:
     from pg2lib.config import PG2Config
+    from pg2lib.data.keypoint_csv import read_keypoints, write_keypoints
     from pg2lib.data.market1501 import read_market1501
     from pg2lib.data.pairs import PairTable, make_pairs, read_pairs, write_pairs
-    from pg2lib.data.people import PersonTable, read_keypoints, write_keypoints
+    from pg2lib.data.people import PersonTable
     from pg2lib.data.read import read_people
     from pg2lib.data.store import ImageStore, PairBatch
     from pg2lib.detect import detect_pose
@@ -34,7 +35,8 @@ _NAMES = {
     "config": ("PG2Config",),
     "data.market1501": ("read_market1501",),
     "data.pairs": ("PairTable", "make_pairs", "read_pairs", "write_pairs"),
-    "data.people": ("PersonTable", "read_keypoints", "write_keypoints"),
+    "data.keypoint_csv": ("read_keypoints", "write_keypoints"),
+    "data.people": ("PersonTable",),
     "data.read": ("read_people",),
     "data.store": ("ImageStore", "PairBatch"),
     "detect": ("detect_pose",),

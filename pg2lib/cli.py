@@ -328,9 +328,10 @@ def _synthesize(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from pg2lib.data.imports import import_keypoints, read_coco, read_openpose
     from pg2lib.data.photos import prepare_photos
-    from pg2lib.data.prepare import Shard, merge_shards, prepare
+    from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose
+    from pg2lib.data.prepare import prepare
+    from pg2lib.data.shards import Shard, merge_shards
     from pg2lib.detect import MediaPipeDetector
 
     ways = {"--shard": options.shard, "--merge": options.merge, "--crop": options.crop}
@@ -472,7 +473,7 @@ def _results(options: argparse.Namespace) -> int:
 
 def _table1_data(options: argparse.Namespace) -> Path:
     """The folder of the data; synthetic people are drawn where there are none yet."""
-    from pg2lib.data.locate import find_data
+    from pg2lib.data.read import find_data
     from pg2lib.data.synthetic import write_market1501
 
     if options.data != "synthetic":
@@ -600,8 +601,7 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _open_store(options: argparse.Namespace, cache: Path | None, device: Any, config: PG2Config) -> ImageStore:
-    from pg2lib.data.locate import find_data
-    from pg2lib.data.read import read_people
+    from pg2lib.data.read import find_data, read_people
     from pg2lib.data.store import ImageStore
 
     keypoints = options.keypoints[0] if options.keypoints and len(options.keypoints) == 1 else options.keypoints
@@ -618,8 +618,7 @@ def _open_store(options: argparse.Namespace, cache: Path | None, device: Any, co
 
 
 def _title(options: argparse.Namespace) -> str:
-    from pg2lib.data.locate import find_data
-    from pg2lib.data.read import title_of
+    from pg2lib.data.read import find_data, title_of
 
     return title_of(find_data(options.data))
 

@@ -29,15 +29,14 @@ from PIL import Image
 from torch import Tensor
 
 from pg2lib.data.deepfashion import KEYPOINT_FILES, PARTITION, audit_split, read_list
-from pg2lib.data.locate import find_data, is_name
+from pg2lib.data.keypoint_csv import CSV_HEADER
 from pg2lib.data.market1501 import FOLDERS
 from pg2lib.data.names import canonical_name, image_key, parse_deepfashion
 from pg2lib.data.pairs import make_pairs, read_pairs
-from pg2lib.data.people import CSV_HEADER, PersonTable
-from pg2lib.data.prepare import IMAGE_SUFFIXES
-from pg2lib.data.read import SYNTHETIC, Layout, layout_of, read_people, title_of
+from pg2lib.data.people import PersonTable
+from pg2lib.data.read import SYNTHETIC, Layout, find_data, is_name, layout_of, read_people, title_of
 from pg2lib.errors import DataError, PG2Error
-from pg2lib.files import lies_in
+from pg2lib.files import IMAGE_SUFFIXES, lies_in
 from pg2lib.images import image_grid, load_image
 from pg2lib.metrics.pose import OFF, keypoint_agreement
 from pg2lib.pose import JOINTS

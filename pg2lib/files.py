@@ -1,11 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Finding files, and writing them atomically."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -13,16 +13,18 @@ from typing import TextIO
 
 from pg2lib.errors import DataError
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 
 @contextmanager
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, moved there when the block ends well and removed when it does not.
+    """Give a temporary path in the folder of `path`. It replaces `path` if the block succeeds, and is removed if not.
 
-    Each call has its own, so that threads, processes and machines that write the same file do not meet. Its name says
-    which process it is of: what a process leaves when it is killed can be told.
+    Every call has its own temporary path, so that threads, processes and machines can write the same file at the same
+    time. Its name contains the process, so that files left by a killed process can be recognised.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +33,7 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_UMASK)  # safetensors makes its files readable by their owner alone
+        temporary.chmod(0o666 & ~_UMASK)  # safetensors makes files that only their owner can read
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,32 +41,61 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: str | PathLike[str]) -> Iterator[TextIO]:
-    """A UTF-8 text file to write, which replaces `path` when the block ends well."""
+    """Give a UTF-8 text file to write. It replaces `path` if the block succeeds."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yield file
         file.flush()
 
 
-def lies_in(path: str | PathLike[str], folder: str | PathLike[str]) -> bool:
-    """Whether a path is a folder or lies in it, by whatever links and in whatever case of letters the two are spelt.
+def files_below(
+    folder: str | PathLike[str],
+    suffixes: Collection[str] | None = None,
+    on_error: Callable[[OSError], None] | None = None,
+) -> Iterator[Path]:
+    """Yield the files of a folder and its subfolders.
+
+    The files of a folder come before those of its subfolders, both sorted by name. Hidden files and folders are
+    skipped. Links to folders are followed, and no folder is visited twice.
 
     Args:
-        path: need not exist.
-        folder: one that does not exist holds nothing.
+        folder: Yields nothing if it does not exist.
+        suffixes: Yield only files with one of these suffixes, such as `IMAGE_SUFFIXES`: in lower case, compared
+            without regard to case.
+        on_error: Called with the error of a folder that cannot be listed. By default the folder is skipped.
+    """
+    visited = set()
+    for parent, subfolders, names in os.walk(folder, onerror=on_error, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and (suffixes is None or os.path.splitext(name)[1].lower() in suffixes):  # noqa: PTH122 - quicker than a Path
+                yield Path(parent, name)
+
+
+def lies_in(path: str | PathLike[str], folder: str | PathLike[str]) -> bool:
+    """Return whether a path is a folder or is in it, whatever links or case of letters the two paths use.
+
+    Args:
+        path: Need not exist.
+        folder: If it does not exist, the result is False.
     """
     real = Path(path).resolve()
     return Path(folder).exists() and any(place.exists() and place.samefile(folder) for place in (real, *real.parents))
 
 
 def refuse_to_replace(out: str | PathLike[str], inputs: Iterable[str | PathLike[str]]) -> None:
-    """Keeps a command from writing over what it reads.
+    """Keep a command from replacing a file that it reads.
 
     Args:
-        out: the file to be written.
-        inputs: files that are read, by whatever names; those that do not exist are passed over.
+        out: The file to write.
+        inputs: The files to read, under any of their names. Those that do not exist are ignored.
 
     Raises:
-        DataError: `out` is one of them.
+        DataError: If `out` is one of them.
     """
     target = Path(out)
     for path in map(Path, inputs):
@@ -73,7 +104,7 @@ def refuse_to_replace(out: str | PathLike[str], inputs: Iterable[str | PathLike[
 
 
 def sha256_of(path: str | PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(2**20):

@@ -1,4 +1,4 @@
-"""Processes: how many, how a worker begins and ends, and which of those that left files behind still run."""
+"""Processes: how many to use, how a worker starts and ends, and whether a given process still runs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 
 
 def cpu_count() -> int:
-    """CPUs this process may use, which on a cluster are fewer than the machine's."""
+    """Return the number of CPUs that this process may use, which on a cluster are fewer than those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_worker() -> None:
-    """First thing in a worker: Ctrl-C is for the parent to handle, one thread, and an end when the parent ends."""
+    """Set up a worker process: it leaves Ctrl-C to its parent, uses one thread, and ends when its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers, which would wait for work for ever."""
+    """End this process after its parent. A parent that is killed cannot end its workers, which would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -33,29 +33,29 @@ def _end_with_parent() -> None:
 
 
 def started(pid: int) -> str | None:
-    """When a process of this machine began: no other process that had or will have its number gives the same text.
+    """Return when a process of this machine started, as a text that no other process with the same number shares.
 
     Returns:
-        None when no such process runs; "" where one may run and the system does not say when it began.
+        None if no such process runs; "" if one may run and the system does not tell when it started.
     """
     if os.name != "posix":
         return ""
     try:
-        os.kill(pid, 0)  # sends nothing, and asks whether the process is there
+        os.kill(pid, 0)  # sends no signal, but checks that the process exists
     except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
-        pass  # it is somebody else's
+        pass  # it belongs to another user
     try:
         state, *others = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return _started_by_ps(pid)
-    return None if state in "ZX" else f"{boot} {others[18]}"  # a zombie only waits for its parent to look
+    return None if state in "ZX" else f"{boot} {others[18]}"  # a zombie has ended
 
 
 def _started_by_ps(pid: int) -> str:
-    """Where there is no /proc, as on macOS."""
+    """Return the start of a process on systems without /proc, such as macOS."""
     try:
         asked = subprocess.run(
             ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False,

@@ -34,7 +34,8 @@ from pg2lib.config import TABLE1_ROWS, PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.people import PersonTable
 from pg2lib.data.read import SYNTHETIC, layout_of
-from pg2lib.data.store import ImageStore, fingerprint
+from pg2lib.data.store import ImageStore
+from pg2lib.data.store_files import fingerprint
 from pg2lib.errors import DataError
 from pg2lib.evaluation import EvaluationReport, Figure, PairScores, any_score, detector_name, evaluate
 from pg2lib.files import atomic_path, atomic_write, sha256_of

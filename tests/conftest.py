@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from pg2lib import DataError, Pose
-from pg2lib.data.locate import find_data
-from pg2lib.data.people import write_keypoints
+from pg2lib.data.keypoint_csv import write_keypoints
+from pg2lib.data.read import find_data
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -18,7 +18,7 @@ from PIL import Image
 from pg2lib import DataError
 from pg2lib import doctor as doctor_module
 from pg2lib.cli import main
-from pg2lib.data.people import CSV_HEADER
+from pg2lib.data.keypoint_csv import CSV_HEADER
 from pg2lib.data.read import read_people
 from pg2lib.doctor import Finding, examine_data, picture_of_people
 from pg2lib.pose import SWAPPED_BY_FLIP

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pg2lib.errors import DataError
-from pg2lib.files import lies_in, refuse_to_replace
+from pg2lib.files import IMAGE_SUFFIXES, files_below, lies_in, refuse_to_replace
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,32 @@ def test_a_file_is_known_by_any_of_its_names(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("x")
     refuse_to_replace(tmp_path / "other.csv", [read])
     refuse_to_replace(tmp_path / "new.csv", [read])
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with files, subfolders, hidden ones, a link to a folder elsewhere and a link to itself."""
+    for name in ("in/b.JPG", "in/a.txt", "in/deep/d.png", "in/._b.jpg", "in/.trash/e.jpg", "elsewhere/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    return tmp_path / "in"
+
+
+def test_files_below_are_sorted_and_neither_hidden_nor_visited_twice(tree: Path) -> None:
+    assert [path.relative_to(tree).as_posix() for path in files_below(tree)] == [
+        "a.txt", "b.JPG", "deep/d.png", "link/c.jpg",
+    ]  # fmt: skip
+
+
+def test_files_below_are_chosen_by_suffix_in_any_case(tree: Path) -> None:
+    assert [path.name for path in files_below(tree, IMAGE_SUFFIXES)] == ["b.JPG", "d.png", "c.jpg"]
+    assert [path.name for path in files_below(tree, {".png"})] == ["d.png"]
+
+
+def test_folders_that_cannot_be_listed_are_skipped_or_reported(tree: Path) -> None:
+    assert list(files_below(tree / "nowhere")) == []
+    errors: list[OSError] = []
+    assert list(files_below(tree / "nowhere", on_error=errors.append)) == []
+    assert [error.filename for error in errors] == [str(tree / "nowhere")]

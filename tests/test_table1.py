@@ -25,7 +25,7 @@ from pg2lib import (
 )  # fmt: skip
 from pg2lib.cli import main
 from pg2lib.config import TABLE1_ROWS
-from pg2lib.data.people import write_keypoints
+from pg2lib.data.keypoint_csv import write_keypoints
 from pg2lib.detect import Detection
 from pg2lib.evaluation import EvaluationReport, evaluate
 from pg2lib.metrics.inception import InceptionNetwork

@@ -1,5 +1,5 @@
 """DeepFashion In-shop (Liu et al., "DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich
-Annotations", CVPR 2016; In-shop Clothes Retrieval Benchmark) in every layout it is passed around in.
+Annotations", CVPR 2016; In-shop Clothes Retrieval Benchmark) in every layout in which it circulates.
 
 | layout | an image |
 |---|---|
@@ -7,23 +7,23 @@ Annotations", CVPR 2016; In-shop Clothes Retrieval Benchmark) in every layout it
 | without the upper folders | ``Img/img/WOMEN/...``, ``img/WOMEN/...`` |
 | high resolution | ``img_highres/WOMEN/...``, about 750x1101 |
 | ``fashion`` | ``fashion/WOMEN/...`` |
-| flattened | ``fashionWOMENTees_Tanksid0000783805_7additional.jpg``, 256x256 or cut to 176 wide |
+| flattened | ``fashionWOMENTees_Tanksid0000783805_7additional.jpg``, 256x256 or cropped to a width of 176 |
 | flattened, older | ``fasionMENTeesTanksid0000347017_3back.jpg``: no underscore in the category, or none at all |
 
-Images of one data set may lie in several of these, and keypoint CSVs, lists and pair files may use any of the
-spellings: all of them meet in `pg2lib.data.names.image_key`. Every image is shown on 256x256: one of another size is
-letterboxed onto white when it is loaded, much as the benchmark's own images are, so that a 176-wide one moves by 40
+The images of one data set may be spread over several of these layouts, and keypoint CSVs, lists and pair files may use
+any of the spellings: `pg2lib.data.names.image_key` makes them equal. The canvas is 256x256. An image of another size is
+letterboxed onto white when it is loaded, much like the benchmark's own images, so that one of width 176 moves by 40
 pixels.
 
-An item is a garment, an outfit one of its colours (``id_00000002/02``). 99 of the 7,982 item numbers stand under two
-categories (a cardigan that is also listed as a sweater); keys of items keep the categories apart.
+An item is a garment, and an outfit is one of its colours (``id_00000002/02``). 99 of the 7,982 item numbers occur in
+two categories (such as a cardigan that is also listed as a sweater); the keys of items keep categories apart.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -33,13 +33,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pg2lib.data.keypoint_csv import read_keypoints
 from pg2lib.data.names import DEEPFASHION_VIEWS, DeepFashionName, canonical_name, image_key, parse_deepfashion
-from pg2lib.data.people import PersonTable, Skipped, read_keypoints
+from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
+from pg2lib.files import files_below
 
 CANVAS = (256, 256)
 FILL = (255, 255, 255)
-"""The ground that images of another size are letterboxed on: the benchmark's own padding."""
+"""The colour that images of another size are letterboxed on: the benchmark's own padding."""
 
 SPLITS = ("train", "test")
 PERSONS = ("outfit", "item")
@@ -56,16 +58,16 @@ KEYPOINT_FILES = (
     "keypoints-{split}-partial.csv",
     "keypoints-{split}-*.csv",
 )
-"""Where keypoints are looked for: published annotations before detected ones."""
+"""Names of keypoint CSVs in the order in which they are tried: published annotations before detected ones."""
 
 KEYPOINTS_OF_BOTH = "keypoints.csv"
-"""Looked for last, and only where a list says which image is of which split."""
+"""Tried last, and only if a list tells the splits apart."""
 
 _NARROW = 176
 _NOSE_AND_NECK = (0, 1)
 _LEVELS_ABOVE = 3
-"""How far above a folder of images its lists may lie: those of ``In-shop Clothes Retrieval Benchmark/Img/img`` lie
-beside the benchmark's folder."""
+"""Levels above a folder of images that are searched for lists, which may be beside the benchmark's folder: three levels
+above ``In-shop Clothes Retrieval Benchmark/Img/img``."""
 
 log = logging.getLogger(__name__)
 
@@ -79,100 +81,120 @@ def read_deepfashion(
     flat: bool = False,
     keypoints_width: Literal[256, 176] | None = None,
 ) -> PersonTable:
-    """The images of one split with their keypoints, on a canvas of 256x256.
+    """Read the images of one split with their keypoints, on a canvas of 256x256.
 
-    The split is what ``train.lst`` and ``test.lst`` say (flattened names, one a line: the usual split of pose transfer,
-    48,674 and 4,038 images); without them what ``list_eval_partition.txt`` says (test = query and gallery); without it
-    what the keypoint CSVs hold. They are looked for in `root`, in the folders of the images and up to three above, and
-    in ``Eval`` there.
+    ``train.lst`` and ``test.lst`` determine the split (flattened names, one per line: the usual split of pose transfer,
+    48,674 and 4,038 images); without them ``list_eval_partition.txt`` (test is query and gallery); without it the
+    keypoint CSVs. All are searched in `root`, in the folders of the images, in up to three folders above each, and in
+    the subfolder ``Eval`` of these.
 
-    Skipped, and counted in ``PersonTable.skipped``, are of the images of the split the ``flat`` views (a garment
-    without a person), those found a second time, those without keypoints and those that `leak_free` drops; and
-    keypoints without an image. An image whose keypoints hold no joint at all stays: its pose is empty.
+    ``PersonTable.skipped`` lists the images of the split that are left out, and keypoints without an image. An image
+    whose keypoints have no joint is kept with an empty pose.
 
     Args:
-        root: a folder in any of the layouts, or one above it. The same image found twice is taken where it is found
-            first; folders and files are walked in the order of their names.
+        root: A folder in any of the layouts, or one above it. An image found twice is taken from where it is found
+            first, in the order of `files_below`.
         split: "train" or "test".
-        keypoints: CSVs. The first with a joint of an image wins, so published annotations come before detected ones. By
-            default all KEYPOINT_FILES that lie where the lists do.
-        person: who is one person: "outfit" (an item in one colour, what pairs are made of) or "item" (in all colours).
-        leak_free: drop from the train split every image whose item number stands in the test split, which stays as it
-            is, so that figures stay comparable. The usual split shares items (see `audit_split`).
-        flat: keep the flat views. A few stand in the usual test pairs, because a detector saw somebody in them; without
-            them read the pair file with ``skip_unknown``.
-        keypoints_width: the width of the images that the CSVs speak of; 176 shifts x by 40. None tells it from each
-            CSV: 256 if any x is 176 or more, else by whether noses and necks lie around 128 or 88.
+        keypoints: CSVs, of which the first with a joint of an image counts. By default all `KEYPOINT_FILES`.
+        person: What counts as one person: an "outfit" (an item in one colour) or an "item" (in all colours).
+        leak_free: Drop from the train split the images whose item number is also in the test split. The test split
+            stays as it is, so that scores stay comparable. The usual split shares items (see `audit_split`).
+        flat: Keep the ``flat`` views, which show a garment without a person. The usual test pairs contain a few, in
+            which a detector saw a person; without them read the pair file with ``skip_unknown``.
+        keypoints_width: Width of the images on which the keypoints were annotated; 176 shifts x by 40. By default it is
+            inferred for each CSV: 256 if any x is 176 or more, else by whether noses and necks are near 128 or 88.
 
     Raises:
-        DataError: no such folder; no image, keypoints or list where they are looked for; a malformed file, named with
-            its line; an unknown view; keypoints outside the images; or no image left.
+        DataError: If there is no such folder; if images, keypoints or a list are missing; if a file is malformed (the
+            message names the line); if a view is unknown; if keypoints are outside the images; or if no image is left.
     """
-    root = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as they are, lists lie beside the link
+    root = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as they are: lists are beside the link
     _check_choice("split", split, SPLITS)
     _check_choice("person", person, PERSONS)
     _check_choice("keypoints_width", keypoints_width, (256, 176, None))
-    images, twice = _find_images(root)
+    images, duplicates = _find_images(root)
     folders = _folders_around(root, images.values())
     listed = _listed(folders, split)
     csvs = _find_keypoints(folders, split, listed is not None) if keypoints is None else _as_paths(keypoints)
-    sources = ", ".join(csv.name for csv in csvs)
     annotated = _merge([_read_on_canvas(csv, keypoints_width) for csv in csvs])
     members = set(annotated) if listed is None else {name.image_key for name in listed}
     leaking = _test_items(folders) if leak_free and split == "train" else frozenset()
+    sources = ", ".join(csv.name for csv in csvs)
+    kept, skipped = _choose(images, members, annotated, leaking, flat, sources)
+    if not kept:
+        raise DataError(
+            f"no image is left of the {split} split: of {len(images):,} in {root}, {len(members & set(images)):,} are "
+            f"of that split and {len(annotated.keys() & images.keys()):,} have keypoints in {sources}; is that the CSV "
+            f"of the {split} split, and are its images unpacked?"
+        )
+    skipped = [skip for key, skip in duplicates if key in members] + skipped
+    skipped += _unused(annotated, images, members, split)
+    table = _table(kept, annotated, person, skipped)
+    log.info("%s, %s: %s", root, split, table)
+    return table
 
-    skipped = [
-        Skipped(str(path.relative_to(root)), f"the same image as {images[key].path.relative_to(root)}")
-        for key, path in twice
-        if key in members
-    ]
+
+def _choose(
+    images: Mapping[str, _Image],
+    members: Container[str],
+    annotated: Container[str],
+    leaking: Container[str],
+    flat: bool,
+    sources: str,
+) -> tuple[dict[str, _Image], list[Skipped]]:
+    """Return the images of the split to keep, by name, and those to leave out."""
     kept: dict[str, _Image] = {}
+    skipped: list[Skipped] = []
     for key, image in images.items():
         if key not in members:
             continue
         name = canonical_name(image.path.as_posix())
         if image.name.view == "flat" and not flat:
-            skipped.append(Skipped(name, "flat: no person"))
+            skipped.append(Skipped(name, "flat", "flat: no person"))
         elif image.name.item in leaking:
-            skipped.append(Skipped(name, "its item stands in the test split"))
+            skipped.append(Skipped(name, "shared item", "its item is also in the test split"))
         elif key not in annotated:
-            skipped.append(Skipped(name, f"no keypoints in {sources}"))
+            skipped.append(Skipped(name, "no keypoints", f"no keypoints in {sources}"))
         else:
             kept[name] = image
+    return kept, skipped
+
+
+def _unused(
+    annotated: Mapping[str, _Annotation], images: Container[str], members: Container[str], split: str
+) -> Iterator[Skipped]:
+    """Yield the keypoints of images that are missing or outside the split."""
     for key, row in annotated.items():
         if key not in images:
-            skipped.append(Skipped(row.name, "keypoints without an image"))
+            yield Skipped(row.name, "no image", "keypoints without an image")
         elif key not in members:
-            skipped.append(Skipped(row.name, f"keypoints of an image outside the {split} split"))
-    if not kept:
-        raise DataError(
-            f"not one image is left of the {split} split: of {len(images):,} in {root}, {len(members & set(images)):,} "
-            f"are of that split and {len(annotated.keys() & images.keys()):,} have keypoints in {sources}; is that the "
-            f"CSV of the {split} split, and are its images unpacked?"
-        )
-    table = PersonTable(
-        names=tuple(kept),
-        persons=_persons((image.name for image in kept.values()), person),
-        xy=torch.stack([annotated[image.name.image_key].xy for image in kept.values()]),
+            yield Skipped(row.name, "other split", f"keypoints of an image outside the {split} split")
+
+
+def _table(
+    images: Mapping[str, _Image], annotated: Mapping[str, _Annotation], person: str, skipped: Iterable[Skipped]
+) -> PersonTable:
+    return PersonTable(
+        names=tuple(images),
+        persons=_persons((image.name for image in images.values()), person),
+        xy=torch.stack([annotated[image.name.image_key].xy for image in images.values()]),
         canvas=CANVAS,
-        paths=tuple(image.path for image in kept.values()),
+        paths=tuple(image.path for image in images.values()),
         skipped=tuple(skipped),
         fill=FILL,
     )
-    log.info("%s, %s: %s", root, split, table)
-    return table
 
 
 @dataclass(frozen=True)
 class SplitAudit:
-    """Which people stand on both sides of a split.
+    """The outfits and items that a train and a test split share.
 
     Attributes:
-        train_images, test_images: images on each side.
-        test_outfits, test_items: how many different ones the test side has.
-        outfits: keys of the outfits on both sides.
-        items: keys of the items on both sides, categories kept apart: 503 of 930 in the usual split.
-        item_numbers: the same without regard to category, as `read_deepfashion` takes it for `leak_free`: 513 of 930.
+        train_images, test_images: Number of images on each side.
+        test_outfits, test_items: Number of different outfits and items on the test side.
+        outfits: Keys of the outfits on both sides.
+        items: Keys of the items on both sides, with categories kept apart: 503 of 930 in the usual split.
+        item_numbers: The same without regard to category, as `leak_free` of `read_deepfashion` counts: 513 of 930.
     """
 
     train_images: int
@@ -187,18 +209,18 @@ class SplitAudit:
         return (
             f"{self.train_images:,} train and {self.test_images:,} test images; of the test split, "
             f"{len(self.outfits):,} of {self.test_outfits:,} outfits and {len(self.items):,} of {self.test_items:,} "
-            f"items also stand in train ({len(self.item_numbers):,} by item number alone)"
+            f"items are also in train ({len(self.item_numbers):,} by item number alone)"
         )
 
 
 def audit_split(train: PersonTable | Iterable[str], test: PersonTable | Iterable[str]) -> SplitAudit:
-    """Says which outfits and items stand on both sides of a split.
+    """Find the outfits and items that a train and a test split share.
 
     Args:
-        train, test: tables, or names of images in any spelling (`read_list`).
+        train, test: Tables, or names of images in any spelling (`read_list`).
 
     Raises:
-        DataError: a name that is not DeepFashion's.
+        DataError: If a name is not that of a DeepFashion image.
     """
     ours, theirs = _parse_all(train), _parse_all(test)
     outfits = {name.outfit_key for name in theirs}
@@ -215,10 +237,10 @@ def audit_split(train: PersonTable | Iterable[str], test: PersonTable | Iterable
 
 
 def read_list(path: str | PathLike[str]) -> tuple[str, ...]:
-    """The names in a list such as ``train.lst``: one a line, as they are spelt there.
+    """Read the names in a list such as ``train.lst``, one per line, in the spelling of the list.
 
     Raises:
-        DataError: no such file, or a line that is not the name of a DeepFashion image, with file and line.
+        DataError: If there is no such file, or if a line is not the name of a DeepFashion image.
     """
     path = Path(path)
     names = []
@@ -230,14 +252,14 @@ def read_list(path: str | PathLike[str]) -> tuple[str, ...]:
 
 
 def read_partition(path: str | PathLike[str]) -> dict[str, str]:
-    """The benchmark's ``list_eval_partition.txt``: a count, the header ``image_name item_id evaluation_status``, rows.
+    """Read ``list_eval_partition.txt``: a count, the header ``image_name item_id evaluation_status``, and rows.
 
     Returns:
-        Image name, as it stands there -> "train", "query" or "gallery".
+        Image name, in the spelling of the file -> "train", "query" or "gallery".
 
     Raises:
-        DataError: no such file, or a line that is malformed, repeated or contradicts itself or the count; with file and
-            line.
+        DataError: If there is no such file, or if a line is malformed, repeated or inconsistent. The message names the
+            file and the line.
     """
     path = Path(path)
     lines = list(_lines(path))
@@ -261,10 +283,10 @@ def read_partition(path: str | PathLike[str]) -> dict[str, str]:
         if status not in SPLIT_OF_STATUS:
             raise DataError(f"{where}: evaluation_status must be one of {', '.join(SPLIT_OF_STATUS)}, got {status!r}")
         if name in status_of:
-            raise DataError(f"{where}: {name} stands in the file already")
+            raise DataError(f"{where}: {name} is in the file already")
         status_of[name] = status
     if len(status_of) != int(lines[0][1]):
-        raise DataError(f"{path}: line 1 says {lines[0][1]} images, {len(status_of)} follow; the file is not whole")
+        raise DataError(f"{path}: line 1 says {lines[0][1]} images, {len(status_of)} follow; the file is incomplete")
     return status_of
 
 
@@ -285,28 +307,28 @@ def _check_choice(field: str, value: object, choices: Sequence[object]) -> None:
         raise DataError(f"{field} must be one of {', '.join(map(str, choices))}, got {value!r}")
 
 
-def _find_images(root: Path) -> tuple[dict[str, _Image], list[tuple[str, Path]]]:
-    """Every image below an absolute folder by its key, and those found again.
+def _find_images(root: Path) -> tuple[dict[str, _Image], list[tuple[str, Skipped]]]:
+    """Return every image below an absolute folder by its key, and (key, file) of those found again.
 
-    The folder may lie below that of the gender, which only the whole path names.
+    The folder may be below that of the gender, so names depend on the whole path.
     """
     if not root.is_dir():
         raise DataError(f"no folder {root}")
     images: dict[str, _Image] = {}
-    twice: list[tuple[str, Path]] = []
-    for path in _walk(root):
+    duplicates: list[tuple[str, Skipped]] = []
+    for path in files_below(root):
         name = parse_deepfashion(path.as_posix())
         if name is None:
             continue
         if name.view not in DEEPFASHION_VIEWS:
             raise DataError(
-                f"{path} shows the view {name.view!r}; DeepFashion has {', '.join(DEEPFASHION_VIEWS)}: rename the "
+                f"{path}: expected one of the views {', '.join(DEEPFASHION_VIEWS)}, got {name.view!r}; rename the "
                 f"file, or move it away"
             )
-        if name.image_key in images:
-            twice.append((name.image_key, path))
-        else:
-            images[name.image_key] = _Image(name, path)
+        first = images.setdefault(name.image_key, _Image(name, path)).path
+        if first != path:
+            reason = f"the same image as {first.relative_to(root)}"
+            duplicates.append((name.image_key, Skipped(str(path.relative_to(root)), "duplicate", reason)))
     if not images:
         raise DataError(
             f"{root} holds no DeepFashion In-shop image. Looked in it and below for "
@@ -314,24 +336,11 @@ def _find_images(root: Path) -> tuple[dict[str, _Image], list[tuple[str, Path]]]
             f"img_highres, fashion or any other folder), fashionWOMENTees_Tanksid0000783805_7additional.jpg and "
             f"fasionMENTeesTanksid0000347017_3back.jpg: unpack Img/img.zip and pass its folder, or one above it"
         )
-    return images, twice
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """All files below a folder, in the order of their names; links are followed, but no folder is read twice."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(folder, file) for file in sorted(files))
+    return images, duplicates
 
 
 def _folders_around(root: Path, images: Iterable[_Image]) -> list[Path]:
-    """Where lists and keypoints may lie: the root, the folders that hold the images, and those above them."""
+    """Return where lists and keypoints are searched: the root, the folders of images, and the folders above them."""
     places = {image.path.parents[0 if parse_deepfashion(image.path.name) else 3] for image in images}
     folders = [root]
     for place in sorted(places):
@@ -361,7 +370,7 @@ def _find_keypoints(folders: Sequence[Path], split: str, is_listed: bool) -> lis
 
 
 def _keypoint_files(folders: Sequence[Path], patterns: Iterable[str], split: str) -> list[Path]:
-    """The files that match, in the order of the patterns; parts that wait to be merged are none."""
+    """Return the files that match, in the order of the patterns, without shards that are not merged yet."""
     found = (
         path for pattern in patterns for folder in folders for path in sorted(folder.glob(pattern.format(split=split)))
     )
@@ -369,18 +378,18 @@ def _keypoint_files(folders: Sequence[Path], patterns: Iterable[str], split: str
 
 
 def _read_on_canvas(csv: Path, width: Literal[256, 176] | None) -> PersonTable:
-    """A keypoint CSV, x shifted where it speaks of images cut to 176 pixels."""
+    """Read a keypoint CSV, and shift x if it belongs to images of width 176."""
     table = read_keypoints(csv, CANVAS, person_of=_outfit)
-    told = _width_of(table.xy) if width is None else width
-    outside = ((table.xy < 0) | (table.xy > torch.tensor([told, CANVAS[0]]))).flatten(1).any(1).nonzero().flatten()
+    used = _width_of(table.xy) if width is None else width
+    outside = ((table.xy < 0) | (table.xy > torch.tensor([used, CANVAS[0]]))).flatten(1).any(1).nonzero().flatten()
     if len(outside):
         raise DataError(
-            f"{csv}: {table.names[int(outside[0])]} and {len(outside) - 1:,} others have keypoints outside {told}x"
+            f"{csv}: {table.names[int(outside[0])]} and {len(outside) - 1:,} others have keypoints outside {used}x"
             f"{CANVAS[0]} (width x height); scale keypoints of other images, such as img_highres, onto 256x256 first"
         )
-    how = "told from the keypoints" if width is None else "as given"
-    log.info("%s: keypoints on images %d pixels wide (%s)", csv, told, how)
-    return replace(table, xy=table.xy + torch.tensor([(CANVAS[1] - told) / 2, 0.0]))
+    how = "inferred from the keypoints" if width is None else "as given"
+    log.info("%s: keypoints on images %d pixels wide (%s)", csv, used, how)
+    return replace(table, xy=table.xy + torch.tensor([(CANVAS[1] - used) / 2, 0.0]))
 
 
 def _outfit(name: str) -> str | None:
@@ -389,7 +398,7 @@ def _outfit(name: str) -> str | None:
 
 
 def _width_of(xy: Float[Tensor, "rows 18 2"]) -> Literal[256, 176]:
-    """Whether keypoints were taken on images 256 or 176 wide: people stand in the middle, at 128 or at 88."""
+    """Infer the width of the annotated images: people are in the middle, at 128 of 256 or at 88 of 176 pixels."""
     middle = xy[:, _NOSE_AND_NECK, 0]
     middle = middle[~middle.isnan()]
     if not len(middle) or (xy[..., 0] >= _NARROW).any():
@@ -398,7 +407,7 @@ def _width_of(xy: Float[Tensor, "rows 18 2"]) -> Literal[256, 176]:
 
 
 def _merge(tables: Iterable[PersonTable]) -> dict[str, _Annotation]:
-    """Keypoints by image key: of the first table that has a joint of the image, else of the first that has a row."""
+    """Return keypoints by image key, from the first table with a joint of the image, else the first with a row."""
     rows = [
         (image_key(name), _Annotation(name, xy))
         for table in tables
@@ -411,7 +420,7 @@ def _merge(tables: Iterable[PersonTable]) -> dict[str, _Annotation]:
 
 
 def _listed(folders: Sequence[Path], split: str) -> list[DeepFashionName] | None:
-    """What the lists say is in a split; None where there is no list."""
+    """Return the images of a split according to the lists; None if there is no list."""
     lists = {each: _first_file(folders, f"{each}.lst") for each in SPLITS}
     path = lists[split]
     if path is not None:
@@ -419,7 +428,7 @@ def _listed(folders: Sequence[Path], split: str) -> list[DeepFashionName] | None
     other = next(filter(None, lists.values()), None)
     if other is not None:
         raise DataError(
-            f"{other} is there, but no {split}.lst: the two make one split. Put the other there, or move this one away "
+            f"{other} exists without a {split}.lst, but a split needs both. Add the other list, or move this one away "
             f"to use {PARTITION} or the keypoint CSVs"
         )
     partition = _first_file(folders, PARTITION)
@@ -429,14 +438,14 @@ def _listed(folders: Sequence[Path], split: str) -> list[DeepFashionName] | None
 
 
 def _test_items(folders: Sequence[Path]) -> frozenset[str]:
-    """The numbers of all items in the test split: of the whole of it, not only of the images that are here."""
+    """Return the numbers of all items in the test split, including those whose images are not here."""
     listed = _listed(folders, "test")
     if listed is None:
         csvs = _keypoint_files(folders, KEYPOINT_FILES, "test")
         if not csvs:
             raise DataError(
-                f"leak_free has to know the test split: there is neither test.lst nor {PARTITION} nor a keypoint CSV "
-                f"of it in {', '.join(str(folder) for folder in folders)}; put one there"
+                f"leak_free needs the test split, but neither test.lst nor {PARTITION} nor a keypoint CSV of it is in "
+                f"{', '.join(str(folder) for folder in folders)}; add one of them"
             )
         listed = [name for csv in csvs for name in _parse_all(read_keypoints(csv, CANVAS, person_of=_outfit))]
     return frozenset(name.item for name in listed)
@@ -453,7 +462,7 @@ def _parse_all(names: PersonTable | Iterable[str]) -> list[DeepFashionName]:
 
 
 def _persons(names: Iterable[DeepFashionName], person: str) -> tuple[str, ...]:
-    """Whose image each is: everything before ``_<n><view>``, in the spelling in which the person comes first."""
+    """Return the person of each image: the name up to ``_<n><view>``, in the spelling of the person's first image."""
     spelt: dict[str, str] = {}
     persons = []
     for name in names:
@@ -464,7 +473,7 @@ def _persons(names: Iterable[DeepFashionName], person: str) -> tuple[str, ...]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file that are not blank, with their numbers from 1."""
+    """Return the lines of a text file that are not blank, with their numbers from 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

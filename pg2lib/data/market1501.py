@@ -9,13 +9,14 @@ from typing import Literal
 
 import torch
 
+from pg2lib.data.keypoint_csv import read_keypoints
 from pg2lib.data.names import MARKET1501_NAME
-from pg2lib.data.people import PersonTable, Skipped, read_keypoints
+from pg2lib.data.people import PersonTable, SkipKind, Skipped
 from pg2lib.errors import DataError
 
 CANVAS = (128, 64)
 FOLDERS = {"train": "bounding_box_train", "test": "bounding_box_test"}
-NOT_A_PERSON = {"-1": "junk", "0000": "distractor"}
+NOT_A_PERSON: dict[str, SkipKind] = {"-1": "junk", "0000": "distractor"}
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +24,19 @@ log = logging.getLogger(__name__)
 def read_market1501(
     root: str | PathLike[str], split: Literal["train", "test"], keypoints: str | PathLike[str] | None = None
 ) -> PersonTable:
-    """The images of one split with their keypoints.
+    """Read the images of one split with their keypoints.
 
-    Junk (-1), distractors (0000), files with other names and images without a row in the CSV are skipped, counted in
-    ``PersonTable.skipped``. An image whose row holds no joint at all stays: its pose is empty.
+    ``PersonTable.skipped`` lists junk (-1), distractors (0000), files with other names, images without a row in the CSV
+    and rows without an image. An image whose row has no joint is kept with an empty pose.
 
     Args:
-        root: the folder with ``bounding_box_train``, or one above it.
+        root: The folder with ``bounding_box_train``, or one above it.
         split: "train" (751 people) or "test" (750 people).
-        keypoints: the CSV; by default ``market-annotation-<split>.csv`` in `root`, beside it, or beside the image
+        keypoints: The CSV. By default ``market-annotation-<split>.csv`` in `root`, beside it, or beside the image
             folder.
 
     Raises:
-        DataError: no such folder or CSV (with where it was looked for), a malformed CSV, or no image left.
+        DataError: If the folder or the CSV is missing, if the CSV is malformed, or if no image is left.
     """
     images = _find_images(Path(root), split)
     csv = Path(keypoints) if keypoints is not None else _find_keypoints(Path(root), images, split)
@@ -47,18 +48,21 @@ def read_market1501(
         if path.name == "Thumbs.db":
             continue
         match = MARKET1501_NAME.match(path.name)
+        not_a_person = None if match is None else NOT_A_PERSON.get(match["person"])
         row = annotated.row(path.name)
         if match is None:
-            skipped.append(Skipped(path.name, "not a Market-1501 name"))
-        elif match["person"] in NOT_A_PERSON:
-            skipped.append(Skipped(path.name, NOT_A_PERSON[match["person"]]))
+            skipped.append(Skipped(path.name, "unknown name", "not a Market-1501 name"))
+        elif not_a_person is not None:
+            skipped.append(Skipped(path.name, not_a_person, not_a_person))
         elif row is None:
-            skipped.append(Skipped(path.name, f"no keypoints in {csv.name}"))
+            skipped.append(Skipped(path.name, "no keypoints", f"no keypoints in {csv.name}"))
         else:
             rows.append(row)
             paths.append(path)
     present = {path.name for path in paths} | {skip.name for skip in skipped}
-    skipped += [Skipped(name, "keypoints without an image") for name in annotated.names if name not in present]
+    skipped += [
+        Skipped(name, "no image", "keypoints without an image") for name in annotated.names if name not in present
+    ]
     if not rows:
         raise DataError(f"{images} and {csv} have no image in common; is the CSV that of the {split} split?")
     table = PersonTable(

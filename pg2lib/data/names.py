@@ -1,4 +1,4 @@
-"""What the file names of the data sets say (formats: Market-1501's readme, DeepFashion's partition file)."""
+"""The file names of the data sets (formats: Market-1501's readme, DeepFashion's partition file)."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ DEEPFASHION_FLAT_NAME = re.compile(
 )
 """``fashionWOMENTees_Tanksid0000783805_7additional.jpg``; the person is everything before ``_<n><view>``.
 
-Older lists write ``fasion`` and leave out underscores: ``fasionMENTeesTanksid0000347017_3back.jpg``.
+Older lists write ``fasion`` and omit underscores: ``fasionMENTeesTanksid0000347017_3back.jpg``.
 """
 
 DEEPFASHION_PATH = re.compile(
     r"(?:^|/)(?P<gender>MEN|WOMEN)/(?P<category>[^/]+)/id_(?P<item>\d{8})/"
     r"(?P<variant>\d{2})_(?P<number>\d)_(?P<view>[a-z]+)\.jpg$"
 )
-"""``img/WOMEN/Dresses/id_00000002/02_1_front.jpg``, whatever comes before the gender."""
+"""``img/WOMEN/Dresses/id_00000002/02_1_front.jpg``, with any folders before the gender."""
 
 DEEPFASHION_VIEWS = ("front", "side", "back", "full", "additional", "flat")
-"""What an In-shop image shows; ``flat`` is the garment without a person."""
+"""The views of In-shop images; ``flat`` is the garment without a person."""
 
 
 @dataclass(frozen=True)
 class DeepFashionName:
-    """What the name of a DeepFashion In-shop image says, flattened or a path.
+    """The fields of the name of a DeepFashion In-shop image.
 
     Attributes:
         gender: MEN or WOMEN.
-        category: as it is spelt: ``Tees_Tanks``, in older lists ``TeesTanks``.
-        item: 8 digits, the garment.
-        variant: 2 digits: the item's colour, and so the outfit.
-        number: 1 digit: the outfit's image.
-        view: one of DEEPFASHION_VIEWS, unless the name is odd.
+        category: In the spelling of the name: ``Tees_Tanks``, in older lists ``TeesTanks``.
+        item: The garment, 8 digits.
+        variant: The colour of the item, which makes it an outfit, 2 digits.
+        number: The image of the outfit, 1 digit.
+        view: One of `DEEPFASHION_VIEWS` in the original data set.
     """
 
     gender: str
@@ -55,27 +55,27 @@ class DeepFashionName:
 
     @property
     def item_key(self) -> str:
-        """The item, the same for every spelling: the category without underscores."""
+        """The item, equal for all spellings: the category has no underscores."""
         return f"fashion{self.gender}{self.category.replace('_', '')}id{self.item}"
 
     @property
     def outfit_key(self) -> str:
-        """The outfit (item and variant), the same for every spelling."""
+        """The outfit (item and variant), equal for all spellings."""
         return self.item_key + self.variant
 
     @property
     def image_key(self) -> str:
-        """The image, the same for every spelling and layout."""
+        """The image, equal for all spellings and layouts."""
         return f"{self.outfit_key}_{self.number}{self.view}.jpg"
 
     @property
     def flat_name(self) -> str:
-        """The flattened name as the field's CSV has it, with the category as it is spelt here."""
+        """The flattened name of the field's CSV, with the category in the spelling of this name."""
         return f"fashion{self.gender}{self.category}id{self.item}{self.variant}_{self.number}{self.view}.jpg"
 
 
 def parse_deepfashion(name_or_path: str) -> DeepFashionName | None:
-    """What a DeepFashion name says: a flattened name of either spelling, or a path in the original layout (posix).
+    """Parse a DeepFashion name: a flattened name of either spelling, or a POSIX path in the original layout.
 
     Returns:
         None for any other name.
@@ -87,17 +87,20 @@ def parse_deepfashion(name_or_path: str) -> DeepFashionName | None:
 
 
 def checked_name(name: str, where: str | None = None) -> str:
-    """The name of an image in a table, as it is: a path below the folder of the images, which a row can hold.
+    """Check that a name is a path below the image folder, and that a row of a keypoint CSV can hold it.
 
-    Whoever reads or writes names that become paths checks them here.
+    All code that reads or writes names that become paths checks them here.
 
     Args:
-        name: posix.
-        where: the file and line, or the folder, for the error.
+        name: A POSIX path.
+        where: The file and the line, or the folder, for the error message.
+
+    Returns:
+        The name.
 
     Raises:
-        DataError: the name leads out of that folder (absolute, or with ``..``), or does not come out of a keypoint CSV
-            as it went in: it is no UTF-8, is not on one line, has a tab, or a blank at an end.
+        DataError: If the name leads out of the folder (it is absolute, or contains ``..``), or if a keypoint CSV would
+            change it: it is not UTF-8, spans several lines, contains a tab, or has a blank at an end.
     """
     path = Path(name)
     if path.anchor or ".." in path.parts or not path.name or "\0" in name:
@@ -119,20 +122,20 @@ def _is_a_line(name: str) -> bool:
 
 
 def person_of(name: str) -> str | None:
-    """The person a Market-1501 or flattened DeepFashion file name speaks of; None for any other name."""
+    """Return the person of a Market-1501 or flattened DeepFashion file name; None for any other name."""
     match = MARKET1501_NAME.match(name) or DEEPFASHION_FLAT_NAME.match(name)
     return match["person"] if match else None
 
 
 def canonical_name(relative: str) -> str:
-    """The name that the field's CSV uses for an image.
+    """Return the name that the field's CSV uses for an image.
 
     Args:
-        relative: the image's path relative to a data folder, posix.
+        relative: POSIX path of the image relative to a data folder.
 
     Returns:
-        Market-1501 and flattened DeepFashion: the file name. DeepFashion's original layout: the flattened name,
-        ``fashionWOMENDressesid0000000202_1front.jpg``. Anything else: the path unchanged.
+        For Market-1501 and flattened DeepFashion the file name; for DeepFashion's original layout the flattened name,
+        ``fashionWOMENDressesid0000000202_1front.jpg``; otherwise the path unchanged.
     """
     file_name = relative.rpartition("/")[2]
     if MARKET1501_NAME.match(file_name) or DEEPFASHION_FLAT_NAME.match(file_name):
@@ -142,6 +145,6 @@ def canonical_name(relative: str) -> str:
 
 
 def image_key(name: str) -> str:
-    """What two names of one image have in common: DeepFashion's spellings and paths become one; other names stay."""
+    """Return a key that is equal for all spellings and paths of a DeepFashion image. Other names are their own keys."""
     parsed = parse_deepfashion(name)
     return parsed.image_key if parsed else name

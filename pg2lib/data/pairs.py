@@ -1,15 +1,14 @@
-"""PairTable: which image is the condition and which the target; pair rules and pair files."""
+"""PairTable: pairs of a condition and a target image; pair rules and pair files."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Int64
@@ -21,7 +20,7 @@ from pg2lib.files import atomic_write
 
 PairRule = Literal["all", "torso"]
 TORSO = (2, 5, 8, 11)
-"""Both shoulders and both hips."""
+"""The joints of both shoulders and both hips."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +28,9 @@ class PairTable:
     """Ordered pairs of rows of a PersonTable.
 
     Attributes:
-        table: the people.
-        from_rows, to_rows: int64 (pairs,), rows of the condition and of the target image.
-        skipped: pairs of a file that were left out.
+        table: The people.
+        from_rows, to_rows: int64, (pairs,): rows of the condition and of the target images.
+        skipped: Pairs of a file that were left out.
     """
 
     table: PersonTable
@@ -46,25 +45,25 @@ class PairTable:
         return f"PairTable({len(self):,} pairs of {self.table!r})"
 
     def names(self, pair: int) -> tuple[str, str]:
-        """File names of the condition and the target image of one pair."""
+        """Return the file names of the condition and the target image of one pair."""
         return self.table.names[int(self.from_rows[pair])], self.table.names[int(self.to_rows[pair])]
 
     def digest(self) -> str:
-        """A SHA-256 of the images' names and of which make a pair, in their order."""
+        """Return a SHA-256 of the names of the images and of the pairs, in their order."""
         digest = hashlib.sha256("\n".join(self.table.names).encode())
         digest.update(self.from_rows.numpy().tobytes())
         digest.update(self.to_rows.numpy().tobytes())
         return digest.hexdigest()
 
     def select(self, pairs: Int64[Tensor, "some"]) -> PairTable:
-        """Some of the pairs, in the order given."""
+        """Return some of the pairs, in the order given."""
         return PairTable(self.table, self.from_rows[pairs], self.to_rows[pairs])
 
     def sample(self, count: int, seed: int) -> PairTable:
-        """`count` different pairs drawn at random, the same for the same seed.
+        """Draw `count` different pairs at random, the same ones for the same seed.
 
         Raises:
-            DataError: there are fewer pairs than that.
+            DataError: If `count` is not from 1 to the number of pairs.
         """
         if not 0 < count <= len(self):
             raise DataError(f"cannot draw {count:,} pairs from {len(self):,}")
@@ -73,24 +72,22 @@ class PairTable:
 
 
 def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
-    """All ordered pairs of two different images of one person.
+    """Make all ordered pairs of two different images of one person.
 
     Args:
-        rule: "all", or "torso": both shoulders and both hips present in both images, which is the widely used list.
-            Market-1501's train split gives 296,938 and 263,632 pairs.
+        table: The people.
+        rule: "all", or "torso", which requires both shoulders and both hips in both images and gives the widely used
+            list. The train split of Market-1501 has 296,938 and 263,632 pairs.
 
     Raises:
-        DataError: an unknown rule, or not one pair: every person has one image (that qualifies).
+        DataError: If the rule is unknown, or if there is no pair because nobody has two images that qualify.
     """
+    if rule not in get_args(PairRule):
+        raise DataError(f"pair rule must be one of {', '.join(get_args(PairRule))}, got {rule!r}")
     present = ~table.xy.isnan().any(-1)
-    allowed: dict[PairRule, Callable[[], Tensor]] = {
-        "all": lambda: torch.ones(len(table), dtype=torch.bool),
-        "torso": lambda: present[:, TORSO].all(dim=1),
-    }
-    if rule not in allowed:
-        raise DataError(f"pair rule must be one of {', '.join(allowed)}, got {rule!r}")
+    qualifies = present[:, TORSO].all(dim=1) if rule == "torso" else torch.ones(len(table), dtype=torch.bool)
     rows_of: dict[str, list[int]] = defaultdict(list)
-    for row in allowed[rule]().nonzero().flatten().tolist():
+    for row in qualifies.nonzero().flatten().tolist():
         rows_of[table.persons[row]].append(row)
     sides = []
     for rows in rows_of.values():
@@ -103,14 +100,17 @@ def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
 
 
 def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool = False) -> PairTable:
-    """Reads a pair file: CSV with the header ``from,to``, file names as in the table.
+    """Read a pair file: a CSV with the header ``from,to`` and the file names of the table.
 
     Args:
-        skip_unknown: leave out pairs with an image that the table lacks, counted in ``PairTable.skipped``; otherwise
-            such a file is refused.
+        path: The file.
+        table: The people.
+        skip_unknown: List pairs with an image that the table lacks in ``PairTable.skipped``. Otherwise the file is
+            refused.
 
     Raises:
-        DataError: no such file, another header, a malformed row, an unknown image, or no pair left; with file and line.
+        DataError: If the file is missing or has another header, if a row is malformed or names an unknown image, or if
+            no pair is left. The message names the file and the line.
     """
     path = Path(path)
     try:
@@ -136,19 +136,19 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
         unknown = line[0] if first is None else line[1]
         if not skip_unknown:
             raise DataError(
-                f"{path}:{number}: {unknown} is not in {table!r}; read the split the pairs belong to, keep garments "
-                f"without a person (--flat) where a list of DeepFashion names them, or leave such pairs out with "
+                f"{path}:{number}: {unknown} is not in {table!r}; read the split that the pairs belong to, keep "
+                f"garments without a person (--flat) if a list of DeepFashion names them, or leave such pairs out with "
                 f"skip_unknown=True"
             )
-        skipped.append(Skipped(f"{path.name}:{number}", f"no image {unknown}"))
+        skipped.append(Skipped(f"{path.name}:{number}", "no image", f"no image {unknown}"))
     if not rows:
-        raise DataError(f"{path}: not one pair has both its images in {table!r}")
+        raise DataError(f"{path}: no pair has both its images in {table!r}")
     both = torch.tensor(rows, dtype=torch.int64)
     return PairTable(table, both[:, 0].contiguous(), both[:, 1].contiguous(), tuple(skipped))
 
 
 def write_pairs(path: str | PathLike[str], pairs: PairTable) -> None:
-    """Writes a pair file that `read_pairs` reads; it appears whole or not at all."""
+    """Write a pair file that `read_pairs` reads, atomically."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("from", "to"))

@@ -33,9 +33,9 @@ from PIL import Image
 from torch import Tensor
 
 from pg2lib.data.pairs import PairTable
-from pg2lib.data.prepare import IMAGE_SUFFIXES
 from pg2lib.data.store import ImageStore
 from pg2lib.errors import ConfigError, DataError
+from pg2lib.files import IMAGE_SUFFIXES
 from pg2lib.images import ImageLike, load_image, pil_from_tensor
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.provenance import provenance

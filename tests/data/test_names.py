@@ -87,3 +87,19 @@ def test_the_person_is_everything_before_the_view() -> None:
     assert person_of(ONE_IMAGE[0]) == "fashionMENTees_Tanksid0000347017"
     assert person_of("0224_c6s1_055726_02.jpg") == "0224"
     assert person_of("holiday.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "person"),
+    [
+        ("0224_c6s1_055726_02.jpg", "0224"),
+        ("-1_c1s1_000401_03.jpg", "-1"),
+        ("1488_c5s3_071737_01.jpg.jpg", "1488"),
+        ("fashionWOMENTees_Tanksid0000783805_7additional.jpg", "fashionWOMENTees_Tanksid0000783805"),
+        ("fasionMENTeesTanksid0000347017_3back.jpg", "fasionMENTeesTanksid0000347017"),
+        ("0224_c7s1_055726_02.jpg", None),
+        ("Thumbs.db", None),
+    ],
+)
+def test_whose_image_a_file_name_says(name: str, person: str | None) -> None:
+    assert person_of(name) == person

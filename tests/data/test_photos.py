@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pg2lib import DataError, ImageStore, Pose, make_pairs
-from pg2lib.data.people import write_keypoints
+from pg2lib.data.keypoint_csv import write_keypoints
 from pg2lib.data.photos import KEYPOINTS, crop_photos, prepare_photos, read_photos
 from pg2lib.data.read import layout_of, read_people
 from tests.conftest import STANDING
@@ -89,9 +89,9 @@ def test_crops_do_not_come_among_the_photos(photos: Path, tmp_path: Path, out: s
     (tmp_path / "link").symlink_to(photos)
     before = contents(tmp_path)
     detector = SimpleNamespace(settings="is never asked")
-    with pytest.raises(DataError, match="is, lies in or holds the folder of the photos"):
+    with pytest.raises(DataError, match="is, is in or holds the folder of the photos"):
         crop_photos(photos, tmp_path / "photos.csv", tmp_path / out, CANVAS)
-    with pytest.raises(DataError, match="is, lies in or holds the folder of the photos"):
+    with pytest.raises(DataError, match="is, is in or holds the folder of the photos"):
         prepare_photos(photos, tmp_path / out, CANVAS, detector)
     assert contents(tmp_path) == before
 
@@ -102,10 +102,10 @@ def test_a_file_that_no_run_wrote_is_not_replaced(photos: Path, tmp_path: Path, 
     path.parent.mkdir(parents=True)
     path.write_text("somebody's own")
     detector = SimpleNamespace(settings="is never asked")
-    with pytest.raises(DataError, match=rf"{name} is there already, and no earlier run wrote it"):
+    with pytest.raises(DataError, match=rf"{name} exists already, and no earlier run wrote it"):
         prepare_photos(photos, tmp_path / "people", CANVAS, detector)
     if not name.startswith("photos"):
-        with pytest.raises(DataError, match=rf"{name} is there already, and no earlier run wrote it"):
+        with pytest.raises(DataError, match=rf"{name} exists already, and no earlier run wrote it"):
             crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
     assert contents(tmp_path / "people") == {name: b"somebody's own"}
 
@@ -168,7 +168,7 @@ def test_a_run_that_was_stopped_leaves_no_data_set(photos: Path, tmp_path: Path)
 def test_a_photo_in_nobodys_folder_is_refused(photos: Path, tmp_path: Path) -> None:
     (photos / "ben" / "a.jpg").rename(photos / "a.jpg")
     write_keypoints(tmp_path / "photos.csv", [("a.jpg", standing_in(SIZES["ben/a.jpg"]))])
-    with pytest.raises(DataError, match=r"a\.jpg lies in no person's folder"):
+    with pytest.raises(DataError, match=r"a\.jpg is in no person's folder"):
         crop_photos(photos, tmp_path / "photos.csv", tmp_path / "people", CANVAS)
 
 
@@ -199,7 +199,7 @@ def test_keypoints_without_their_image_are_counted(photos: Path, tmp_path: Path)
     (tmp_path / "people" / "ben" / "a.png").unlink()
     table = read_photos(tmp_path / "people")
     assert len(table) == len(SIZES) - 1
-    assert [(skip.name, skip.reason) for skip in table.skipped] == [("ben/a.png", "keypoints without an image")]
+    assert [(skip.name, skip.kind) for skip in table.skipped] == [("ben/a.png", "no image")]
 
 
 def test_a_folder_without_keypoints_says_how_to_make_them(photos: Path) -> None:

@@ -1,4 +1,4 @@
-"""Preparing a folder: what is written, stopping and going on, worker processes, shards and their merging."""
+"""Preparing a folder: what is written, interruptions and resuming, and worker processes."""
 
 from __future__ import annotations
 
@@ -9,105 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from pg2lib import ConfigError, DataError, NoPersonError, PG2Error, Pose, read_keypoints
-from pg2lib.data.imports import import_keypoints
-from pg2lib.data.prepare import Shard, merge_shards, prepare
+from pg2lib import ConfigError, DataError, PG2Error, Pose, read_keypoints
+from pg2lib.data.pose_files import import_keypoints
+from pg2lib.data.prepare import prepare
+from pg2lib.data.shards import Shard, merge_shards
 from tests.conftest import ROOT, STANDING
-
-BLACK, MAGENTA = (0, 0, 0), (255, 0, 255)
-
-
-@dataclass(frozen=True)
-class Painted:
-    """Makes detectors, and is one: finds a person in every picture but black ones, and dies of magenta ones.
-
-    The neck is as far down as the picture is red, so that poses tell which picture they are of. `log` takes a line for
-    each picture: the process and the redness.
-    """
-
-    log: Path
-    seconds: float = 0
-    settings: str = "painted"
-    broken: str = ""
-
-    def __call__(self) -> Painted:
-        if self.broken:
-            raise PG2Error(self.broken)
-        return self
-
-    def __enter__(self) -> Painted:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def detect(self, image: Image.Image) -> SimpleNamespace:
-        colour = image.getpixel((0, 0))
-        with self.log.open("a") as file:
-            file.write(f"{os.getpid()} {colour[0]}\n")
-        time.sleep(self.seconds)
-        if colour == BLACK:
-            raise NoPersonError("nobody")
-        if colour == MAGENTA:
-            os._exit(9)
-        xy = torch.tensor(STANDING, dtype=torch.float32)
-        xy[1, 1] = colour[0]
-        return SimpleNamespace(pose=Pose(xy, (image.height, image.width)))
-
-    @property
-    def asked(self) -> list[int]:
-        """The redness of each picture that was looked at, in order."""
-        return [int(line.split()[1]) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-
-    @property
-    def pids(self) -> set[int]:
-        return {int(line.split()[0]) for line in self.log.read_text().splitlines()}
-
-
-@pytest.fixture
-def detector(tmp_path: Path) -> Painted:
-    return Painted(tmp_path / "asked.log")
-
-
-def paint(path: Path, colour: tuple[int, int, int]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (64, 128), colour).save(path, "PNG")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """a.jpg, b.png and deep/c.jpg, 1, 0 (black) and 3 red; d.jpg, which is no image; notes."""
-    paint(tmp_path / "in" / "a.jpg", (1, 0, 0))
-    paint(tmp_path / "in" / "b.png", BLACK)
-    paint(tmp_path / "in" / "deep" / "c.jpg", (3, 0, 0))
-    (tmp_path / "in" / "d.jpg").write_text("no picture")
-    (tmp_path / "in" / "notes.txt").write_text("not looked at")
-    return tmp_path / "in"
-
-
-@pytest.fixture
-def forty(tmp_path: Path) -> Path:
-    """00.png to 39.png, 1 to 40 red but for 07 and 23, which are black."""
-    for i in range(40):
-        paint(tmp_path / "forty" / f"{i:02d}.png", BLACK if i in (7, 23) else (i + 1, 0, 0))
-    return tmp_path / "forty"
-
-
-def necks(csv: Path) -> dict[str, int]:
-    table = read_keypoints(csv, (128, 64), person_of=lambda name: name)
-    return {name: int(y) for name, y in zip(table.names, table.xy[:, 1, 1].tolist(), strict=True)}
-
-
-FORTY = {f"{i:02d}.png": i + 1 for i in range(40) if i not in (7, 23)}
+from tests.data.conftest import FORTY, MAGENTA, Painted, necks, paint, stop_at
 
 # ---- what is written
 
@@ -169,7 +82,7 @@ def test_a_file_where_the_journal_goes_is_left_as_it_is(folder: Path, detector: 
     if not content:
         assert prepare(folder, folder.parent / "k.csv", detector, 1).found == 2
         return
-    with pytest.raises(DataError, match=r"k\.csv\.journal is the journal of an unfinished run with format None"):
+    with pytest.raises(DataError, match=r"k\.csv\.journal is the journal of .* format None"):
         prepare(folder, folder.parent / "k.csv", detector, 1)
     assert (folder.parent / "k.csv.journal").read_text() == content
 
@@ -272,14 +185,6 @@ def test_folders_that_cannot_be_prepared(tmp_path: Path, detector: Painted) -> N
 # ---- stopping and going on
 
 
-def stop_at(count: int) -> Callable[[int, int], None]:
-    def on_progress(done: int, total: int) -> None:
-        if done == count:
-            raise KeyboardInterrupt
-
-    return on_progress
-
-
 def test_a_run_that_is_stopped_goes_on_and_does_nothing_twice(forty: Path, detector: Painted) -> None:
     csv, journal = forty.parent / "k.csv", forty.parent / "k.csv.journal"
     for stopped_at in (10, 25):
@@ -378,7 +283,7 @@ def test_killed_or_interrupted_with_two_workers_it_leaves_none_behind_and_goes_o
     csv, journal = forty.parent / "k.csv", forty.parent / "k.csv.journal"
     code = (
         "import sys; from pathlib import Path\n"
-        "from pg2lib.data.prepare import prepare; from tests.data.test_prepare import Painted\n"
+        "from pg2lib.data.prepare import prepare; from tests.data.conftest import Painted\n"
         f"try: prepare({str(forty)!r}, {str(csv)!r}, Painted(Path({str(detector.log)!r}), seconds=0.2), 2)\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )
@@ -410,112 +315,3 @@ def test_killed_or_interrupted_with_two_workers_it_leaves_none_behind_and_goes_o
     prepare(forty, csv, rest, 1)
     assert necks(csv) == FORTY
     assert len(rest.asked) == 40 - done
-
-
-# ---- shards
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 41])
-def test_every_image_belongs_to_one_shard(count: int) -> None:
-    names = [f"{i}.jpg" for i in range(40)]
-    parts = [list(Shard(number, count).of(names)) for number in range(1, count + 1)]
-    assert [name for part in parts for name in part] == names
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_shards_are_written_as_on_the_command_line_and_sort_in_their_order() -> None:
-    assert Shard.parse("3/16") == Shard(3, 16) and str(Shard(3, 16)) == "3/16"
-    assert Shard(3, 16).csv(Path("to/keypoints.csv")) == Path("to/keypoints.shard-03-of-16.csv")
-    for text in ("3", "0/16", "17/16", "a/b", "3/16/2", "-1/16"):
-        with pytest.raises(ConfigError, match="such as 3/16|numbered from 1"):
-            Shard.parse(text)
-
-
-def make_shards(folder: Path, csv: Path, detector: Painted, numbers: tuple[int, ...] = (1, 2, 3)) -> None:
-    for number in numbers:
-        prepare(folder, csv, detector, 1, Shard(number, 3))
-
-
-def test_shards_merge_into_what_one_run_writes(forty: Path, detector: Painted) -> None:
-    (forty / "20.png").write_text("no picture")
-    whole = prepare(forty, forty.parent / "whole.csv", detector, 1)
-    csv = forty.parent / "out" / "k.csv"
-    make_shards(forty, csv, detector, (2, 3, 1))
-    merged = merge_shards(forty, csv)
-    assert csv.read_bytes() == (forty.parent / "whole.csv").read_bytes()
-    assert sorted(merged.missing_file.read_text().splitlines()) == sorted(whole.missing_file.read_text().splitlines())
-    assert (merged.found, merged.without_person) == (whole.found, whole.without_person)
-    assert [name for name, _ in merged.unreadable] == ["20.png"]
-    assert sorted(path.name for path in csv.parent.iterdir()) == ["k.csv", "k.missing.txt"], "the parts are removed"
-
-
-def test_more_shards_than_images(folder: Path, detector: Painted) -> None:
-    for number in range(1, 10):
-        prepare(folder, folder.parent / "k.csv", detector, 1, Shard(number, 9))
-    merge_shards(folder, folder.parent / "k.csv")
-    assert necks(folder.parent / "k.csv") == {"a.jpg": 1, "deep/c.jpg": 3}
-
-
-def test_a_complete_shard_is_not_done_again_and_a_stopped_one_goes_on(forty: Path, detector: Painted) -> None:
-    csv = forty.parent / "k.csv"
-    first = prepare(forty, csv, detector, 1, Shard(1, 3))
-    assert prepare(forty, csv, detector, 1, Shard(1, 3)) == first
-    assert len(detector.asked) == 13
-    with pytest.raises(KeyboardInterrupt):
-        prepare(forty, csv, detector, 1, Shard(2, 3), stop_at(5))
-    prepare(forty, csv, detector, 1, Shard(2, 3))
-    assert len(detector.asked) == 13 + 13
-    paint(forty / "40.png", (41, 0, 0))
-    prepare(forty, csv, detector, 1, Shard(1, 3))
-    assert len(detector.asked) == 13 + 13 + 13, "another list of images is another part"
-
-
-def test_a_merge_says_which_parts_are_missing_and_writes_nothing(forty: Path, detector: Painted) -> None:
-    csv = forty.parent / "k.csv"
-    with pytest.raises(DataError, match=r"no part of .*k\.csv.*--shard 1/16"):
-        merge_shards(forty, csv)
-    make_shards(forty, csv, detector, (2,))
-    with pytest.raises(KeyboardInterrupt):
-        prepare(forty, csv, detector, 1, Shard(3, 3), stop_at(5))
-    with pytest.raises(DataError, match=r"of 3 parts 2 are missing or unfinished: 1, 3; .*--shard 1/3 and so on"):
-        merge_shards(forty, csv)
-    assert not csv.exists()
-
-
-def test_a_merge_refuses_parts_that_do_not_belong_together(forty: Path, detector: Painted) -> None:
-    csv = forty.parent / "k.csv"
-    make_shards(forty, csv, detector)
-    prepare(forty, csv, detector, 1, Shard(1, 2))
-    with pytest.raises(DataError, match="of 2 and of 3, lie side by side"):
-        merge_shards(forty, csv)
-    for path in forty.parent.glob("k.shard-1-of-2*"):
-        path.unlink()
-    prepare(forty, csv, Painted(detector.log, settings="crayon"), 1, Shard(2, 3))
-    with pytest.raises(DataError, match="different detectors .crayon; painted."):
-        merge_shards(forty, csv)
-    make_shards(forty, csv, detector, (2,))
-    paint(forty / "40.png", (41, 0, 0))
-    make_shards(forty, csv, detector, (3,))
-    with pytest.raises(DataError, match="2 of 3 parts were made from another list of images .* 1, 2; .*--shard 1/3"):
-        merge_shards(forty, csv)
-    make_shards(forty, csv, detector, (1, 2))
-    assert merge_shards(forty, csv).found == 39
-
-
-@pytest.mark.parametrize("damage", ["a row lost", "a row twice", "a row of another part", "the file lost"])
-def test_a_merge_refuses_a_damaged_part(forty: Path, detector: Painted, damage: str) -> None:
-    csv = forty.parent / "k.csv"
-    make_shards(forty, csv, detector)
-    part = csv.with_name("k.shard-2-of-3.csv")
-    lines = part.read_text().splitlines(keepends=True)
-    if damage == "the file lost":
-        part.unlink()
-    elif damage == "a row lost":
-        part.write_text("".join(lines[:-1]))
-    elif damage == "a row twice":
-        part.write_text("".join([*lines, lines[-1]]))
-    else:
-        part.write_text("".join(lines + csv.with_name("k.shard-1-of-3.csv").read_text().splitlines(True)[1:2]))
-    with pytest.raises(DataError, match=r"k\.shard-2-of-3\.csv .*(make it again|make the part again)"):
-        merge_shards(forty, csv)
-    assert not csv.exists() and csv.with_name("k.shard-1-of-3.csv").exists()

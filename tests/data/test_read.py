@@ -1,4 +1,4 @@
-"""Which layout a folder has, and that each goes to its reader."""
+"""Where data sets are found, which layout a folder has, and that each layout goes to its reader."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from pg2lib import DataError, Pose
-from pg2lib.data.people import write_keypoints
-from pg2lib.data.read import layout_of, read_people, title_of
+from pg2lib.data.keypoint_csv import write_keypoints
+from pg2lib.data.read import VARIABLE, find_data, layout_of, read_people, title_of
 from tests.conftest import STANDING, make_market1501
 
 
@@ -62,11 +62,11 @@ def test_each_layout_goes_to_its_reader(tmp_path: Path) -> None:
 
 def test_what_another_layout_has_is_refused(tmp_path: Path) -> None:
     root = make_market1501(tmp_path)
-    with pytest.raises(DataError, match="of DeepFashion"):
+    with pytest.raises(DataError, match="person, leak_free and flat"):
         read_people(root, leak_free=True)
-    with pytest.raises(DataError, match="one keypoint CSV a split, got 2"):
+    with pytest.raises(DataError, match="one keypoint CSV per split, got 2"):
         read_people(root, keypoints=["a.csv", "b.csv"])
-    with pytest.raises(DataError, match=r"keypoints\.csv; put them there"):
+    with pytest.raises(DataError, match=r"keypoints\.csv"):
         read_people(make_photos(tmp_path / "photos"), keypoints="other.csv")
 
 
@@ -85,3 +85,66 @@ def test_synthetic_people_are_not_called_what_they_imitate(tmp_path: Path) -> No
     assert title_of(root) == "Market-1501"
     (root / "synthetic.json").write_text("{}")
     assert title_of(root) == "synthetic people (market1501 layout)"
+
+
+# ---- find_data
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+def empty_market1501(folder: Path) -> Path:
+    (folder / "Market-1501-v15.09.15" / "bounding_box_train").mkdir(parents=True)
+    return folder
+
+
+def test_looks_upwards_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = empty_market1501(tmp_path / "data" / "market1501")
+    (tmp_path / "notebooks" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "notebooks" / "deeper")
+    assert find_data() == root
+
+
+def test_shared_data_come_after_every_data_folder(tmp_path: Path) -> None:
+    start = tmp_path / "project"
+    shared = empty_market1501(start / "shared" / "data" / "market1501")
+    assert find_data(start=start) == shared
+    farther_away = empty_market1501(tmp_path / "data" / "market1501")
+    assert find_data(start=start) == farther_away
+
+
+@pytest.mark.parametrize("below", ["market1501", "."], ids=["the folder above", "the folder itself"])
+def test_the_variable_goes_before_the_folders_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    empty_market1501(tmp_path / "data" / "market1501")
+    root = empty_market1501(tmp_path / "elsewhere" / below)
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "elsewhere"))
+    assert find_data(start=tmp_path) == root
+    named = empty_market1501(tmp_path / "named")
+    assert find_data(named) == named
+
+
+def test_an_empty_variable_names_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = empty_market1501(tmp_path / "data" / "market1501")
+    monkeypatch.setenv(VARIABLE, "")
+    assert find_data(start=tmp_path) == root
+
+
+def test_a_wrong_variable_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_market1501(tmp_path / "data" / "market1501")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "empty"))
+    with pytest.raises(DataError, match="empty"):
+        find_data(start=tmp_path)
+
+
+def test_the_error_names_the_places_the_terms_and_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "data" / "market1501").mkdir(parents=True)  # there, but empty
+    with pytest.raises(DataError) as caught:
+        find_data(start=tmp_path)
+    message = str(caught.value)
+    for part in (str(tmp_path / "data" / "market1501"), str(tmp_path / "shared"), "research only", "PG2_DATA="):
+        assert part in message

@@ -86,7 +86,7 @@ def test_an_interrupted_build_does_not_count_as_built_and_goes_on(
         if done == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module, "AT_ONCE", 1)
+    monkeypatch.setattr(store_module, "BLOCK_SIZE", 1)
     with pytest.raises(KeyboardInterrupt):
         open_tiny(tiny_market1501, folder=tmp_path / "cache", on_progress=stop)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".growing"]
@@ -107,7 +107,7 @@ def test_an_image_that_cannot_be_used_is_still_known_after_a_kill(tiny_market150
         if done == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module, "AT_ONCE", 1)
+    monkeypatch.setattr(store_module, "BLOCK_SIZE", 1)
     with pytest.raises(KeyboardInterrupt):
         open_tiny(tiny_market1501, folder=tmp_path / "cache", on_progress=stop)
     with pytest.raises(DataError, match="1 of 12 images") as caught:
@@ -206,7 +206,7 @@ def test_a_disk_that_becomes_full_is_an_error_and_what_was_done_is_kept(
 ) -> None:
     import resource
 
-    monkeypatch.setattr(store_module, "AT_ONCE", 1)
+    monkeypatch.setattr(store_module, "BLOCK_SIZE", 1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (7 * 128 * 64 * 3 + 100, limits[1]))
     try:
@@ -221,14 +221,14 @@ def test_a_disk_that_becomes_full_is_an_error_and_what_was_done_is_kept(
     assert torch.equal(pixels_of(store), decoded(store.table))
 
 
-@pytest.mark.parametrize("at_once", [1, 5, 12])
+@pytest.mark.parametrize("block_size", [1, 5, 12])
 def test_images_decoded_in_parts_are_told_one_by_one_and_all_that_is_wrong_is_found(
-    tiny_market1501: Path, monkeypatch, at_once: int
+    tiny_market1501: Path, monkeypatch, block_size: int
 ) -> None:
     files = sorted((tiny_market1501 / "bounding_box_train").iterdir())
     for number in (0, 4, 11):
         files[number].write_bytes(b"")
-    monkeypatch.setattr(store_module, "AT_ONCE", at_once)
+    monkeypatch.setattr(store_module, "BLOCK_SIZE", block_size)
     done: list[tuple[int, int]] = []
     with pytest.raises(DataError, match="3 of 12 images") as caught:
         open_tiny(tiny_market1501, on_progress=lambda *progress: done.append(progress))
@@ -279,13 +279,15 @@ def test_corrupt_and_odd_sized_images_are_named_then_skipped_on_demand(
     with pytest.raises(DataError, match="2 of 12 images cannot be used") as caught:
         open_tiny(tiny_market1501, folder=folder)
     assert str(files[1]) in str(caught.value)
-    assert f"{files[7]} has 60x128 pixels, the data set 64x128" in str(caught.value)
+    assert f"{files[7]}: expected 64x128 pixels, got 60x128" in str(caught.value)
     for _ in range(2):  # the second time from the cache
         with caplog.at_level(logging.WARNING):
             store = open_tiny(tiny_market1501, folder=folder, skip_corrupt=True)
         assert "2 images cannot be used" in caplog.text
         assert len(store) == 10
-        assert {skip.name for skip in store.table.skipped} == {files[1].name, files[7].name}
+        assert {(skip.name, skip.kind) for skip in store.table.skipped} == {
+            (files[1].name, "unusable"), (files[7].name, "unusable"),
+        }  # fmt: skip
         kept = [path for path in files if path not in (files[1], files[7])]
         assert store.table.paths == tuple(kept)
         assert np.array_equal(
@@ -393,7 +395,7 @@ def test_stores_with_and_without_mattes_share_a_folder(tiny_market1501: Path, tm
 
 
 def test_finding_mattes_goes_on_where_it_was_stopped(tiny_market1501: Path, tmp_path, monkeypatch, red) -> None:
-    monkeypatch.setattr(store_module, "AT_ONCE", 1)
+    monkeypatch.setattr(store_module, "BLOCK_SIZE", 1)
     open_tiny(tiny_market1501, folder=tmp_path)
 
     def stop(done: int, total: int) -> None:
@@ -434,7 +436,7 @@ def test_images_left_out_take_their_mattes_with_them(tiny_market1501: Path, tmp_
     assert torch.equal(batch.target_matte, store.images(batch.to_rows)[:, :1].float() / 255)
 
 
-def test_without_mediapipe_mattes_that_are_known_are_read_and_others_refused_at_once(
+def test_without_mediapipe_mattes_that_are_known_are_read_and_others_refused_block_size(
     tiny_market1501: Path, tmp_path, monkeypatch, loads: list[int]
 ) -> None:
     with monkeypatch.context() as patch:

@@ -1,7 +1,7 @@
-"""Bodies that bend: proportions, joint angles within human limits, poses people take, and forward kinematics.
+"""Bodies: proportions, joint angles within human limits, common poses, and forward kinematics.
 
-Body space: metres, y up, z to where the person faces, x to the person's left; so the right side has negative x. The
-rest pose stands upright with straight legs and the arms hanging straight down.
+Body space is in metres: y up, z in the direction that the person faces, x to the person's left, so the right side has
+negative x. The rest pose stands upright with straight legs and with the arms hanging straight down.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ BONES = (
     "right upper arm", "right forearm", "right hand", "left upper arm", "left forearm", "left hand",
     "right thigh", "right shin", "right foot", "left thigh", "left shin", "left foot", "right load", "left load",
 )  # fmt: skip
-"""The rigid pieces; surfaces near a joint follow two of them. What a hand carries hangs straight down from it."""
+"""The rigid parts. Surfaces near a joint follow two of them. A load hangs straight down from its hand."""
 
 PARENTS = (-1, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 10, 0, 12, 13, 5, 8)
-"""The bone each bone hangs on."""
+"""The parent of each bone; -1 for the root."""
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "pelvis tilt": (-15, 35), "pelvis roll": (-12, 12),
@@ -37,8 +37,8 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "hip flexion": (-28, 115), "hip abduction": (-15, 45), "hip rotation": (-35, 40),
     "knee flexion": (0, 135), "ankle flexion": (-48, 28),
 }  # fmt: skip
-"""Range of motion in degrees (normal adult values, rounded). Flexion is forward, bend is forward, abduction and
-rotation are: arm and leg away from the body, limb turned inwards."""
+"""Range of motion in degrees (normal adult values, rounded). Flexion and bend are forward, abduction moves a limb away
+from the body, and rotation turns it inwards."""
 
 SPINE = (
     "pelvis tilt",
@@ -51,31 +51,31 @@ SPINE = (
     "neck lean",
 )
 ANGLES = SPINE + tuple(f"{side} {name}" for side in ("right", "left") for name in LIMITS if name not in SPINE)
-"""All joint angles of a pose; those of the limbs once a side."""
+"""All joint angles of a pose; those of the limbs once per side."""
 
 Action = Literal["walking", "standing", "hands on hips", "arms raised", "sitting", "turning", "reaching"]
 
 
 class Draws:
-    """A stream of random numbers that is the same on any machine: only ``random.Random.random`` is used."""
+    """A stream of random numbers that is the same on every machine: it uses ``random.Random.random`` only."""
 
     def __init__(self, *key: object) -> None:
         self._stream = random.Random(" ".join(str(part) for part in key))
 
     def uniform(self, low: float, high: float) -> float:
-        """Evenly between two bounds."""
+        """Draw from the uniform distribution between two bounds."""
         return low + (high - low) * self._stream.random()
 
     def normal(self, mean: float, deviation: float) -> float:
-        """Bell-shaped, never further than three deviations out (the mean of 12 uniform draws would be 6)."""
+        """Draw from an approximate normal distribution (12 uniform draws), cut off at three deviations."""
         return mean + deviation * min(3.0, max(-3.0, sum(self._stream.random() for _ in range(12)) - 6))
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return self._stream.random() < probability
 
     def choice(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
-        """One of several, by weight."""
+        """Choose one of several options by their weights."""
         shares = list(weights) if weights is not None else [1.0] * len(options)
         at = self._stream.random() * sum(shares)
         for option, share in zip(options, shares, strict=True):
@@ -85,7 +85,7 @@ class Draws:
         return options[-1]
 
     def integer(self) -> int:
-        """A seed for NumPy's frozen ``RandomState``."""
+        """Draw a seed for NumPy's frozen ``RandomState``."""
         return int(self._stream.random() * 2**31)
 
 
@@ -94,11 +94,11 @@ class Body:
     """Proportions of one person.
 
     Attributes:
-        height_m: sole to crown.
-        femininity: 0 to 1: shoulders, waist, hips, bust.
+        height_m: From the sole to the crown.
+        femininity: From 0 to 1; shapes shoulders, waist, hips and bust.
         girth: 1 is average.
-        legs: hip height over body height, from the average.
-        head: head size, 1 is height / 7.5.
+        legs: Hip height over body height, as a deviation from the average.
+        head: Size of the head; 1 is height / 7.5.
     """
 
     height_m: float
@@ -109,7 +109,7 @@ class Body:
 
     @classmethod
     def draw(cls, draws: Draws) -> Body:
-        """One of the population."""
+        """Draw a body from the population."""
         feminine = draws.chance(0.5)
         femininity = draws.uniform(0.75, 1) if feminine else draws.uniform(0, 0.2)
         return cls(
@@ -122,16 +122,16 @@ class Body:
 
     @property
     def shoulder_x(self) -> float:
-        """Half the distance between the shoulder joints over the height."""
+        """Half the distance between the shoulder joints, in body heights."""
         return mix(0.101, 0.089, self.femininity) * (0.75 + 0.25 * self.girth)
 
     @property
     def hip_x(self) -> float:
-        """Half the distance between the hip joints over the height."""
+        """Half the distance between the hip joints, in body heights."""
         return mix(0.050, 0.0515, self.femininity) * (0.6 + 0.4 * self.girth)
 
     def rest_joints(self) -> Array:
-        """Where each bone turns, rest pose, (17, 3) metres."""
+        """Return the point about which each bone turns in the rest pose, (17, 3), in metres."""
         hip, knee = 0.515 + self.legs, 0.275 + 0.5 * self.legs
         rows: list[tuple[float, float, float]] = [(0, hip + 0.01, 0), (0, 0.60, -0.01), (0, 0.842, -0.004)]
         for side in (-1, 1):
@@ -145,30 +145,30 @@ class Body:
 
 
 def mix(a: float, b: float, share: float) -> float:
-    """`a` at 0, `b` at 1."""
+    """Interpolate linearly: `a` at share 0, `b` at share 1."""
     return a + (b - a) * share
 
 
 def draw_angles(action: Action, draws: Draws) -> dict[str, float]:
-    """Joint angles in degrees, `ANGLES` as keys, of somebody who does `action`."""
+    """Draw the joint angles of an action, in degrees, with `ANGLES` as keys."""
     angles = dict.fromkeys(ANGLES, 0.0)
     _relaxed(angles, draws)
     _ACTIONS[action](angles, draws)
     for name in angles:
         angles[name] += draws.normal(0, 1.5)
-    for side in ("right", "left"):  # feet look for the ground
+    for side in ("right", "left"):  # feet stay parallel to the ground
         flat = angles["pelvis tilt"] - angles[f"{side} hip flexion"] + angles[f"{side} knee flexion"]
         angles[f"{side} ankle flexion"] = flat * (1.0 if abs(flat) < 14 else 0.75)
     return {name: min(high, max(low, angles[name])) for name in angles for low, high in [limits_of(name)]}
 
 
 def limits_of(angle: str) -> tuple[float, float]:
-    """Lowest and highest value of one of `ANGLES`, degrees."""
+    """Return the lowest and the highest value of one of `ANGLES`, in degrees."""
     return LIMITS[angle.removeprefix("right ").removeprefix("left ")]
 
 
 def draw_action(draws: Draws) -> Action:
-    """What somebody in a street or a studio does."""
+    """Draw an action, with the probabilities of people in a street or a studio."""
     return draws.choice(get_args(Action), (0.40, 0.24, 0.08, 0.06, 0.06, 0.09, 0.07))
 
 
@@ -285,11 +285,12 @@ _ACTIONS = {
 
 
 def pose_bones(body: Body, angles: Mapping[str, float], yaw_deg: float) -> Array:
-    """Forward kinematics: the affine map of each bone from the rest pose, (17, 3, 4), metres.
+    """Compute the affine map of each bone from the rest pose (forward kinematics), (17, 3, 4), in metres.
 
     Args:
-        yaw_deg: turns the whole person about the vertical; 0 faces the camera (z), 90 turns their left side away: they
-            face the left of the picture.
+        body: The proportions.
+        angles: Joint angles in degrees, with `ANGLES` as keys.
+        yaw_deg: Turns the whole person about the vertical. At 0 they face the camera (z), at 90 the left of the image.
     """
     rest = body.rest_joints()
     local = _local_rotations(angles)
@@ -339,7 +340,7 @@ def _local_rotations(angles: Mapping[str, float]) -> list[Array]:
 
 
 def rotation(axis: Literal["x", "y", "z"], degrees: float) -> Array:
-    """The right-handed rotation about one axis, (3, 3)."""
+    """Return the right-handed rotation about one axis, (3, 3)."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     rows = {
         "x": ((1, 0, 0), (0, c, -s), (0, s, c)),
@@ -350,7 +351,7 @@ def rotation(axis: Literal["x", "y", "z"], degrees: float) -> Array:
 
 
 def keypoints_3d(body: Body, bones: Array) -> Array:
-    """The 18 joints, (18, 3) metres: eyes, ears and nose on the head's surface, the neck between the shoulders."""
+    """Return the 18 joints, (18, 3), in metres: face joints on the surface, the neck between the shoulders."""
     height = body.height_m
     rest = body.rest_joints()
     face = np.array([(0, 0.910, 0.073), (-0.0175, 0.934, 0.057), (0.0175, 0.934, 0.057), (-0.047, 0.925, 0.003),

@@ -1,7 +1,7 @@
-"""What people wear: garments, hair and colours of one identity, and the texture of each material.
+"""Clothes, hair and colours of one identity, and the texture of each material.
 
-A texture is a function of the place on the body in the rest pose (`surface.Mesh.rest`, in body heights), so stripes
-follow a limb that bends, a logo is on the chest only, and straps go over both shoulders.
+A texture is a function of the position on the body in the rest pose (`surface.Mesh.rest`, in body heights), so stripes
+follow a limb that bends, a logo stays on the chest, and straps run over both shoulders.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SHOES = ("17181a", "f2f1ee", "3a2a20", "8c5a36", "23304f", "a12a30", "777b80", 
 
 @dataclass(frozen=True)
 class Fabric:
-    """A garment's colours and pattern; `scale` is the pattern's period in body heights."""
+    """The colours and the pattern of a garment; `scale` is the period of the pattern in body heights."""
 
     colour: RGB
     second: RGB
@@ -47,15 +47,15 @@ class Fabric:
 
 @dataclass(frozen=True)
 class Identity:
-    """One person: a body and what never changes from view to view.
+    """One person: the body, and everything else that stays the same in all views.
 
     Attributes:
-        hair_length, neckline, fit: 0 to 1: short to long, open to closed, tight to wide.
-        beard: 0 for none, to 1.
-        sleeve: 0 none, 1 to the elbow, 2 to the wrist.
-        hem, bottom_length, sock_height: body heights, from the sole: where the top, the bottom and the socks end.
-        tucked: whether the top is worn inside the bottom.
-        bag_side: -1 on the right, 1 on the left.
+        hair_length, neckline, fit: From 0 to 1: short to long, open to closed, tight to wide.
+        beard: From 0 (none) to 1.
+        sleeve: 0 is none, 1 ends at the elbow, 2 at the wrist.
+        hem, bottom_length, sock_height: Where the top, the bottom and the socks end, in body heights from the sole.
+        tucked: Whether the top is worn inside the bottom.
+        bag_side: -1 is the right, 1 the left.
     """
 
     body: Body
@@ -87,7 +87,7 @@ class Identity:
 
     @classmethod
     def draw(cls, seed: int) -> Identity:
-        """The person of a seed."""
+        """Draw the person of a seed."""
         draws = Draws("pg2lib identity", seed)
         body = Body.draw(draws)
         feminine = body.femininity > 0.5
@@ -103,10 +103,7 @@ class Identity:
             "long sleeves": draws.uniform(1.9, 2.0) if draws.chance(0.75) else draws.uniform(1.2, 1.5),
             "jacket": draws.uniform(1.9, 2.0),
         }[top]
-        lower = Fabric(_rgb(draws.choice(_BOTTOMS)), _rgb("d9d9d4"), "plain")
-        if bottom == "skirt":
-            cloths: tuple[Pattern, ...] = ("plain", "check", "dots", "stripes")
-            lower = Fabric(*_two_colours(draws, _CLOTHES), draws.choice(cloths, (5, 2, 1, 1)), 0.035)
+        lower = _bottom_fabric(draws, bottom)
         hair: Hair = draws.choice(
             get_args(Hair), (0, 0.08, 0.22, 0.42, 0.24, 0.04) if feminine else (0.08, 0.72, 0, 0.03, 0, 0.17)
         )
@@ -150,6 +147,14 @@ class Identity:
         )
 
 
+def _bottom_fabric(draws: Draws, bottom: Bottom) -> Fabric:
+    colour = _rgb(draws.choice(_BOTTOMS))
+    if bottom != "skirt":
+        return Fabric(colour, _rgb("d9d9d4"), "plain")
+    patterns: tuple[Pattern, ...] = ("plain", "check", "dots", "stripes")
+    return Fabric(*_two_colours(draws, _CLOTHES), draws.choice(patterns, (5, 2, 1, 1)), 0.035)
+
+
 def _rgb(text: str) -> RGB:
     red, green, blue = (0.045 + 0.94 * int(text[at : at + 2], 16) / 255 for at in (0, 2, 4))
     return red, green, blue
@@ -166,7 +171,7 @@ def _blend(a: RGB, b: RGB, share: float) -> RGB:
 
 
 def _two_colours(draws: Draws, colours: tuple[str, ...]) -> tuple[RGB, RGB]:
-    """Two that can be told apart."""
+    """Draw two colours of clearly different brightness."""
     first = _rgb(draws.choice(colours))
     others = [other for other in map(_rgb, colours) if abs(_luma(other) - _luma(first)) > 0.22]
     return first, draws.choice(others)
@@ -177,23 +182,25 @@ def _luma(colour: RGB) -> float:
 
 
 def step(low: float, high: float, x: Array) -> Array:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Return 0 below `low`, 1 above `high`, and a smooth transition between them."""
     t = np.clip((x - low) / (high - low), 0, 1)
     smooth: Array = t * t * (3 - 2 * t)
     return smooth
 
 
 def paint(base: Array, colour: RGB | Array, share: Array) -> Array:
-    """`colour` laid over `base` where `share` is 1."""
+    """Blend `colour` over `base`; where `share` is 1, the colour alone remains."""
     painted: Array = base + (np.asarray(colour) - base) * share[:, None]
     return painted
 
 
 def texture(material: str, person: Identity, rest: Array) -> Array:
-    """Colours in [0, 1], (points, 3), of a material at places of the rest pose.
+    """Return the colours of a material at points of the rest pose, (points, 3), in [0, 1].
 
     Args:
-        rest: (points, 3), body heights; x to the left, y up from the sole, z forward.
+        material: One of `surface.MATERIALS`.
+        person: Who wears it.
+        rest: (points, 3), in body heights: x to the left, y up from the sole, z forward.
     """
     if material == "skin":
         return _plain(person.skin, rest)
@@ -231,7 +238,7 @@ def _plain(colour: RGB, rest: Array) -> Array:
 
 
 def fabric(cloth: Fabric, rest: Array, axis_x: Array | None = None, radius: float = 0.085) -> Array:
-    """A patterned fabric around the trunk, or around a limb whose axis is at `axis_x`."""
+    """Return the colours of a fabric around the trunk, or around a limb whose axis is at `axis_x`."""
     x, up, z = rest.T
     colours = _plain(cloth.colour, rest)
     across = np.arctan2(x if axis_x is None else x - axis_x, z + 0.004) * radius
@@ -264,7 +271,7 @@ def _bands(at: Array, period: float, share: float = 0.5) -> Array:
 
 
 def _logo(cloth: Fabric, colours: Array, rest: Array) -> Array:
-    """A disc with a bar below it, on the chest: in front only."""
+    """Draw a ring with a bar below it on the chest, in front only."""
     x, y, z = rest.T
     front = (z > 0) & (np.abs(x) < 0.08)
     disc = 1 - step(0.0255, 0.0275, np.hypot(x, y - 0.742))
@@ -274,7 +281,7 @@ def _logo(cloth: Fabric, colours: Array, rest: Array) -> Array:
 
 
 def _trunk(person: Identity, rest: Array) -> Array:
-    """The top from hem to collar, and the skin above it."""
+    """Return the top from the hem to the collar, and the skin above it."""
     x, y, z = rest.T
     aside = np.abs(x)
     colours = _straps(person, fabric(person.top_fabric, rest), rest)
@@ -299,7 +306,7 @@ def _trunk(person: Identity, rest: Array) -> Array:
 
 
 def _straps(person: Identity, colours: Array, rest: Array) -> Array:
-    """Straps of a bag, which lie on the garment."""
+    """Draw the straps of a bag over the garment."""
     x, y, z = rest.T
     if person.bag == "backpack":
         strap = (np.abs(np.abs(x) - 0.060) < 0.011) & (y > 0.66) & (z > -0.01)
@@ -335,7 +342,7 @@ def _bottom(person: Identity, rest: Array) -> Array:
 
 
 def _hand(person: Identity, rest: Array) -> Array:
-    """Fingers are told apart by the dark lines between them."""
+    """Dark lines separate the fingers."""
     _, y, z = rest.T
     between = np.abs((z + 0.004) / 0.0098 % 1 - 0.5) < 0.09
     lines = (between & (y < 0.450) & (np.abs(z + 0.004) < 0.016)).astype(np.float64)
@@ -343,7 +350,7 @@ def _hand(person: Identity, rest: Array) -> Array:
 
 
 def _leg(person: Identity, rest: Array) -> Array:
-    """Bare below the hem, with socks; above it what a moving leg pushes through is cloth."""
+    """Bare with socks below the hem; cloth above it, where a moving leg may push through the garment."""
     colours = _plain(person.skin, rest)
     colours = paint(colours, person.socks, (rest[:, 1] < person.sock_height).astype(np.float64))
     if person.bottom == "trousers":

@@ -1,6 +1,6 @@
-"""Building a figure: the trunk, head, hair, limbs, hands, shoes, garments and bag of one identity, as surfaces.
+"""The figure of one identity as surfaces: trunk, head, hair, limbs, hands, shoes, garments and bag.
 
-All numbers are body heights, in the rest pose: y from the sole (0) to the crown (1), x to the left, z forward.
+All numbers are body heights in the rest pose: y from the sole (0) to the crown (1), x to the left, z forward.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ _FIRST_OF_LEG = {side: BONES.index(f"{side} thigh") for side in ("right", "left"
 
 @lru_cache(maxsize=32)
 def build(seed: int, detail: int) -> tuple[Identity, Mesh]:
-    """The person of a seed, and their surfaces.
+    """Return the person of a seed, and their surfaces.
 
     Args:
-        detail: 1 for small pictures, 2 for large ones.
+        seed: Of the identity.
+        detail: 1 for small images, 2 for large ones.
     """
     person = Identity.draw(seed)
     surfaces = Surfaces(person, detail)
@@ -73,12 +74,14 @@ _TRUNK = (
 def _trunk_rows(
     body: Body, ease: float, top: float, bottom: float, flare: float = 0.0, over_legs: float = 0.0
 ) -> list[Row]:
-    """Sections of the trunk between two heights.
+    """Return sections of the trunk between two heights.
 
     Args:
-        ease: how far clothes stand off.
-        flare: how much further the lower they are, per body height.
-        over_legs: how far outside the skin of the thighs they are at least; 0: the thighs do not matter.
+        body: The proportions.
+        ease: Distance of a garment from the skin.
+        top, bottom: The heights.
+        flare: Additional distance per body height downwards.
+        over_legs: Least distance of a garment from the skin of the thighs; 0 ignores the thighs.
     """
     keys = np.array(_TRUNK)
     f = body.femininity
@@ -118,7 +121,7 @@ def _add_trunk(surfaces: Surfaces) -> None:
     flare = 0.0 if person.tucked else 0.03 * person.fit
     trousers = 0.007 + 0.008 * person.fit if person.bottom in ("trousers", "shorts") else 0.0
     rows = _trunk_rows(body, ease, 0.897, hem, flare, trousers)
-    if hem > 0.6:  # the edge turns inwards
+    if hem > 0.6:  # the edge is turned inwards
         y, x, z, half, front, back = rows[-1]
         rows.append((y - 0.004, x, z, half - 0.012, front - 0.012, back - 0.012))
     surfaces.add(tube(rows, n(30), n(32), 2.3), hanging_weights(body, 0.35), "top", "trunk", two_sided=True)
@@ -163,7 +166,7 @@ _ARM = (
 def _limb_rows(
     keys: Sequence[Row], body: Body, x: float, z: float, ease: float, bottom: float, shoulder: bool = False
 ) -> list[Row]:
-    """Sections of a limb down to a height, `ease` further out (clothes); a shoulder slopes to the neck."""
+    """Return sections of a limb down to a height, at a distance `ease` from the skin; a shoulder slopes to the neck."""
     rows: list[Row] = []
     table = np.array(keys)[::-1]
     heights = [row[0] for row in keys if row[0] > bottom] + [bottom]
@@ -197,7 +200,7 @@ def _add_arm(surfaces: Surfaces, sign: int, side: str) -> None:
 
 
 def _add_hand(surfaces: Surfaces, sign: int, group: str, x: float, bone: int) -> None:
-    """A mitten with the fingers a little curled, and a thumb: the palm faces the thigh."""
+    """Add a mitten with slightly curled fingers and a thumb; the palm faces the thigh."""
     n = surfaces.count_of
     size = mix(1.05, 0.93, surfaces.person.body.femininity)
     curl = (0.0, 0.0, 0.0, 0.001, 0.004, 0.009, 0.011)
@@ -228,12 +231,12 @@ _LEG = (
 
 
 def _leg_radius(body: Body, y: float) -> float:
-    """Of the bare thigh, in body heights."""
+    """Return the radius of the bare thigh, in body heights."""
     return _limb_rows(_LEG, body, 0.0, 0.0, 0.0, y)[-1][4]
 
 
 def _calf(rows: list[Row]) -> list[Row]:
-    """The calf lies behind the shin bone, the knee cap in front."""
+    """Shape the calf, behind the shin bone, and the kneecap in front."""
     shaped: list[Row] = []
     for y, x, z, a, f, b in rows:
         calf = math.exp(-(((y - 0.195) / 0.05) ** 2))
@@ -264,7 +267,7 @@ def _add_leg(surfaces: Surfaces, sign: int, side: str) -> None:
 
 
 def _add_shoe(surfaces: Surfaces, sign: int, group: str, x: float, bone: int) -> None:
-    """A tube along the foot with a flat sole."""
+    """Add a tube along the foot with a flat sole."""
     n = surfaces.count_of
     size = mix(1.03, 0.94, surfaces.person.body.femininity)
     length = ((-0.040, 0.004, 0.020), (-0.037, 0.016, 0.040), (-0.022, 0.0215, 0.052), (0.000, 0.0225, 0.056),
@@ -320,11 +323,13 @@ def _add_head(surfaces: Surfaces) -> None:
 
 
 def _scalp(surfaces: Surfaces, hairline: Sequence[tuple[float, float]], thickness: float, crown: float) -> Array:
-    """A shell over the skull from the crown down to a hairline.
+    """Return a shell over the skull from the crown down to a hairline.
 
     Args:
-        hairline: (angle in degrees from the front, height it reaches down to).
-        thickness: at the sides; `crown` on top.
+        surfaces: The figure, for its level of detail.
+        hairline: (angle in degrees from the front, height that the shell reaches down to).
+        thickness: Distance from the skull at the sides.
+        crown: Distance from the skull on top.
     """
     n = surfaces.count_of
     rows, segments = n(18), n(40)
@@ -383,7 +388,7 @@ def _add_visor(surfaces: Surfaces) -> None:
 
 
 def _falling_weights(rest: Array) -> Array:
-    """Long hair: with the head above, with the back below."""
+    """Weights of long hair, which follows the head above and the back below."""
     table = np.zeros((len(rest), len(BONES)))
     fall = step(0.0, 0.09, 0.87 - rest[:, 1])
     table[:, _HEAD], table[:, _CHEST] = 1 - fall, fall
@@ -391,7 +396,7 @@ def _falling_weights(rest: Array) -> Array:
 
 
 def _add_curtain(surfaces: Surfaces, volume: float) -> None:
-    """Hair that falls around the back of the head from one temple to the other."""
+    """Add hair that falls around the back of the head from one temple to the other."""
     person, n = surfaces.person, surfaces.count_of
     end = 0.872 - 0.018 * person.hair_length if person.hair == "bob" else 0.80 - 0.10 * person.hair_length
     v = volume + 0.004
@@ -451,7 +456,7 @@ def _add_bag(surfaces: Surfaces) -> None:
 
 
 def _add_bench(surfaces: Surfaces) -> None:
-    """A block to sit on. It follows no bone: whoever sits has it put under them; for all others it has no size."""
+    """Add a block to sit on. It follows no bone: it is placed under a person who sits, and has no size otherwise."""
     rows: list[Row] = [(1.0, 0, 0, 0.001, 0.001, 0.001), (1.0, 0, 0, 0.5, 0.5, 0.5), (0.0, 0, 0, 0.5, 0.5, 0.5)]
     grid = np.concatenate([tube(rows[i : i + 2], 4, 32, 30.0) for i in (0, 1)])
 

@@ -1,4 +1,4 @@
-"""One picture of one synthetic person, and what is true of it."""
+"""One image of one synthetic person, with its ground truth."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ from pg2lib.pose import JOINTS, Pose
 from pg2lib.raster import render_pose_masks
 
 Look = Literal["market", "studio"]
-Framing = Literal["full", "half", "close"]
+Shot = Literal["full", "half", "close"]
 
 CANVAS: Mapping[Look, tuple[int, int]] = {"market": (128, 64), "studio": (256, 256)}
 """(height, width) of each look."""
 
 _HIDDEN_M = 0.055
-"""A joint is hidden by another part of the body that is so much nearer to the camera."""
+"""A joint is hidden by another part of the body that is nearer to the camera by this distance."""
 _HIDDEN_FACE_M = 0.028
-"""Eyes, ears and nose lie on the surface: the head itself hides them from the other side."""
+"""The same for eyes, ears and nose, which lie on the surface and may be hidden by the head itself."""
 _MISSED = {"wrist": 0.17, "elbow": 0.05, "ankle": 0.07, "knee": 0.02, "shoulder": 0.02, "hip": 0.03, "nose": 0.08,
            "eye": 0.10, "ear": 0.04, "neck": 0.01}  # fmt: skip
-"""How often a detector does not see a joint that is in the open, in small blurred pictures."""
+"""How often a detector misses a joint that is not hidden, in small blurred images."""
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticPerson:
-    """A picture and what is true of it.
+    """An image with its ground truth.
 
     Attributes:
-        image: RGB, of the look's canvas.
-        pose: 18 joints in pixels. Missing are those that are hidden (see `surface.GROUPS`) or out of the picture and,
-            in the `market` look, some that a detector overlooks in small pictures.
-        silhouette: bool (height, width), the person with clothes, hair and bag.
-        angles: joint angles in degrees (`body.ANGLES`).
-        yaw_deg: which way they face: 0 the camera, 90 the picture's left, 180 away.
-        action: what they do.
+        image: RGB, of the size of the look's canvas.
+        pose: 18 joints in pixels. Joints are missing if they are hidden (see `surface.GROUPS`) or outside the image;
+            in the `market` look some more are, as a detector misses them in small images.
+        silhouette: bool, (height, width): the person with clothes, hair and bag.
+        angles: Joint angles in degrees (`body.ANGLES`).
+        yaw_deg: Direction that the person faces: 0 the camera, 90 the left of the image, 180 away.
+        action: What the person does.
         camera: 1 to 6 in the `market` look, 0 in the studio.
-        framing: how much of them was meant to be in the picture.
+        shot: How much of the person the image is meant to show.
     """
 
     image: Image.Image
@@ -70,7 +70,7 @@ class SyntheticPerson:
     yaw_deg: float
     action: Action
     camera: int
-    framing: Framing
+    shot: Shot
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -84,41 +84,39 @@ def render_person(
     look: Look = "market",
     *,
     camera: int | None = None,
-    framing: Framing | None = None,
+    shot: Shot | None = None,
     yaw_deg: float | None = None,
     action: Action | None = None,
 ) -> SyntheticPerson:
-    """Draws one person. The same arguments give the same pixels on any machine.
+    """Render one person. The same arguments give the same pixels on every machine.
 
     Args:
-        identity: seed of the body, skin, hair, clothes, textures, shoes and bag.
-        view: seed of the pose, the camera, the background and the light.
-        look: "market" is a 128x64 crop from one of six street cameras, "studio" a 256x256 picture on a light backdrop.
-        camera: 1 to 6, "market" only; drawn from `view` otherwise, as are the arguments that follow.
-        framing: how much of the person is in the picture.
-        yaw_deg: which way they face: 0 the camera, 90 the picture's left, 180 away.
-        action: what they do.
+        identity: Seed of the body, skin, hair, clothes, textures, shoes and bag.
+        view: Seed of the pose, the camera, the background and the light, and of the arguments below that are None.
+        look: "market" is a 128x64 crop from one of six street cameras, "studio" a 256x256 image on a light backdrop.
+        camera: 1 to 6, in the "market" look only.
+        shot: How much of the person the image shows.
+        yaw_deg: Direction that the person faces: 0 the camera, 90 the left of the image, 180 away.
+        action: What the person does.
 
     Raises:
-        DataError: an unknown look, camera, framing or action.
+        DataError: If the look, camera, shot or action is unknown.
     """
-    _check(look, camera, framing, action)
+    _check(look, camera, shot, action)
     draws = Draws("pg2lib view", look, view)
     chosen_action, chosen_camera = draw_action(draws), 1 + int(draws.uniform(0, 6))
     action = action or (chosen_action if look == "market" or chosen_action != "walking" else "standing")
     angles = draw_angles(action, Draws("pg2lib pose", look, view, action))
     number = (camera or chosen_camera) if look == "market" else 0
-    chosen_framing: Framing = draws.choice(
-        get_args(Framing), (0.9, 0.1, 0.0) if look == "market" else (0.5, 0.35, 0.15)
-    )
-    framing = framing or chosen_framing
+    chosen_shot: Shot = draws.choice(get_args(Shot), (0.9, 0.1, 0.0) if look == "market" else (0.5, 0.35, 0.15))
+    shot = shot or chosen_shot
     chosen_yaw = _draw_yaw(draws, STREET_CAMERAS[number - 1] if number else None, action)
     yaw = chosen_yaw if yaw_deg is None else yaw_deg
 
     person, mesh = build(identity, 1 if look == "market" else 2)
     canvas = CANVAS[look]
     posed, joints = _stand(person.body, mesh, angles, yaw, action == "sitting")
-    eye = _camera(draws, look, number, framing, posed, joints, canvas)
+    eye = _camera(draws, look, number, shot, posed, joints, canvas)
     light = _light(draws, look)
     layer = render(mesh, person, posed, eye, light, canvas)
     casting = posed if action == "sitting" else np.delete(posed, mesh.bench, axis=0)
@@ -136,22 +134,22 @@ def render_person(
         yaw_deg=yaw,
         action=action,
         camera=number,
-        framing=framing,
+        shot=shot,
     )
 
 
-def _check(look: str, camera: int | None, framing: str | None, action: str | None) -> None:
+def _check(look: str, camera: int | None, shot: str | None, action: str | None) -> None:
     if look not in CANVAS:
         raise DataError(f"look must be one of {', '.join(CANVAS)}, got {look!r}")
     if camera is not None and (look != "market" or not 1 <= camera <= len(STREET_CAMERAS)):
         raise DataError(f"camera must be 1 to {len(STREET_CAMERAS)}, in the market look only; got {camera!r} ({look})")
-    for name, value, known in (("framing", framing, get_args(Framing)), ("action", action, get_args(Action))):
+    for name, value, known in (("shot", shot, get_args(Shot)), ("action", action, get_args(Action))):
         if value is not None and value not in known:
             raise DataError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def _draw_yaw(draws: Draws, camera: StreetCamera | None, action: Action) -> float:
-    """Walkers keep to the ways past a camera; in the studio people show front, sides and back."""
+    """Draw a direction: along the ways past a street camera, or the front, the sides and the back in the studio."""
     main = draws.choice(camera.yaw_deg if camera else (0, 0, 0, 0, 45, -45, 90, -90, 180, 150, -150))
     loose = draws.uniform(-180, 180)
     if action == "sitting":
@@ -164,12 +162,12 @@ def _draw_yaw(draws: Draws, camera: StreetCamera | None, action: Action) -> floa
 def _stand(
     body: Body, mesh: Mesh, angles: Mapping[str, float], yaw_deg: float, seated: bool = False
 ) -> tuple[Array, Array]:
-    """Posed vertices and joints with the lower shoe on the ground and the middle between pelvis and neck over the
-    origin; who is seated gets the bench under them.
+    """Return posed vertices and joints. The lower shoe is on the ground, and the middle of pelvis and neck over the
+    origin. A bench is placed under a seated person.
     """
     bones = pose_bones(body, angles, yaw_deg)
     posed, joints = mesh.posed(bones), keypoints_3d(body, bones)
-    # A bag may hang low: shoes stand on the ground.
+    # shoes and not the lowest vertices: a bag may hang lower
     shift = np.array((joints[1, 0] * 0.5, posed[mesh.shoes, 1].min(), joints[1, 2] * 0.5))
     posed, joints = posed - shift, joints - shift
     if seated:
@@ -182,9 +180,9 @@ def _stand(
 
 
 def _camera(
-    draws: Draws, look: Look, number: int, framing: Framing, posed: Array, joints: Array, canvas: tuple[int, int]
+    draws: Draws, look: Look, number: int, shot: Shot, posed: Array, joints: Array, canvas: tuple[int, int]
 ) -> Camera:
-    """A camera, and the window of its picture around the person: a detector's box that is a little off."""
+    """Draw a camera and its window around the person, like the slightly inaccurate box of a person detector."""
     if look == "market":
         street_camera = STREET_CAMERAS[number - 1]
         view = Camera(draws.uniform(*street_camera.distance_m), street_camera.height_m, 1.0)
@@ -194,9 +192,9 @@ def _camera(
     (left, top), (right, bottom) = points.min(0), points.max(0)
     spots, _ = view.project(joints)
     hip, knee = spots[[8, 11], 1].mean(), spots[[9, 12], 1].mean()
-    if framing == "half":
+    if shot == "half":
         bottom = hip + (knee - hip) * draws.uniform(0.0, 1.1)
-    elif framing == "close":
+    elif shot == "close":
         bottom = spots[1, 1] + (hip - spots[1, 1]) * draws.uniform(0.35, 1.0)
     tall, wide = bottom - top, right - left
     aspect = canvas[1] / canvas[0]
@@ -206,13 +204,13 @@ def _camera(
         box = max(box, min(wide * 0.92 / aspect, 1.25 * box))
         centre_x, y0 = (left + right) / 2 + draws.normal(0, 0.035) * box, top - above * tall
     else:
-        above = draws.uniform(0.04, 0.09) if framing == "full" else draws.uniform(0.03, 0.09)
-        below = draws.uniform(0.04, 0.08) if framing == "full" else 0.0
+        above = draws.uniform(0.04, 0.09) if shot == "full" else draws.uniform(0.03, 0.09)
+        below = draws.uniform(0.04, 0.08) if shot == "full" else 0.0
         box = tall * (1 + above + below)
-        if framing == "full":
+        if shot == "full":
             box = max(box, wide * 1.04)
         centre_x, y0 = (left + right) / 2 + draws.normal(0, 0.02) * box, top - above * tall
-        if framing != "full":
+        if shot != "full":
             centre_x = 0.5 * centre_x + 0.5 * spots[1, 0]
     scale = canvas[0] / box
     return replace(view, scale=scale, offset=(canvas[1] / 2 - 0.5 - centre_x * scale, -0.5 - y0 * scale))
@@ -230,7 +228,7 @@ def _light(draws: Draws, look: Look) -> Light:
 def _background(
     draws: Draws, look: Look, number: int, eye: Camera, light: Light, casting: Array, canvas: tuple[int, int]
 ) -> Array:
-    """The scene, with somebody else at times, and the shadow that the points `casting` throw on the ground."""
+    """Draw the scene, sometimes with another person, and the shadow of the points `casting` on the ground."""
     sun = np.array(light.direction)
     if look == "studio":
         pixels = studio(eye, draws, canvas)
@@ -244,7 +242,7 @@ def _background(
 
 
 def _with_neighbour(pixels: Array, draws: Draws, eye: Camera, light: Light, canvas: tuple[int, int]) -> Array:
-    """Somebody else, further away at one edge of the picture."""
+    """Draw another person, farther away at one edge of the image."""
     person, mesh = build(-1 - int(draws.uniform(0, 40)), 1)
     posed, _ = _stand(person.body, mesh, draw_angles("walking", draws), draws.uniform(-180, 180))
     edge = draws.choice((-1, 1)) * draws.uniform(0.42, 0.55) * canvas[1]
@@ -258,7 +256,7 @@ _OWN_GROUP = {"elbow": "arm", "wrist": "arm", "knee": "leg", "ankle": "leg"}
 
 
 def _seen_joints(joints: Array, eye: Camera, layer: Layer, canvas: tuple[int, int]) -> torch.Tensor:
-    """Pixels of the joints; NaN where another surface is well in front of one."""
+    """Return the pixels of the joints, NaN where another surface is clearly in front of one."""
     points, depth = eye.project(joints)
     xy = torch.from_numpy(points).float()
     n = SUPERSAMPLING
@@ -275,14 +273,14 @@ def _seen_joints(joints: Array, eye: Camera, layer: Layer, canvas: tuple[int, in
             own = group in (f"{side} {_OWN_GROUP[part]}", "skirt", "nothing")
             hidden = not own and nearer > _HIDDEN_M
         else:
-            hidden = False  # the trunk tells where neck, shoulders and hips are, also from behind and from the side
+            hidden = False  # the trunk shows where neck, shoulders and hips are from any side
         if hidden:
             xy[i] = torch.nan
     return xy
 
 
 def _missed(pose: Pose, draws: Draws) -> Pose:
-    """The pose without some of the joints."""
+    """Return the pose without some of the joints."""
     xy = pose.xy.clone()
     for i, name in enumerate(JOINTS):
         if draws.chance(_MISSED[name.rpartition(" ")[2]]):
@@ -291,7 +289,7 @@ def _missed(pose: Pose, draws: Draws) -> Pose:
 
 
 def _exposed(pixels: Array, camera: StreetCamera | None, draws: Draws) -> Image.Image:
-    """What lens, sensor and JPEG make of it."""
+    """Apply the effects of the lens, the sensor and JPEG compression."""
     if camera is None:
         return _to_image(pixels)
     pixels = pixels * np.array(camera.cast) * draws.uniform(0.98, 1.18)
@@ -314,11 +312,11 @@ _FROM_YCC = np.array(((1, 0, 1.402), (1, -0.344136, -0.714136), (1, 1.772, 0)))
 
 
 def through_jpeg(pixels: Array, strength: float) -> Array:
-    """The artefacts of JPEG, (height, width, 3) in [0, 255] with sides of whole 8x8 blocks; its own little codec,
-    because decoders differ from version to version.
+    """Add the artefacts of JPEG compression. A codec of its own makes them the same with every version of Pillow.
 
     Args:
-        strength: 1 is about quality 75.
+        pixels: (height, width, 3), in [0, 255]; both sides are multiples of 8.
+        strength: 1 corresponds to a quality of about 75.
     """
     height, width, _ = pixels.shape
     ycc = pixels @ _TO_YCC.T
@@ -331,20 +329,20 @@ def through_jpeg(pixels: Array, strength: float) -> Array:
     return restored
 
 
-def mask_iou(
-    look: Look = "market", people: int = 50, views: int = 2, seed: int = 0, framing: Framing | None = None
-) -> float:
-    """How well the pose mask M_B covers the true silhouette: the mean intersection over union.
+def mask_iou(look: Look = "market", people: int = 50, views: int = 2, seed: int = 0, shot: Shot | None = None) -> float:
+    """Return the mean intersection over union of the pose mask M_B (Ma et al. 2017, Eq. 1) and the true silhouette.
 
     Args:
-        people: identities `seed` and the next ones.
-        views: of each.
-        framing: only pictures of this framing; any by default.
+        look: As in `render_person`.
+        people: Number of identities, from `seed` on.
+        views: Number of images of each.
+        seed: The first identity.
+        shot: Use only images of this shot; any by default.
     """
     ious = []
     for identity in range(seed, seed + people):
         for view in range(views):
-            person = render_person(identity, identity * views + view, look, framing=framing)
+            person = render_person(identity, identity * views + view, look, shot=shot)
             mask = render_pose_masks(person.pose.xy[None], person.pose.canvas)[0, 0].numpy() > 0.5
             union = (mask | person.silhouette).sum()
             ious.append(float((mask & person.silhouette).sum() / max(1, union)))

@@ -1,6 +1,6 @@
-"""From posed surfaces to pixels: a perspective camera, a depth buffer of triangles, light and soft shadows.
+"""Rendering of posed surfaces: a perspective camera, a depth buffer of triangles, light and soft shadows.
 
-All in NumPy, in float64, so that the same seeds give the same pixels everywhere.
+Everything is NumPy in float64, so that the same seeds give the same pixels on every machine.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 SUPERSAMPLING = 2
-"""Samples a pixel, in each direction."""
+"""Samples per pixel in each direction."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera on the z axis that looks at the person, and the window of its picture that is kept.
+    """A pinhole camera on the z axis that looks at the person, and the part of its image that is the canvas.
 
     Attributes:
-        distance_m: from the person, along the ground.
-        height_m: above the ground.
-        target_m: the height it looks at.
-        scale: canvas pixels per unit of the image plane at distance 1.
-        offset: canvas x, y of the optical axis.
+        distance_m: Distance from the person along the ground.
+        height_m: Height above the ground.
+        target_m: The height it looks at.
+        scale: Canvas pixels per unit of the image plane at distance 1.
+        offset: Canvas x, y of the optical axis.
     """
 
     distance_m: float
@@ -42,21 +42,21 @@ class Camera:
 
     @property
     def pitch(self) -> float:
-        """How far it looks down, radians."""
+        """The angle at which it looks down, in radians."""
         return math.atan2(self.height_m - self.target_m, self.distance_m)
 
     def view(self, points: Array) -> Array:
-        """World points in camera axes: x right, y up, z towards the camera."""
+        """Convert world points to camera axes: x right, y up, z towards the camera."""
         return self.turn(points - np.array((0, self.height_m, self.distance_m)))
 
     def turn(self, directions: Array) -> Array:
-        """World directions in camera axes."""
+        """Convert world directions to camera axes."""
         c, s = math.cos(self.pitch), math.sin(self.pitch)
         x, y, z = directions.T
         return np.stack((x, y * c - z * s, y * s + z * c), axis=1)
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """World points on the canvas, (N, 2) pixels (centres at integers), and their distance in depth, (N,) metres."""
+        """Project world points: (N, 2) canvas pixels with centres at integers, and depths, (N,), in metres."""
         x, y, z = self.view(points).T
         depth = np.maximum(-z, 0.05)
         plane = np.stack((x / depth, -y / depth), axis=1)
@@ -73,9 +73,9 @@ class Light:
     """One sun or lamp, and the sky.
 
     Attributes:
-        direction: towards the light, world axes, unit length.
-        strength, ambient: of the light and of the sky.
-        colour: RGB factors.
+        direction: Unit vector towards the light, in world axes.
+        strength, ambient: Intensity of the light and of the sky.
+        colour: RGB factors of the light.
     """
 
     direction: tuple[float, float, float]
@@ -86,14 +86,14 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A rendered person, without a background.
+    """A rendered person without a background.
 
     Attributes:
-        colour: (height, width, 3) in [0, 1], premultiplied by coverage.
-        coverage: (height, width) in [0, 1].
-        silhouette: (height, width) the share that is person: without a bench.
-        depth: (2 height, 2 width) metres of the nearest surface at each sample; inf where there is none.
-        group: (2 height, 2 width) index into GROUPS; -1 where there is none.
+        colour: (height, width, 3), in [0, 1], premultiplied by the coverage.
+        coverage: (height, width), in [0, 1].
+        silhouette: (height, width), in [0, 1], the coverage of the person without a bench.
+        depth: (2 height, 2 width), metres to the nearest surface at each sample; inf where there is none.
+        group: (2 height, 2 width), index into GROUPS; -1 where there is no surface.
     """
 
     colour: Array
@@ -104,7 +104,7 @@ class Layer:
 
 
 def render(mesh: Mesh, person: Identity, posed: Array, camera: Camera, light: Light, canvas: tuple[int, int]) -> Layer:
-    """The person as the camera sees them."""
+    """Render a posed person."""
     n = SUPERSAMPLING
     height, width = canvas[0] * n, canvas[1] * n
     points, depth = camera.project(posed)
@@ -154,13 +154,13 @@ def render(mesh: Mesh, person: Identity, posed: Array, camera: Camera, light: Li
 def rasterise(
     points: Array, depth: Array, faces: Ints, two_sided: Bools, size: tuple[int, int]
 ) -> tuple[Ints, Ints, Array]:
-    """The nearest triangle at every sample.
+    """Find the nearest triangle at every sample.
 
     Args:
-        points: (V, 2) sample coordinates, x first, centres at integers.
-        depth: (V,) distances, positive.
-        faces: (F, 3); anticlockwise from outside.
-        two_sided: (F,) whether triangles seen from behind are drawn.
+        points: (V, 2), sample coordinates, x first, centres at integers.
+        depth: (V,), positive distances.
+        faces: (F, 3), anticlockwise seen from outside.
+        two_sided: (F,), whether triangles seen from behind are drawn.
         size: (height, width) in samples.
 
     Returns:
@@ -187,21 +187,21 @@ def rasterise(
     np.maximum.at(nearest, pixel, near)
     visible = np.flatnonzero(near == nearest[pixel])
     winner = np.full(height * width, -1, dtype=np.int64)
-    winner[pixel[visible]] = visible  # of equals the last
+    winner[pixel[visible]] = visible  # the last of equally near ones
     pixels = np.flatnonzero(winner >= 0)
     chosen = winner[pixels]
     return pixels, face[chosen], share[chosen] / near[chosen, None]
 
 
 def _doubled_area(points: Array, faces: Ints) -> Array:
-    """Twice the area of triangles on the canvas; negative where they are seen from outside, as y goes down."""
+    """Return twice the area of triangles on the canvas, negative if they are seen from outside, as y points down."""
     x, y = points[:, 0][faces], points[:, 1][faces]
     doubled: Array = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     return doubled
 
 
 def _box(at: Array, size: int) -> tuple[Array, Array]:
-    """First and last sample that each triangle can cover along one axis."""
+    """Return the first and the last sample that each triangle can cover along one axis."""
     a, b, c = at.T
     low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
     return np.maximum(np.ceil(low), 0), np.minimum(np.floor(high), size - 1)
@@ -210,13 +210,13 @@ def _box(at: Array, size: int) -> tuple[Array, Array]:
 def _cover(
     which: Ints, side: int, x: Array, y: Array, area: Array, box: tuple[Array, Array, Array, Array], width: int
 ) -> tuple[Ints, Ints, Array]:
-    """The samples within triangles whose boxes are at most `side` samples wide and high, with barycentric weights."""
+    """Return the samples inside triangles whose boxes have sides of at most `side` samples, and barycentric weights."""
     left, right, top, bottom = (edge[which] for edge in box)
     along = np.arange(side, dtype=np.float64)
     px, py = (left[:, None] + along)[:, None, :], (top[:, None] + along)[:, :, None]
     (x0, x1, x2), (y0, y1, y2) = x[which].T[:, :, None, None], y[which].T[:, :, None, None]
     inverse = (1 / area[which])[:, None, None]
-    # Affine in the sample's place; the third weight is what is left.
+    # Affine in the position of the sample; the three weights sum to 1.
     w0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * inverse
     w1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * inverse
     w2 = 1 - w0 - w1
@@ -228,7 +228,7 @@ def _cover(
 
 
 def _dot(a: Array, b: Array) -> Array:
-    """Row by row; quicker than a sum over so short an axis."""
+    """Return the dot products of rows; faster than a sum over such a short axis."""
     product: Array = np.einsum("pc,pc->p", a, b)
     return product
 
@@ -244,11 +244,11 @@ _CREASES = ((0.64, 0.04, 0.20), (0.53, 0.03, 0.14), (0.275, 0.04, 0.22), (0.06, 
 def _shade(
     colours: Array, normal: Array, toward: Array, rest: Array, material: Ints, camera: Camera, light: Light
 ) -> Array:
-    """Sky, wrapped diffuse light, a rim, a little shine; clothes have wrinkles."""
+    """Add the light of the sky, wrapped diffuse light, a rim and a slight shine; clothes get wrinkles."""
     cloth = np.isin(material, [MATERIALS.index(name) for name in ("top", "sleeve", "jacket", "bottom", "dress")])
     normal = normal.copy()
     x, y, z = rest[cloth].T
-    # Cloth creases about elbows, waist, crotch, knees and ankles.
+    # Cloth creases at the elbows, waist, crotch, knees and ankles.
     where = sum(size * np.exp(-(((y - at) / wide) ** 2)) for at, wide, size in _CREASES)
     wrinkle = (
         where * np.sin(150 * y + 3 * np.sin(47 * x + 23 * y) + 2 * np.sin(71 * z)) * np.sin(31 * y - 60 * x + 20 * z)
@@ -274,9 +274,9 @@ def _shade(
 
 
 def _shadows(buffer: Array, pixel: Ints, place: Array, normal: Array, camera: Camera, light: Light) -> Array:
-    """Darkening by what lies between a surface and the light or sky, as far as the depth buffer knows.
+    """Return the factors by which the depth buffer shadows surfaces from the light and the sky.
 
-    Shadows are soft: they are worked out for one sample a pixel, and its other samples take them over.
+    Shadows are soft, so they are computed for one sample per pixel and shared by its other samples.
     """
     height, width = buffer.shape
     n = SUPERSAMPLING
@@ -301,7 +301,7 @@ def _shadows(buffer: Array, pixel: Ints, place: Array, normal: Array, camera: Ca
 
 
 def _box_sum(values: Array) -> Array:
-    """The sum over the 3x3 neighbours of each pixel."""
+    """Return the sum over the 3x3 neighbourhood of each pixel."""
     padded = np.pad(values, 1)
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     total: Array = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
@@ -309,7 +309,7 @@ def _box_sum(values: Array) -> Array:
 
 
 def _ambient_occlusion(buffer: Array, place: Array, camera: Camera) -> Array:
-    """The share of samples around a place that are a little nearer to the camera."""
+    """Return the share of the samples around a point that are slightly nearer to the camera."""
     total = np.zeros(len(place))
     for k in range(10):
         angle, radius = 2.399963 * k, 0.085 * math.sqrt((k + 0.5) / 10)
@@ -320,7 +320,7 @@ def _ambient_occlusion(buffer: Array, place: Array, camera: Camera) -> Array:
 
 
 def _behind(buffer: Array, place: Array, camera: Camera) -> Array:
-    """How far places, in camera axes, lie behind the surface that the camera sees there; 0 outside the picture."""
+    """Return how far points, in camera axes, lie behind the visible surface; 0 outside the image."""
     height, width = buffer.shape
     n = SUPERSAMPLING
     x, y, z = place.T

@@ -1,4 +1,4 @@
-"""Where people stand: six street cameras, each with a scene of its own, and a photo studio."""
+"""Backgrounds: six street cameras, each with its own scene, and a photo studio."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ Far = Literal["wall", "hedge", "windows", "fence"]
 
 @dataclass(frozen=True)
 class StreetCamera:
-    """A camera of the `market` look: where it hangs, which way people pass it, what it does to colours.
+    """A camera of the `market` look and its scene.
 
     Attributes:
-        height_m: above the ground.
-        distance_m: nearest and furthest people.
-        yaw_deg: the ways people mostly face, seen from the camera; they deviate by some 18 degrees, and one in four
-            goes any way. Whoever sits faces the camera within 75 degrees.
+        height_m: Height above the ground.
+        distance_m: Distances of the nearest and of the farthest person.
+        yaw_deg: The directions that people mostly face, seen from the camera, with a deviation of 18 degrees. One in
+            four faces any direction. People who sit face the camera within 75 degrees.
         cast: RGB factors.
-        blur_px: radius on the 128x64 canvas.
-        noise: standard deviation, of 255.
+        blur_px: Radius of the blur on the 128x64 canvas.
+        noise: Standard deviation of the noise, of 255.
+        ground: What covers the ground.
+        far: What closes the scene.
     """
 
     height_m: float
@@ -52,13 +54,13 @@ STREET_CAMERAS = (
 """Cameras 1 to 6."""
 
 _PX = 520.0
-"""Pixels of a panorama per unit of the image plane (a metre at a metre's distance)."""
+"""Pixels of a panorama per unit of the image plane (one metre at a distance of one metre)."""
 _HORIZON = 215
 _SIZE = (760, 1400)
 
 
 def street(camera: int, view: Camera, draws: Draws, canvas: tuple[int, int]) -> Array:
-    """The background that street camera 1 to 6 sees where somebody stands, (height, width, 3) in [0, 1]."""
+    """Return a window of the scene of street camera 1 to 6, (height, width, 3), in [0, 1]."""
     panorama = _panorama(camera)
     zoom = _PX / view.scale
     width, height = canvas[1] * zoom, canvas[0] * zoom
@@ -97,7 +99,7 @@ def _row(distance: float, camera: StreetCamera) -> float:
 
 
 def _smooth_noise(noise: np.random.RandomState, size: tuple[int, int], cells: tuple[int, ...]) -> Array:
-    """A sum of enlarged random fields, about [-1, 1]."""
+    """Sum enlarged random fields to values of about [-1, 1]."""
     total = np.zeros(size)
     for cell in cells:
         field = noise.random_sample((size[0] // cell + 2, size[1] // cell + 2)) * 255
@@ -108,7 +110,7 @@ def _smooth_noise(noise: np.random.RandomState, size: tuple[int, int], cells: tu
 
 
 def _ground(camera: StreetCamera, noise: np.random.RandomState) -> Array:
-    """Sky and the ground in perspective."""
+    """Draw the sky, and the ground in perspective."""
     row, column = np.mgrid[0 : _SIZE[0], 0 : _SIZE[1]].astype(np.float64)
     below = np.maximum(row - _HORIZON, 0.5)
     depth = camera.height_m * _PX / below
@@ -147,7 +149,7 @@ def _tone(*parts: float) -> tuple[int, int, int]:
 
 
 def _draw_far(image: Image.Image, camera: StreetCamera, draws: Draws) -> None:
-    """What closes the scene some 17 m away."""
+    """Draw what closes the scene at a distance of 17 m."""
     draw = ImageDraw.Draw(image)
     foot, metre = _row(17, camera), _PX / 17
     width = image.width
@@ -246,7 +248,7 @@ def _car(draw: ImageDraw.ImageDraw, x: float, foot: float, metre: float, draws: 
 
 
 def _passer_by(draw: ImageDraw.ImageDraw, x: float, foot: float, metre: float, draws: Draws) -> None:
-    """Somebody far away."""
+    """Draw a person far away."""
     m, stride = metre, draws.uniform(0.05, 0.3) * metre
     light, dim = draws.uniform(45, 190), draws.uniform(30, 85)
     top = _tone(*(light + draws.uniform(-28, 28) for _ in range(3)))
@@ -265,7 +267,7 @@ _THINGS = (_bicycle, _bicycle, _bicycle, _bicycle, _tree, _pole, _pole, _bin, _p
 
 
 def studio(view: Camera, draws: Draws, canvas: tuple[int, int]) -> Array:
-    """A light backdrop that runs into the floor, (height, width, 3) in [0, 1]."""
+    """Return a light backdrop that runs into the floor, (height, width, 3), in [0, 1]."""
     tone = draws.uniform(0.87, 0.965)
     tint = np.array((1.0, 1.0, 1.0)) + draws.uniform(-0.012, 0.012) * np.array((1.0, 0.2, -1.0))
     height, width = canvas
@@ -280,11 +282,14 @@ def studio(view: Camera, draws: Draws, canvas: tuple[int, int]) -> Array:
 
 
 def ground_shadow(posed: Array, view: Camera, sun: Array, canvas: tuple[int, int], softness_px: float) -> Array:
-    """How dark the ground is under somebody, (height, width) in [0, 1].
+    """Return how dark a person's shadow makes the ground, (height, width), in [0, 1].
 
     Args:
-        posed: (V, 3) points of their surface, metres, world.
-        sun: towards the light, world.
+        posed: (V, 3), points of the person's surface, in metres, in world axes.
+        view: The camera.
+        sun: Direction towards the light, in world axes.
+        canvas: (height, width).
+        softness_px: Radius of the blur.
     """
     flat = posed - np.outer(posed[:, 1] / max(0.35, sun[1]), sun)
     flat[:, 1] = 0

@@ -1,5 +1,6 @@
-"""The surfaces of a person: tubes with elliptical sections (a capsule and an ellipsoid are tubes too), each a grid of
-vertices that knows its material, its place on the body in the rest pose, and the bones it follows.
+"""The surfaces of a person: tubes with elliptical cross-sections, which include capsules and ellipsoids.
+
+Each is a grid of vertices with a material, a position on the body in the rest pose, and the bones that it follows.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ MATERIALS = (
     "bench",
 )
 GROUPS = ("trunk", "head", "right arm", "left arm", "right leg", "left leg", "skirt", "bag", "bench")
-"""What hides what: elbows, wrists, knees and ankles are hidden by surfaces of any group but their own and the skirt's;
-nose, eyes and ears by those of any group, the head itself included. Neck, shoulders and hips are never hidden."""
+"""Parts of the body that can hide joints. Elbows, wrists, knees and ankles are hidden by all groups except their own
+and the skirt; nose, eyes and ears by all groups, the head included. Neck, shoulders and hips are never hidden."""
 
 _PELVIS, _CHEST, _HEAD, _RIGHT_ARM, _LEFT_ARM, _RIGHT_LEG, _LEFT_LEG = (
     BONES.index(name)
@@ -48,14 +49,14 @@ class Mesh:
     """All surfaces of one person in the rest pose.
 
     Attributes:
-        vertices: (V, 3) metres, rest pose.
-        rest: (V, 3) the same in body heights, of an average head and average legs: where textures are looked up.
-        weights: (V, 17) how much a vertex follows each bone; rows sum to 1.
-        faces: (F, 3) triangles, anticlockwise seen from outside.
-        material, group: (F,) indices into MATERIALS and GROUPS.
-        two_sided: (F,) whether the inside can be seen.
-        shoes, bench: the vertices of either.
-        around, along: (V, 2) the neighbours of each vertex, whose differences span the tangent plane.
+        vertices: (V, 3), in metres, in the rest pose.
+        rest: (V, 3), the same in body heights with an average head and average legs; textures are looked up there.
+        weights: (V, 17), how much a vertex follows each bone; rows sum to 1.
+        faces: (F, 3), triangles, anticlockwise seen from outside.
+        material, group: (F,), indices into MATERIALS and GROUPS.
+        two_sided: (F,), whether the inside can be seen.
+        shoes, bench: Indices of the vertices of the shoes and of the bench.
+        around, along: (V, 2), the neighbours of each vertex, whose differences span the tangent plane.
     """
 
     vertices: Array
@@ -71,13 +72,13 @@ class Mesh:
     bench: Ints
 
     def posed(self, bones: Array) -> Array:
-        """The vertices where the bones take them, (V, 3): linear blend skinning."""
+        """Move the vertices with the bones (linear blend skinning), (V, 3)."""
         maps = (self.weights @ bones.reshape(len(BONES), 12)).reshape(-1, 3, 4)
         moved: Array = np.einsum("vij,vj->vi", maps[:, :, :3], self.vertices) + maps[:, :, 3]
         return moved
 
     def normals(self, posed: Array) -> Array:
-        """Unit normals of posed vertices, (V, 3), outwards."""
+        """Return the outward unit normals of posed vertices, (V, 3)."""
         side = posed[self.around[:, 1]] - posed[self.around[:, 0]]
         down = posed[self.along[:, 1]] - posed[self.along[:, 0]]
         normal = np.cross(down, side)
@@ -93,13 +94,15 @@ def tube(
     span_deg: tuple[float, float] = (0, 360),
     crowd_front: float = 0.0,
 ) -> Array:
-    """A grid of points, (rings, segments, 3), around a vertical axis, from top to bottom as `rows` go.
+    """Return a grid of points around a vertical axis, (rings, segments, 3), in the order of `rows`.
 
     Args:
-        rows: key sections: y, x, z of the centre, half width, depth in front, depth behind; interpolated smoothly.
-        power: of the super-ellipse; 2 is an ellipse, more is boxier.
-        span_deg: angles covered, 0 is in front, 90 the left.
-        crowd_front: 0 to 1: moves points towards the front.
+        rows: Key sections, interpolated smoothly: y, x, z of the centre, half width, depth in front, depth behind.
+        rings: Number of sections.
+        segments: Number of points per section.
+        power: Exponent of the superellipse; 2 is an ellipse, more is boxier.
+        span_deg: Range of angles; 0 is the front, 90 the left.
+        crowd_front: From 0 to 1; moves points towards the front.
     """
     keys = np.array(rows, dtype=np.float64)
     y, x, z, half_width, ahead, behind = (_spline(keys, rings)[:, None, column] for column in range(6))
@@ -115,7 +118,7 @@ def tube(
 
 
 def _spline(keys: Array, count: int) -> Array:
-    """Catmull-Rom through the key rows, evenly in the index."""
+    """Interpolate the key rows by a Catmull-Rom spline, evenly spaced in the index."""
     at = np.linspace(0, len(keys) - 1, count)
     i = np.minimum(at.astype(np.int64), len(keys) - 2)
     t = (at - i)[:, None]
@@ -127,7 +130,7 @@ def _spline(keys: Array, count: int) -> Array:
 
 
 class Surfaces:
-    """Collects grids and joins them to a mesh."""
+    """Collects grids and joins them into a mesh."""
 
     def __init__(self, person: Identity, detail: int) -> None:
         self.person, self.detail = person, detail
@@ -135,7 +138,7 @@ class Surfaces:
         self.count = 0
 
     def count_of(self, number: int) -> int:
-        """Rings or segments at this level of detail."""
+        """Return the number of rings or segments at this level of detail."""
         return number if self.detail > 1 else max(4, round(number * 0.54))
 
     def add(
@@ -148,7 +151,7 @@ class Surfaces:
         two_sided: bool = False,
         head: bool = False,
     ) -> None:
-        """One grid, in body heights; `closed`: the last column meets the first."""
+        """Add one grid, in body heights. If it is `closed`, the last column meets the first."""
         rings, segments, _ = grid.shape
         index = np.arange(rings * segments).reshape(rings, segments) + self.count
         right = np.roll(index, -1, axis=1) if closed else np.concatenate((index[:, 1:], index[:, -1:]), axis=1)
@@ -176,7 +179,7 @@ class Surfaces:
         return found
 
     def mesh(self) -> Mesh:
-        """Everything that was added."""
+        """Join everything that was added."""
         vertices, rest, weights, faces, material, group, two_sided, around, along = zip(*self.parts, strict=True)
         sizes = [len(part) for part in faces]
         return Mesh(
@@ -195,7 +198,7 @@ class Surfaces:
 
 
 def rigid(bone: int) -> Weights:
-    """What follows one bone alone."""
+    """Return weights that follow a single bone."""
 
     def weights(rest: Array) -> Array:
         table = np.zeros((len(rest), len(BONES)))
@@ -206,7 +209,7 @@ def rigid(bone: int) -> Weights:
 
 
 def trunk_weights(rest: Array) -> Array:
-    """Pelvis to chest about the waist, chest to head along the neck; shoulders lift with the arms."""
+    """Blend pelvis and chest at the waist, and chest and head along the neck; shoulders rise with the arms."""
     x, y, _ = rest.T
     table = np.zeros((len(rest), len(BONES)))
     up, neck = step(0.54, 0.67, y), 0.85 * step(0.826, 0.885, y)
@@ -219,7 +222,7 @@ def trunk_weights(rest: Array) -> Array:
 
 
 def limb_weights(body: Body, first: int, softness: float) -> Weights:
-    """Along a limb of three bones: the share of each changes smoothly about its joint."""
+    """Return weights along a limb of three bones, which blend smoothly at its joints."""
     joints = body.rest_joints()[:, 1] / body.height_m
 
     def weights(rest: Array) -> Array:
@@ -234,13 +237,13 @@ def limb_weights(body: Body, first: int, softness: float) -> Weights:
 
 
 def hanging_weights(body: Body, strength: float) -> Weights:
-    """What hangs from the waist: trunk above the hips; below, more and more the legs, each on its side."""
+    """Return weights of a garment that hangs from the waist: it follows the trunk, and towards the hem the legs."""
     hip, knee = body.rest_joints()[[_RIGHT_LEG, _RIGHT_LEG + 1], 1] / body.height_m
 
     def weights(rest: Array) -> Array:
         x, y, z = rest.T
         table = trunk_weights(rest)
-        # In front the cloth rises with the thigh from the hip on; behind it is sat upon.
+        # In front the cloth rises with the thigh from the hip on; the person sits on the back of it.
         start = hip + np.where(z > 0, 0.035, -0.01)
         drop = strength * step(0.0, 0.085, start - y)
         left = step(-0.055, 0.055, x)

@@ -16,23 +16,23 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from pg2lib.data.keypoint_csv import CSV_HEADER, csv_row, read_keypoints
 from pg2lib.data.market1501 import NOT_A_PERSON
 from pg2lib.data.names import canonical_name
 from pg2lib.data.pairs import make_pairs, write_pairs
-from pg2lib.data.people import CSV_HEADER, csv_row, read_keypoints
+from pg2lib.data.read import SYNTHETIC
 from pg2lib.data.synthetic.body import Draws
 from pg2lib.data.synthetic.clothes import Identity, fabric
-from pg2lib.data.synthetic.person import CANVAS, Framing, Look, render_person
+from pg2lib.data.synthetic.person import CANVAS, Look, Shot, render_person
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
 from pg2lib.processes import cpu_count, start_worker
 
 FORMAT = 1
-"""Goes up when the same parameters give other pictures."""
+"""Increase it when the same parameters give other images."""
 
-PARAMETERS_FILE = "synthetic.json"
 IMAGES_PER_PROCESS = 150
-"""Fewer images than that are drawn sooner than another process has started."""
+"""Fewer images than this are drawn faster than another process starts."""
 
 log = logging.getLogger(__name__)
 Split = Literal["train", "test"]
@@ -40,15 +40,15 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class _Picture:
-    """One image to draw: where it goes and what is in it.
+    """One image to draw.
 
     Attributes:
-        path: below the data set's folder, posix, as the layout names images.
-        split: the one it belongs to.
-        identity: seed of the person.
-        view: seed of the pose, the background and the light.
-        camera, framing, yaw_deg: as `render_person` takes them; None leaves them to `view`.
-        flat: it shows the garment alone, which `view` and the like do not change.
+        path: POSIX path below the folder of the data set, as the layout names images.
+        split: The split that it belongs to.
+        identity: Seed of the person.
+        view: Seed of the pose, the background and the light.
+        camera, shot, yaw_deg: As in `render_person`.
+        flat: Show the garment alone, on which only `identity` has an effect.
     """
 
     path: str
@@ -56,21 +56,21 @@ class _Picture:
     identity: int
     view: int
     camera: int | None = None
-    framing: Framing | None = None
+    shot: Shot | None = None
     yaw_deg: float | None = None
     flat: bool = False
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What differs between the two layouts.
+    """The differences between the two layouts.
 
     Attributes:
-        look: of the images.
-        csv: name of the keypoint CSVs, with a gap for the split.
-        pairs: name of the CSV of test pairs.
-        most_views: so many images of a person may be asked for.
-        pictures: the images of each person in turn, for the numbers that were asked for.
+        look: Of the images.
+        csv: Name of the keypoint CSVs, with the placeholder {split}.
+        pairs: Name of the CSV of test pairs.
+        most_views: Largest number of images of a person.
+        pictures: Returns the images of each person for the numbers requested.
     """
 
     look: Look
@@ -90,29 +90,28 @@ def write_market1501(
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Writes people in the `market` look as Market-1501 has them: 128x64 JPEG, three image folders, the field's CSVs.
+    """Write synthetic people in the layout of Market-1501: 128x64 JPEG, three image folders and the field's CSVs.
 
-    ``bounding_box_test`` also holds junk (-1) and distractors (0000), about one for every ten images. Train and test
-    people are different ones. The folder appears whole; a run that was stopped goes on where it was; a folder that is
-    there already and was written with the same arguments is taken as it is.
+    ``bounding_box_test`` also holds junk (-1) and distractors (0000), about one for every ten images. The test people
+    are not among the train people. The folder is written atomically, an interrupted run resumes, and a folder that was
+    written with the same arguments is left as it is.
 
     Args:
-        folder: to be made.
-        people: train identities.
-        test_people: test identities.
-        views: images of each, from the six cameras in turn.
-        seed: another one gives other people, before the same cameras in the same poses and the same light.
-        test_pairs: rows of ``market-pairs-test.csv`` at most.
-        workers: processes; None: as many as there are cores, if there is work for them; 1: this one. A script that uses
-            several must guard its main part with ``if __name__ == "__main__":``, as always with processes.
-        on_progress: called with (images done, images in all).
+        folder: The folder to make.
+        people: Number of train identities.
+        test_people: Number of test identities.
+        views: Number of images of each identity, from the six cameras in turn.
+        seed: Random seed of the identities. Cameras, poses and light do not depend on it.
+        test_pairs: Largest number of rows of ``market-pairs-test.csv``.
+        workers: Number of processes. By default one for each CPU, if there are enough images; 1 draws in this process.
+            With more, a script that calls this at its top level needs the usual ``if __name__ == "__main__":``.
+        on_progress: Called with (images done, images in all).
 
     Returns:
         The folder.
 
     Raises:
-        DataError: a number that is too small or too large, a folder that is there and holds something else, or one that
-            cannot be made.
+        DataError: If a number is out of range, or if the folder holds something else or cannot be made.
     """
     parameters = {"people": people, "test_people": test_people, "views": views, "seed": seed, "test_pairs": test_pairs}
     layout = _Layout("market", "market-annotation-{split}.csv", "market-pairs-test.csv", 1000, _market1501_pictures)
@@ -129,29 +128,27 @@ def write_deepfashion(
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Writes people in the `studio` look as DeepFashion In-shop has them: 256x256 JPEG in
-    ``Img/img/<gender>/<category>/id_<item>/<outfit>_<n>_<view>.jpg``, ``Eval/list_eval_partition.txt``, and the field's
-    CSVs with flattened names.
+    """Write synthetic people in the layout of DeepFashion In-shop.
 
-    Every fourth outfit also has a ``flat`` image, without a person and without keypoints. As for the rest see
-    `write_market1501`.
+    The images are 256x256 JPEG, ``Img/img/<gender>/<category>/id_<item>/<outfit>_<n>_<view>.jpg``; with them come
+    ``Eval/list_eval_partition.txt`` and the field's CSVs with flattened names. Every fourth outfit also has a ``flat``
+    image, without a person and without keypoints. Everything else is as in `write_market1501`.
 
     Args:
-        folder: to be made.
-        people: train identities, one outfit each.
-        test_people: test identities.
-        views: images of each, 2 to 5: front, side, back, full, additional, in this order.
-        seed: another one gives other people, in the same poses and the same light, but turned and framed anew.
-        test_pairs: rows of ``fashion-pairs-test.csv`` at most.
-        workers: as in `write_market1501`.
-        on_progress: called with (images done, images in all).
+        folder: The folder to make.
+        people: Number of train identities, with one outfit each.
+        test_people: Number of test identities.
+        views: Number of images of each identity, 2 to 5: front, side, back, full, additional, in this order.
+        seed: Random seed of the identities, shots and directions. Poses and light do not depend on it.
+        test_pairs: Largest number of rows of ``fashion-pairs-test.csv``.
+        workers: As in `write_market1501`.
+        on_progress: Called with (images done, images in all).
 
     Returns:
         The folder.
 
     Raises:
-        DataError: a number that is too small or too large, a folder that is there and holds something else, or one that
-            cannot be made.
+        DataError: If a number is out of range, or if the folder holds something else or cannot be made.
     """
     parameters = {"people": people, "test_people": test_people, "views": views, "seed": seed, "test_pairs": test_pairs}
     layout = _Layout(
@@ -161,7 +158,7 @@ def write_deepfashion(
 
 
 def _market1501_pictures(parameters: dict[str, int]) -> list[list[_Picture]]:
-    """The images of each person, then of the junk and the distractors."""
+    """Return the images of each person, then junk and distractors."""
     people, views = parameters["people"], parameters["views"]
     everyone = people + parameters["test_people"]
     tasks: list[list[_Picture]] = []
@@ -197,7 +194,7 @@ def _market1501_name(person: str, view: int) -> str:
 
 
 def _identity(seed: int, number: int) -> int:
-    """Seeds far enough apart for different people."""
+    """Return the seed of an identity, such that data sets with other seeds have other people."""
     return seed * 100_000 + number
 
 
@@ -215,18 +212,18 @@ def _deepfashion_pictures(parameters: dict[str, int]) -> list[list[_Picture]]:
         draws = Draws("pg2lib studio", identity)
         task = []
         for view, kind in enumerate(_STUDIO_VIEWS[: parameters["views"]]):
-            framing, yaw = _studio_shot(kind, draws)
+            shot, yaw = _studio_shot(kind, draws)
             path = f"{folder}/01_{_STUDIO_NUMBERS[kind]}_{kind}.jpg"
-            task.append(_Picture(path, split, identity, number * 10 + view, None, framing, yaw))
+            task.append(_Picture(path, split, identity, number * 10 + view, None, shot, yaw))
         if number % 4 == 0:
             task.append(_Picture(f"{folder}/01_{_STUDIO_NUMBERS['flat']}_flat.jpg", split, identity, 0, flat=True))
         tasks.append(task)
     return tasks
 
 
-def _studio_shot(kind: str, draws: Draws) -> tuple[Framing, float]:
-    """How a shop shows an outfit."""
-    framings: tuple[Framing, ...] = ("full", "half", "close")
+def _studio_shot(kind: str, draws: Draws) -> tuple[Shot, float]:
+    """Draw a shot and a direction, as a shop would show an outfit."""
+    shots: tuple[Shot, ...] = ("full", "half", "close")
     if kind == "full":
         return "full", draws.normal(0, 18)
     yaw = {
@@ -236,11 +233,11 @@ def _studio_shot(kind: str, draws: Draws) -> tuple[Framing, float]:
         "additional": draws.uniform(-60, 60),
     }[kind]
     shares = (0.1, 0.5, 0.4) if kind == "additional" else (0.35, 0.5, 0.15)
-    return draws.choice(framings, shares), yaw
+    return draws.choice(shots, shares), yaw
 
 
 def _shelf(person: Identity) -> str:
-    """Gender and category as DeepFashion names them."""
+    """Return the gender and the category as DeepFashion names them."""
     women = person.body.femininity > 0.5
     if person.bottom == "dress":
         return "WOMEN/Dresses"
@@ -259,7 +256,7 @@ def _write(
     workers: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> Path:
-    """Draws what is not drawn yet beside `folder`, then moves it there."""
+    """Draw the missing images in a hidden folder beside `folder`, then rename it."""
     _check(numbers, layout.most_views)
     parameters = {"format": FORMAT, "layout": name, **numbers}
     try:
@@ -279,7 +276,7 @@ def _write(
     except OSError:
         if not _is_there(folder, parameters):
             raise
-        shutil.rmtree(unfinished, ignore_errors=True)  # another process was as busy, and quicker
+        shutil.rmtree(unfinished, ignore_errors=True)  # another process finished the same folder first
     return folder
 
 
@@ -300,46 +297,46 @@ def _check(numbers: dict[str, int], most_views: int) -> None:
 
 
 def _is_there(folder: Path, parameters: dict[str, Any]) -> bool:
-    """Whether `folder` holds what would be written. If it is empty, it is removed to make room.
+    """Return whether `folder` holds what would be written. An empty folder is removed.
 
     Raises:
-        DataError: it holds something else, or is empty and the current folder.
-        OSError: it is empty and cannot be removed: a link, or where a disk is mounted.
+        DataError: If it holds something else, or is empty and the current folder.
+        OSError: If it is empty and cannot be removed, such as a link or a mount point.
     """
     if not folder.exists():
         return False
     if folder.is_dir() and not any(folder.iterdir()):
         if folder.samefile(Path.cwd()):
-            raise DataError(f"{folder} is the current folder, which cannot be replaced: name one that is to be made")
+            raise DataError(f"{folder} is the current folder, which cannot be replaced: name a new folder")
         folder.rmdir()
         return False
     found = _parameters_of(folder)
     if found is None:
-        raise DataError(f"{folder} is there and holds no synthetic people: name another folder")
+        raise DataError(f"{folder} exists and holds no synthetic people: name another folder")
     different = sorted(key for key in found.keys() | parameters.keys() if found.get(key) != parameters.get(key))
     if different:
-        told = ", ".join(f"{key} {found.get(key)!r} instead of {parameters.get(key)!r}" for key in different)
-        raise DataError(f"{folder} holds other synthetic people ({told}): delete it, or name another folder")
+        values = ", ".join(f"{key} {found.get(key)!r} instead of {parameters.get(key)!r}" for key in different)
+        raise DataError(f"{folder} holds other synthetic people ({values}): delete it, or name another folder")
     return True
 
 
 def _parameters_of(folder: Path) -> dict[str, Any] | None:
     try:
-        parameters = json.loads((folder / PARAMETERS_FILE).read_text(encoding="utf-8"))
+        parameters = json.loads((folder / SYNTHETIC).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return parameters if isinstance(parameters, dict) else None
 
 
 def _start(unfinished: Path, parameters: dict[str, Any]) -> None:
-    """Begins, or goes on with a run of the same parameters that was stopped."""
+    """Make the folder of unfinished work, unless an interrupted run with the same parameters left it."""
     if unfinished.exists() and _parameters_of(unfinished) != parameters:
         raise DataError(
-            f"{unfinished} is left from a run with other parameters ({_parameters_of(unfinished)}), or one is still "
-            f"going on: finish it, delete it, or name another folder"
+            f"{unfinished} belongs to a run with other parameters ({_parameters_of(unfinished)}), interrupted or still "
+            f"in progress: finish that run, delete the folder, or name another one"
         )
     unfinished.mkdir(parents=True, exist_ok=True)
-    with atomic_write(unfinished / PARAMETERS_FILE) as file:
+    with atomic_write(unfinished / SYNTHETIC) as file:
         json.dump(parameters, file, indent=2)
 
 
@@ -350,10 +347,10 @@ def _draw_all(
     workers: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> dict[str, str]:
-    """Draws the tasks that the journal does not have.
+    """Draw the images that the journal does not have.
 
     Returns:
-        The CSV row of each path, without the name; "" where there is no person.
+        The CSV row of each path; "" where there is no person.
     """
     journal = folder / _JOURNAL
     rows = dict(_read_journal(journal))
@@ -364,7 +361,7 @@ def _draw_all(
         on_progress(done, total)
     with journal.open("a", encoding="utf-8") as file:
         if file.tell():
-            file.write("\n")  # ends the line that a kill cut short
+            file.write("\n")  # ends a line that a kill cut short
         for result in _results(folder, left, look, workers):
             rows.update(result)
             file.write(json.dumps(result) + "\n")
@@ -382,7 +379,7 @@ def _read_journal(journal: Path) -> Iterator[tuple[str, str]]:
         try:
             yield from json.loads(line).items()
         except json.JSONDecodeError:
-            continue  # the line that a kill cut short, or an empty one
+            continue  # a line that a kill cut short, or an empty one
 
 
 def _results(folder: Path, tasks: list[list[_Picture]], look: Look, workers: int | None) -> Iterator[dict[str, str]]:
@@ -402,7 +399,7 @@ def _results(folder: Path, tasks: list[list[_Picture]], look: Look, workers: int
 
 
 def _draw_task(folder: str, task: Sequence[_Picture], look: Look) -> dict[str, str]:
-    """Draws the images of one person and saves them.
+    """Draw and save the images of one person.
 
     Returns:
         The CSV row of each path; "" where there is no person.
@@ -415,18 +412,18 @@ def _draw_task(folder: str, task: Sequence[_Picture], look: Look) -> dict[str, s
         else:
             person = render_person(
                 picture.identity, picture.view, look,
-                camera=picture.camera, framing=picture.framing, yaw_deg=picture.yaw_deg,
+                camera=picture.camera, shot=picture.shot, yaw_deg=picture.yaw_deg,
             )  # fmt: skip
             image, row = person.image, csv_row(name, person.pose)
         path = Path(folder) / picture.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, "JPEG", quality=95, subsampling=0)  # the journal, written after, vouches for whole files
+        image.save(path, "JPEG", quality=95, subsampling=0)  # a file is complete once the journal has it
         rows[picture.path] = row
     return rows
 
 
 def _flat_image(identity: int) -> Image.Image:
-    """The garment alone: a folded square of its cloth."""
+    """Draw a garment alone: a folded square of its cloth."""
     person = Identity.draw(identity)
     height, width = CANVAS["studio"]
     pixels = np.full((height, width, 3), 0.95)
@@ -442,7 +439,7 @@ def _flat_image(identity: int) -> Image.Image:
 def _write_tables(
     folder: Path, tasks: list[list[_Picture]], rows: dict[str, str], layout: _Layout, numbers: dict[str, int]
 ) -> None:
-    """Keypoints of both splits, test pairs, and the partition file where the layout has one."""
+    """Write the keypoints of both splits, the test pairs, and the partition file if the layout has one."""
     pictures = sorted((picture for task in tasks for picture in task), key=lambda picture: picture.path)
     for split in ("train", "test"):
         with atomic_write(folder / layout.csv.format(split=split)) as file:
@@ -457,7 +454,7 @@ def _write_tables(
 
 
 def _write_partition(folder: Path, pictures: Sequence[_Picture]) -> None:
-    """DeepFashion's list of what is train, query and gallery."""
+    """Write DeepFashion's list of train, query and gallery images."""
     seen: set[str] = set()
     with atomic_write(folder / "Eval" / "list_eval_partition.txt") as file:
         file.write(f"{len(pictures)}\nimage_name item_id evaluation_status\n")

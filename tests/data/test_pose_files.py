@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pg2lib import DataError, Pose, read_keypoints
-from pg2lib.data.imports import import_keypoints, read_coco, read_openpose
+from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose
 from pg2lib.pose import JOINTS
 from tests.conftest import STANDING
 
@@ -126,9 +126,12 @@ def test_pixels_stay_pixels_however_large_the_image_is(tmp_path: Path) -> None:
     [
         ("[", "a_keypoints.json cannot be read as JSON"),
         ("{}", "a_keypoints.json has no field 'people'"),
-        ('{"people": 3}', r"a_keypoints.json\.people is '3', of another kind"),
+        ('{"people": 3}', r"a_keypoints.json\.people has the wrong type: '3'"),
         ('{"people": [{}]}', r"people\[0\] has no field 'pose_keypoints_2d'"),
-        ('{"people": [{"pose_keypoints_2d": [1, 2]}]}', r"people\[0\]\.pose_keypoints_2d has 2 numbers, not 54 or 75"),
+        (
+            '{"people": [{"pose_keypoints_2d": [1, 2]}]}',
+            r"people\[0\]\.pose_keypoints_2d: expected 54 or 75.*got 2",
+        ),
         (
             json.dumps({"people": [{"pose_keypoints_2d": [[], *[0] * 53]}]}),
             r"people\[0\]\.pose_keypoints_2d holds \[\], which is not a finite number",
@@ -155,11 +158,11 @@ def test_places_without_openpose_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("annotation", "image", "message"),
     [
-        ({"image_id": 7, "keypoints": [1, 2, 3]}, {}, r"annotations\[0\]\.keypoints has 3 numbers, not 51"),
+        ({"image_id": 7, "keypoints": [1, 2, 3]}, {}, r"annotations\[0\]\.keypoints: expected 51 numbers.*got 3"),
         ({"image_id": 7, "keypoints": [math.nan] * 51}, {}, r"annotations\[0\]\.keypoints holds nan"),
         ({"keypoints": [0] * 51}, {}, r"annotations\[0\] has no field 'image_id'"),
-        ({"image_id": 8, "keypoints": [0] * 51}, {}, "speak of image_id 8, which is not among the images"),
-        ({"image_id": 7, "keypoints": [0] * 51}, {"height": "128"}, r"images\[0\]\.height is '128'"),
+        ({"image_id": 8, "keypoints": [0] * 51}, {}, "image_id 8 of an annotation is not among the images"),
+        ({"image_id": 7, "keypoints": [0] * 51}, {"height": "128"}, r"images\[0\]\.height has the wrong type: '128'"),
         ({"image_id": 7, "keypoints": [0] * 51}, {"height": 0}, r"images\[0\] has a height of 0"),
     ],
 )
@@ -184,7 +187,7 @@ def test_coco_images_without_annotations_or_keypoints_have_nobody(tmp_path: Path
 def test_one_name_twice_is_refused(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         openpose(tmp_path / folder, "0002_c1s1_000451_03", triples(JOINTS, 0.9))
-    with pytest.raises(DataError, match=r"0002_c1s1_000451_03\.jpg comes twice"):
+    with pytest.raises(DataError, match=r"0002_c1s1_000451_03\.jpg occurs twice"):
         import_keypoints(read_openpose(tmp_path), tmp_path / "k.csv")
     assert not (tmp_path / "k.csv").exists()
 
@@ -193,7 +196,7 @@ def test_two_spellings_of_one_image_are_refused(tmp_path: Path) -> None:
     names = ("fashionMENTees_Tanksid0000347017_3back", "fasionMENTeesTanksid0000347017_3back")
     for name in names:
         openpose(tmp_path, name, triples(JOINTS, 0.9))
-    with pytest.raises(DataError, match=rf"{names[1]}\.jpg comes twice"):
+    with pytest.raises(DataError, match=rf"{names[1]}\.jpg occurs twice"):
         import_keypoints(read_openpose(tmp_path), tmp_path / "k.csv")
     assert not (tmp_path / "k.csv").exists()
 
@@ -202,7 +205,7 @@ def test_an_id_that_stands_twice_among_cocos_images_is_refused(tmp_path: Path) -
     image = {"file_name": "a.jpg", "width": 64, "height": 128}
     images = [{"id": 7, **image}, {"id": 8, **image}, {"id": 7, **image, "file_name": "b.jpg"}]
     (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": []}))
-    with pytest.raises(DataError, match=r"coco\.json: images\[2\]\.id 7 stands twice among the images"):
+    with pytest.raises(DataError, match=r"coco\.json: images\[2\]\.id 7 occurs twice among the images"):
         list(read_coco(tmp_path / "coco.json"))
 
 
