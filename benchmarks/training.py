@@ -26,10 +26,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Row, at_least, at_most, copy_rate, human, interleaved, matrix_rate, synchronize
 from pg2lib import ImageStore, PairTable, PersonTable, PG2Config, build_models, losses, make_pairs, mask_ssim, ssim
-from pg2lib.data.feed import PairFeed
 from pg2lib.data.store import PairBatch
 from pg2lib.models import G1, to_device
 from pg2lib.training.checkpoint import TrainingState, save_checkpoint
+from pg2lib.training.feed import PairFeed
 from pg2lib.training.stages import StepRecord, Watch, judge, train_stage1, train_stage2
 
 STANDING = (

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from pg2lib import losses
 from pg2lib.config import PG2Config, Stage1Config, Stage2Config, TrainingConfig
-from pg2lib.data.feed import PairFeed
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore, PairBatch
 from pg2lib.errors import ConfigError, DataError, TrainingDivergedError
@@ -34,6 +33,7 @@ from pg2lib.models import G1, G2, Discriminator, to_device
 from pg2lib.models.generators import G1Input, G1Output, g1_input
 from pg2lib.training.augment import Augmenter
 from pg2lib.training.checkpoint import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from pg2lib.training.feed import PairFeed
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import torch
 
 from pg2lib import ImageStore, PG2Config, make_pairs, read_market1501
 from pg2lib.config import Stage1Config
-from pg2lib.data.feed import PairOrder
 from pg2lib.pose import flip_xy
 from pg2lib.training import stages
+from pg2lib.training.feed import PairOrder
 
 
 def test_three_steps_of_adam() -> None:

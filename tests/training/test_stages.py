@@ -15,12 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pg2lib import ImageStore, PersonTable, PG2Config, PG2Pipeline, build_models, make_pairs, read_market1501
 from pg2lib.config import TABLE1_ROWS, Stage2Config
-from pg2lib.data.feed import PairFeed
 from pg2lib.data.pairs import PairTable
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.models import G1, G2, Discriminator
 from pg2lib.training import stages
 from pg2lib.training.checkpoint import checksum, list_checkpoints
+from pg2lib.training.feed import PairFeed
 from pg2lib.training.run import Recorder, Reports, load_stage1, train
 from pg2lib.training.stages import Sample, StepRecord, Watch, judge, train_one_stage, train_stage1, train_stage2
 from tests.conftest import STANDING
