@@ -327,6 +327,10 @@ class PG2Config:
         """
         return dataclasses.replace(self.stage2, steps=self.stage1.steps + self.stage2.steps)
 
+    def stage(self, number: int) -> TrainingConfig:
+        """Return the settings of stage I (1), of stage II (2), or of the one-stage model (0)."""
+        return (self.one_stage, self.stage1, self.stage2)[number]
+
     @classmethod
     def preset(cls, name: str) -> PG2Config:
         """A named configuration.

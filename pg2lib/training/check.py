@@ -17,7 +17,7 @@ from pg2lib.models import G1
 from pg2lib.pipeline import CONFIG_NAME, FORMAT, WEIGHTS_NAME, Framing, refuse_destination
 from pg2lib.training.checkpoint import find_checkpoint, list_checkpoints, load_generator
 from pg2lib.training.lock import refuse_if_held
-from pg2lib.training.stages import digest_of, identity_of
+from pg2lib.training.loop import digest_of, identity_of
 
 OF_DATA = ("bounding_box_train", "synthetic.json", "keypoints.csv")
 """What a folder of data has, and that of a run has not."""
@@ -159,9 +159,7 @@ def _refuse_another_model(config: PG2Config, folder: Path, stages: Sequence[Stag
 
 def _settings(config: PG2Config, stages: Sequence[Stage]) -> dict[str, Any]:
     """What a run cannot change half way, of all its stages."""
-    return {
-        key: value for stage in stages for key, value in identity_of(config, stage.number, stage.settings, None).items()
-    }
+    return {key: value for stage in stages for key, value in identity_of(config, stage.number).items()}
 
 
 def _refuse_checkpoints(config: PG2Config, stages: Sequence[Stage], pairs: PairTable | None) -> None:
@@ -178,7 +176,6 @@ def _refuse_checkpoints(config: PG2Config, stages: Sequence[Stage], pairs: PairT
                 f"{has} of {before.settings.steps} steps. Give another folder; set stage1.steps to what stage I had; "
                 f"or remove {stage.folder} to train stage II anew on the G1 that comes of it"
             )
-        identity = identity_of(config, stage.number, stage.settings, pairs)
-        if before is not None:
-            identity["g1"] = digest_of(load_generator(before.folder, G1, "g1"))
+        g1 = None if before is None else digest_of(load_generator(before.folder, G1, "g1"))
+        identity = identity_of(config, stage.number, pairs, g1)
         found.refuse_another_run(identity, stage.settings.steps, unknown=() if pairs is not None else ("pairs",))

@@ -45,15 +45,8 @@ from pg2lib.training.check import check_run, stages_of
 from pg2lib.training.checkpoint import load_generator, newest_checkpoint
 from pg2lib.training.lock import hold
 from pg2lib.training.log import logged_seconds, open_log
-from pg2lib.training.stages import (
-    Sample,
-    StepRecord,
-    Watch,
-    check_data,
-    train_one_stage,
-    train_stage1,
-    train_stage2,
-)
+from pg2lib.training.loop import Sample, StepRecord, Watch, check_data
+from pg2lib.training.stages import train_one_stage, train_stage1, train_stage2
 
 log = logging.getLogger(__name__)
 

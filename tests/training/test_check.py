@@ -244,7 +244,7 @@ def test_without_permission_to_write_nothing_is_begun(pairs, tmp_path: Path, mon
 def test_a_batch_that_cannot_be_shared_is_refused_for_both_stages(pairs, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(Accelerator, "num_processes", 4)
     odd = CONFIG.override({"stage1.batch_size": 4, "stage2.batch_size": 6})
-    refused(pairs, tmp_path / "run", ConfigError, "batch_size 6 cannot be shared by 4 processes", config=odd)
+    refused(pairs, tmp_path / "run", ConfigError, "4 processes can share, got 6", config=odd)
 
 
 def hide(pairs: PairTable, joints: list[int]) -> PairTable:
@@ -273,7 +273,7 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_no_more(pairs, run: Pat
     with caplog.at_level(logging.WARNING):
         go(pairs, run)
     assert caplog.text.count(f"{newest} is damaged") == 1
-    assert "stage 2 goes on from step-00000001.safetensors, the one before" in caplog.text
+    assert "stage 2 resumes from step-00000001.safetensors" in caplog.text
     assert find_checkpoint(run / "stage2").metadata["checksum"] == digest
 
 
