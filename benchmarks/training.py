@@ -156,7 +156,7 @@ def our_step_seconds(
             train_stage2(settings, store, pairs, folder, g1, accelerator, watch)
     rates = [record.images_per_second for record in records if record.step > steps // 2]
     training = settings.stage1 if stage == 1 else settings.stage2
-    return training.pairs_a_step / median(rates), first[0]
+    return training.pairs_per_step / median(rates), first[0]
 
 
 def bench_steps(name: str, config: PG2Config, device: torch.device, steps: int, rate: float) -> tuple[list[Row], Any]:

@@ -208,7 +208,7 @@ class TrainingConfig:
             raise ConfigError(f"lr_decay_steps must lie in [0, steps = {self.steps}], got {self.lr_decay_steps}")
 
     @property
-    def pairs_a_step(self) -> int:
+    def pairs_per_step(self) -> int:
         """The pairs that one step learns from."""
         return self.batch_size
 
@@ -263,7 +263,7 @@ class Stage2Config(TrainingConfig):
             raise ConfigError(f"d_lr must not be negative, got {self.d_lr}")
 
     @property
-    def pairs_a_step(self) -> int:
+    def pairs_per_step(self) -> int:
         """The pairs that one step learns from: one batch, or two where G2 and D have their own."""
         return self.batch_size * (2 if self.turns == "g-first" else 1)
 

@@ -120,8 +120,8 @@ def test_each_difference_between_paper_and_released_code_is_a_field() -> None:
 
 
 def test_speed_counts_the_pairs_of_both_turns() -> None:
-    assert Stage2Config(batch_size=4).pairs_a_step == 4
-    assert Stage2Config(batch_size=4, turns="g-first").pairs_a_step == 8
+    assert Stage2Config(batch_size=4).pairs_per_step == 4
+    assert Stage2Config(batch_size=4, turns="g-first").pairs_per_step == 8
 
 
 def test_a_stage_has_the_settings_of_its_number() -> None:

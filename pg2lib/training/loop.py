@@ -213,7 +213,7 @@ class Loop:
         values = torch.stack([torch.stack([losses[name] for name in names]) for losses in self.unread])
         rows = self.accelerator.reduce(values, reduction="mean").tolist()  # waits for the device
         now = time.perf_counter()
-        rate = len(rows) * self.stage.pairs_a_step / (now - self.read_at)
+        rate = len(rows) * self.stage.pairs_per_step / (now - self.read_at)
         for step, row in enumerate(rows, start=done - len(rows) + 1):
             record = StepRecord(self.number, step, dict(zip(names, row, strict=True)), rate)
             self._check_finite(record)
