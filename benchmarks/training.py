@@ -26,11 +26,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Row, at_least, at_most, copy_rate, human, interleaved, matrix_rate, synchronize
 from pg2lib import ImageStore, PairTable, PersonTable, PG2Config, build_models, losses, make_pairs, mask_ssim, ssim
-from pg2lib.data.feed import PairFeed
 from pg2lib.data.store import PairBatch
 from pg2lib.models import G1, to_device
 from pg2lib.training.checkpoint import TrainingState, save_checkpoint
-from pg2lib.training.stages import StepRecord, Watch, judge, train_stage1, train_stage2
+from pg2lib.training.feed import PairFeed
+from pg2lib.training.learner import update_average
+from pg2lib.training.loop import StepRecord, Watch
+from pg2lib.training.stages import train_stage1, train_stage2
 
 STANDING = (
     (32, 16), (32, 28), (23, 28), (19, 44), (18, 58), (41, 28), (45, 44), (46, 58),
@@ -118,14 +120,13 @@ def plain_step(config: PG2Config, stage: int, batch: PairBatch, device: torch.de
         with torch.no_grad():
             coarse = g1(image, batch.target_heatmaps)
         refined = coarse + g2(image, coarse, batch.target_heatmaps)
-        logits = judge(d, image, target, refined.detach(), settings)
-        d_loss = losses.discriminator_loss(logits.real, logits.refined)
+        d_loss = losses.discriminator_loss(losses.judge(d, image, target, refined.detach()))
         d_optimiser.zero_grad()
         d_loss.backward()
         d_optimiser.step()
         d.requires_grad_(False)
-        logits = judge(d, image, target, refined, settings)
-        loss = losses.generator_loss(losses.adversarial_loss(logits.refined), refined, target, mask, settings.l1_weight)
+        adversarial = losses.adversarial_loss(losses.judge(d, image, target, refined))
+        loss = losses.generator_loss(adversarial, refined, target, mask, settings.l1_weight)
         g2_optimiser.zero_grad()
         loss.backward()
         g2_optimiser.step()
@@ -155,7 +156,7 @@ def our_step_seconds(
             train_stage2(settings, store, pairs, folder, g1, accelerator, watch)
     rates = [record.images_per_second for record in records if record.step > steps // 2]
     training = settings.stage1 if stage == 1 else settings.stage2
-    return training.pairs_a_step / median(rates), first[0]
+    return training.pairs_per_step / median(rates), first[0]
 
 
 def bench_steps(name: str, config: PG2Config, device: torch.device, steps: int, rate: float) -> tuple[list[Row], Any]:
@@ -222,11 +223,9 @@ def bench_overheads(name: str, config: PG2Config, device: torch.device, step_sec
     """A moving average of G1, and a checkpoint as often as the default share of the time lets one be."""
     g1 = to_device(build_models(config)[0], device)
     average = to_device(build_models(config)[0], device)
-    ours, live = list(average.parameters()), list(g1.parameters())
-    with torch.no_grad():
-        ema = interleaved({"": lambda: torch._foreach_lerp_(ours, live, 0.1)}, 20, device)[""]
-    optimiser = torch.optim.Adam(live, fused=True)
-    for parameter in live:
+    ema = interleaved({"": lambda: update_average(average, g1, 0.999, step=20_000)}, 20, device)[""]
+    optimiser = torch.optim.Adam(g1.parameters(), fused=True)
+    for parameter in g1.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,20 +1,20 @@
-"""The errors pg2lib raises for what a user can mend.
+"""The exceptions that pg2lib raises for what a user can correct.
 
-Each message says what was expected, what came, where, and the way out. A bare ``assert`` marks a bug of
-our own; these classes mark input that has to change.
+Each message says what was expected, what came, in which file or field, and what to do. An ``assert`` marks a bug of
+pg2lib itself.
 """
 
 
 class PG2Error(Exception):
-    """Base class of every error that pg2lib raises on purpose."""
+    """Base class of the exceptions of pg2lib."""
 
 
 class ConfigError(PG2Error, ValueError):
-    """A configuration has an unknown key, a wrong value, or fields that contradict each other."""
+    """A configuration has an unknown key, a wrong value, or values that contradict each other."""
 
 
 class DataError(PG2Error, ValueError):
-    """A data set, an annotation file, an image or a pose cannot be used as it is."""
+    """A data set, an annotation file, an image or a pose cannot be used."""
 
 
 class CheckpointError(PG2Error, RuntimeError):
@@ -22,7 +22,7 @@ class CheckpointError(PG2Error, RuntimeError):
 
 
 class NoPersonError(PG2Error, ValueError):
-    """The pose detector finds nobody in an image."""
+    """The pose detector finds no person in an image."""
 
 
 class TrainingDivergedError(PG2Error, RuntimeError):

@@ -45,8 +45,8 @@ from pg2lib.pipeline import PG2Pipeline
 from pg2lib.provenance import provenance
 from pg2lib.training import check
 from pg2lib.training.checkpoint import find_checkpoint
+from pg2lib.training.loop import check_data
 from pg2lib.training.run import Reports, held, make_accelerator, on_main, train
-from pg2lib.training.stages import check_data
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -13,7 +13,7 @@ import pg2lib
 
 ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
-    {"errors", "config", "files", "processes"},
+    {"errors", "config", "presets", "files", "processes"},
     {"images", "losses", "models.blocks"},
     {"pose", "raster", "retarget", "warp", "cutout", "models", "metrics"},
     {"data", "detect", "matte", "onnx_model", "output", "pipeline", "provenance"},

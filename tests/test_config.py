@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pg2lib import ConfigError, PG2Config
+from pg2lib.config import Stage2Config
 
 PRESETS = (
     "market1501", "deepfashion", "market1501-released", "deepfashion-released", "market1501-plus", "deepfashion-plus",
@@ -116,3 +117,13 @@ def test_each_difference_between_paper_and_released_code_is_a_field() -> None:
         assert [config.evaluation.mask_from for config in both] == ["target", "condition"]
         assert tuple(config.evaluation.pairs for config in both) == pairs
         assert {config.stage1.lr_decay_steps + config.stage2.lr_decay_steps for config in both} == {0}
+
+
+def test_speed_counts_the_pairs_of_both_turns() -> None:
+    assert Stage2Config(batch_size=4).pairs_per_step == 4
+    assert Stage2Config(batch_size=4, turns="g-first").pairs_per_step == 8
+
+
+def test_a_stage_has_the_settings_of_its_number() -> None:
+    config = PG2Config.preset("fast")
+    assert [config.stage(number) for number in range(3)] == [config.one_stage, config.stage1, config.stage2]

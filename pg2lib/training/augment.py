@@ -1,8 +1,8 @@
-"""Augmentation of training pairs beside the flip: colours, backdrops, shifts, mattes that are missing or wrong.
+"""Augmentation of training pairs besides the flip: colours, backgrounds, shifts, and missing or inaccurate mattes.
 
-A small data set teaches a generator what its people wear. Where colours, places and backdrops vary at random, they
-cannot be guessed and have to be copied from the condition image. Everything is drawn from the seed and the step alone,
-so that a run that resumes, or one of several processes, makes the same batches.
+A generator learns a small data set's clothes by heart. Where colours, positions and backgrounds vary at random, it
+cannot guess them and learns to copy them from the condition image. All random numbers are a function of the seed and
+the batch's number, so that a resumed run, or a run of several processes, makes the same batches.
 """
 
 from __future__ import annotations
@@ -20,24 +20,29 @@ from pg2lib.config import AugmentConfig
 from pg2lib.data.store import PairBatch
 
 SATURATION = (0.5, 1.5)
+"""The factors between which the saturation of colours is multiplied."""
+
 SCALE = (0.8, 1.2)
+"""The factors between which the condition image is scaled."""
+
 SHIFT = 0.08
-"""Of the canvas's height and width."""
+"""The largest shift, as a fraction of the canvas's height and width."""
 
 MATTE_ERROR_PX = 3
+"""By how many pixels a matte is grown or shrunk."""
 
 _DRAWS = 16
-"""Random numbers per pair, in a fixed order: a share that changes moves no other number."""
+"""Random numbers per pair. Each has its own place, so that one setting does not change the numbers of another."""
 
 
 class Augmenter:
-    """Varies the pairs of a batch as a configuration says.
+    """Augments the pairs of a batch as a configuration says.
 
     Args:
-        config: the shares of pairs.
-        batch_size: pairs per step, over all processes together.
-        seed: of the run.
-        share: which pairs of each batch are this process's.
+        config: The probability of each augmentation.
+        batch_size: Pairs per batch, over all processes together.
+        seed: Seed of the run.
+        share: Which pairs of each batch belong to this process.
     """
 
     def __init__(self, config: AugmentConfig, batch_size: int, seed: int, share: slice = slice(None)) -> None:
@@ -45,7 +50,12 @@ class Augmenter:
         self._idle = config == AugmentConfig()
 
     def __call__(self, batch: PairBatch, number: int) -> PairBatch:
-        """The batch that is drawn as number `number`, varied."""
+        """Return a batch augmented.
+
+        Args:
+            batch: This process's share of the batch.
+            number: The batch's number in the run, counted from 0.
+        """
         if self._idle:
             return batch
         config, draws = self.config, self._draw(number).to(batch.condition_image.device)
@@ -62,28 +72,29 @@ class Augmenter:
         return batch
 
     def _draw(self, number: int) -> Float[Tensor, "batch draws"]:
-        """Uniform random numbers in [0, 1), one row per pair of this process's share."""
+        """Return uniform random numbers in [0, 1), one row per pair of this process's share."""
         digest = hashlib.sha256(f"augment/{self.seed}/{number}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         return torch.rand(self.batch_size, _DRAWS, generator=generator)[self.share]
 
 
 def colour_turn(angle: Float[Tensor, "batch"], saturation: Float[Tensor, "batch"]) -> Float[Tensor, "batch 3 3"]:
-    """Matrices that turn colours about the grey axis and stretch them away from it.
+    """Return matrices that rotate RGB colours about the grey axis and scale their distance from it.
 
     Args:
-        angle: in radians.
-        saturation: 1 keeps the distance from grey.
+        angle: In radians.
+        saturation: Factor of the distance from grey; 1 keeps it.
     """
     grey = torch.full((3, 3), 1 / 3, device=angle.device)
     across = torch.eye(3, device=angle.device) - grey
-    # Cross product with the unit vector along grey: a quarter turn of what lies across it.
+    # The cross product with the unit vector along grey rotates what is perpendicular to grey by 90 degrees.
     quarter = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device) / math.sqrt(3)
     turned = angle.cos()[:, None, None] * across + angle.sin()[:, None, None] * quarter
     return grey + saturation[:, None, None] * turned
 
 
 def _recoloured(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
+    """Rotate the colours of both images of the chosen pairs, and change their saturation."""
     low, high = SATURATION
     turn = colour_turn(draws[:, 0] * 2 * math.pi, low + (high - low) * draws[:, 1])
     turn = torch.where(chosen[:, None, None], turn, torch.eye(3, device=turn.device))
@@ -97,8 +108,9 @@ def _recoloured(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
 
 
 def _with_backdrop(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
+    """Replace the background of both images of the chosen pairs by a plain colour."""
     assert batch.condition_matte is not None and batch.target_matte is not None
-    # A grey level, and a little colour.
+    # Grey with a slight tint.
     colour = (draws[:, :1] * 2 - 1 + 0.3 * (draws - 0.5)).clamp(-1, 1)[:, :, None, None]
     chosen = chosen.view(-1, 1, 1, 1)
 
@@ -113,17 +125,17 @@ def _with_backdrop(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch
 
 
 def _shifted(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
-    """The condition image, its matte and its keypoints, scaled about the middle and shifted together.
+    """Scale the chosen condition images about their centre and shift them, with their mattes and keypoints.
 
-    What comes into view from outside has the colour of the image's border.
+    Pixels from outside the image take the colour of its border.
     """
     image, matte = batch.condition_image, batch.condition_matte
     height, width = image.shape[2:]
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * draws[:, 0]
-    shift = (draws[:, 1:3] * 2 - 1) * SHIFT * 2  # (x, y) in half sides
+    shift = (draws[:, 1:3] * 2 - 1) * SHIFT * 2  # (x, y), in half sides of the canvas
     scale = torch.where(chosen, scale, 1.0)
     shift = torch.where(chosen[:, None], shift, 0.0)
-    # What lands at p comes from (p - shift) / scale, both in half sides from the middle.
+    # The pixel at p comes from (p - shift) / scale, both in half sides from the centre.
     theta = torch.zeros(len(image), 2, 3, device=image.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
     theta[:, :, 2] = -shift / scale[:, None]
@@ -144,7 +156,7 @@ def _shifted(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
 
 
 def _with_wrong_matte(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBatch:
-    """Grown where the draw is above one half, else shrunk."""
+    """Grow the mattes of the chosen condition images where the draw is above one half, and shrink them elsewhere."""
     assert batch.condition_matte is not None
     matte = batch.condition_matte
     sign = torch.where(draws > 0.5, 1.0, -1.0).view(-1, 1, 1, 1)
@@ -153,12 +165,13 @@ def _with_wrong_matte(batch: PairBatch, chosen: Tensor, draws: Tensor) -> PairBa
 
 
 def _greatest(image: Tensor, reach_px: int) -> Tensor:
-    """The greatest value within a square about each pixel: along rows, then along columns."""
+    """Return the maximum over the square around each pixel: first along rows, then along columns."""
     size = 2 * reach_px + 1
     rows = F.max_pool2d(image, (1, size), stride=1, padding=(0, reach_px))
     return F.max_pool2d(rows, (size, 1), stride=1, padding=(reach_px, 0))
 
 
 def _without_matte(batch: PairBatch, chosen: Tensor) -> PairBatch:
+    """Replace the mattes of the chosen condition images by ones."""
     assert batch.condition_matte is not None
     return dataclasses.replace(batch, condition_matte=torch.where(chosen.view(-1, 1, 1, 1), 1.0, batch.condition_matte))

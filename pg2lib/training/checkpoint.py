@@ -1,9 +1,9 @@
-"""Training checkpoints: everything a run needs to go on, in one safetensors file that appears whole or not at all.
+"""Training checkpoints: everything that a run needs to resume, in one safetensors file, which is written atomically.
 
-The file holds the tensors of the models, their moving averages and the optimisers; its metadata hold the step, the
-configuration and what the run was trained on. Nothing else is needed: the order of the pairs and the flips are a
-function of seed and step (`PairOrder`), and the loops draw no other random number. Nothing is ever unpickled. A
-checksum over all of it is verified before any of it is used.
+The file holds the tensors of the models, of their moving averages and of the optimisers. Its metadata hold the step,
+the configuration and the identity of the run. No state of a random number generator is needed: the order of the pairs,
+the flips and the augmentation are functions of the seed and the step (see `PairOrder`). Nothing is ever unpickled. A
+checksum of the whole file is verified before any of it is used.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ DEFAULTS = {
     )
     for entry in fields(settings)
 }  # fmt: skip
-"""Of settings, by their names in an identity: what a checkpoint has that was written before pg2lib had the setting."""
+"""Values of settings that a checkpoint's identity lacks, as it was written before pg2lib had the setting."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a checkpoint saves and restores, in place.
+    """What a checkpoint saves, and restores in place.
 
     Attributes:
-        models: by name, their moving averages among them.
-        optimisers: by name.
-        identity: what must be the same for a run to go on: the configuration without its step count, and the pairs.
+        models: Models by name, their moving averages among them.
+        optimisers: Optimisers by name.
+        identity: What must stay the same for a run to resume; see `pg2lib.training.loop.identity_of`.
     """
 
     models: Mapping[str, nn.Module]
@@ -67,9 +67,9 @@ class Checkpoint:
     """The newest sound checkpoint of a folder.
 
     Attributes:
-        path: its file.
-        metadata: of the file.
-        damaged: newer ones and what is wrong with them.
+        path: Its file.
+        metadata: The metadata of the file.
+        damaged: One message for each newer checkpoint, which says how it is damaged.
     """
 
     path: Path
@@ -78,28 +78,28 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """The number of steps that it has done."""
         return int(self.metadata["step"])
 
     @property
     def config(self) -> PG2Config:
-        """The configuration that it was trained with."""
+        """The configuration with which it was trained."""
         return PG2Config.from_json(self.metadata["config"])
 
     def refuse_another_run(self, identity: Mapping[str, Any], steps: int, unknown: Sequence[str] = ()) -> None:
-        """Changes nothing.
+        """Refuse to resume a run from the checkpoint of another run. Changes nothing.
 
         Args:
-            identity: of the run that is to go on.
-            steps: that the run is to have in the end.
-            unknown: what `identity` does not say yet.
+            identity: Identity of the run that is to be resumed.
+            steps: The steps that the run is to have in the end.
+            unknown: Keys that `identity` does not have yet.
 
         Raises:
-            CheckpointError: the checkpoint is of a run with other settings or data (the message names what differs), or
-                has done more steps.
+            CheckpointError: The checkpoint is of a run with other settings or data (the message names what differs), or
+                it has done more steps.
         """
         missing = {key: DEFAULTS[key] for key in identity if key in DEFAULTS}
-        # A setting that counts for nothing in this run may have counted when the checkpoint was written.
+        # A setting that has no effect on this run may have been part of the identity when the checkpoint was written.
         theirs = {
             key: value
             for key, value in (missing | json.loads(self.metadata["identity"])).items()
@@ -109,23 +109,30 @@ class Checkpoint:
         if differing:
             listed = "; ".join(f"{key}: {theirs.get(key)!r} then, {identity.get(key)!r} now" for key in differing)
             raise CheckpointError(
-                f"{self.path} is of another run ({listed}). Train into another folder, or restore those settings"
+                f"{self.path} is of another run ({listed}). Train in another folder, or restore those settings"
             )
         if self.step > steps:
             raise CheckpointError(
-                f"{self.path} has done {self.step} steps already, and the configuration says {steps}; train into "
-                f"another folder, or for as many steps"
+                f"{self.path} has done {self.step} steps already, and the configuration says {steps}; train in another "
+                f"folder, or for at least {self.step} steps"
             )
 
 
 def save_checkpoint(folder: Path, step: int, state: TrainingState, config: PG2Config, keep: int = 2) -> Path:
-    """Writes ``step-<step>.safetensors`` and removes all but the newest `keep` checkpoints of so many steps or fewer.
+    """Write ``step-<step>.safetensors``, and remove older checkpoints.
 
     Args:
-        step: steps done so far.
+        folder: Where to write it.
+        step: Steps done so far.
+        state: What to save.
+        config: The configuration of the run.
+        keep: How many checkpoints to keep, this one included. Those of more steps are not counted.
+
+    Returns:
+        The path of the checkpoint.
 
     Raises:
-        CheckpointError: the file cannot be written.
+        CheckpointError: The file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     for name, model in state.models.items():
@@ -147,26 +154,25 @@ def save_checkpoint(folder: Path, step: int, state: TrainingState, config: PG2Co
             save_file(tensors, temporary, metadata)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} cannot be written: {error}. Make room or mend what is wrong, and start again: the run goes on "
-            f"from the checkpoint before"
+            f"{path} cannot be written: {error}. Free disk space or correct what is wrong, and start again: the run "
+            f"resumes from the checkpoint before it"
         ) from error
-    # Those of more steps are damaged, and this run has stepped over them; it will write them anew.
+    # Those of more steps are damaged: the run resumed from an earlier one, and will replace them.
     for old in [other for other in list_checkpoints(folder) if other.name <= path.name][:-keep]:
         old.unlink(missing_ok=True)
     return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, oldest step first, sound or not."""
+    """Return the checkpoints of a folder in the order of their steps, damaged ones included."""
     return sorted(path for path in folder.glob("step-*.safetensors") if FILE_NAME.match(path.name))
 
 
 def find_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest sound checkpoint of a folder; None where there is not one file.
+    """Find the newest checkpoint of a folder that is not damaged; None where the folder holds no checkpoint.
 
     Raises:
-        CheckpointError: there are files, and all of them are damaged; or the newest is no training checkpoint of this
-            version.
+        CheckpointError: All checkpoints are damaged, or one was written by another version.
     """
     damaged: list[str] = []
     for path in reversed(list_checkpoints(folder)):
@@ -177,20 +183,21 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
         damaged.append(f"{path} is damaged: {wrong}")
     if damaged:
         raise CheckpointError(
-            f"{'; '.join(damaged)}. That leaves no checkpoint to go on from: bring one back from a copy, or remove "
-            f"{'it' if len(damaged) == 1 else 'them'} to train this stage from its beginning"
+            f"{'; '.join(damaged)}. No checkpoint is left to resume from: restore one from a backup, or remove "
+            f"{'it' if len(damaged) == 1 else 'them'} to train this stage from the start"
         )
     return None
 
 
 def load_checkpoint(checkpoint: Checkpoint, state: TrainingState) -> None:
-    """Restores models and optimisers in place.
+    """Restore models and optimisers in place.
 
     Args:
-        checkpoint: of the same run; see `Checkpoint.refuse_another_run`.
+        checkpoint: A checkpoint of the same run; see `Checkpoint.refuse_another_run`.
+        state: What to restore.
 
     Raises:
-        CheckpointError: its tensors do not fit.
+        CheckpointError: The checkpoint does not fit the models.
     """
     tensors = _read(checkpoint)
     for name, model in state.models.items():
@@ -200,10 +207,10 @@ def load_checkpoint(checkpoint: Checkpoint, state: TrainingState) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint:
-    """The newest sound checkpoint of a folder.
+    """Return the newest checkpoint of a folder that is not damaged.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: There is none.
     """
     found = find_checkpoint(folder)
     if found is None:
@@ -212,17 +219,19 @@ def newest_checkpoint(folder: Path) -> Checkpoint:
 
 
 def load_generator(folder: Path, kind: type[Generator], name: str) -> Generator:
-    """The generator that a stage left in a folder: its newest sound checkpoint's, a moving average before the model.
+    """Load a generator from the newest sound checkpoint of a stage: its moving average where there is one.
 
     Args:
-        name: of the model in the checkpoint.
+        folder: Folder of the stage.
+        kind: `G1` or `G2`.
+        name: Name of the model in the checkpoint.
 
     Raises:
-        CheckpointError: no checkpoint there, or it does not hold that generator.
+        CheckpointError: The folder holds no sound checkpoint, or the checkpoint does not hold that generator.
     """
     checkpoint = newest_checkpoint(folder)
     for damaged in checkpoint.damaged:
-        log.warning("%s; %s is taken from %s, the one before", damaged, name.upper(), checkpoint.path.name)
+        log.warning("%s; %s is taken from %s, the one before it", damaged, name.upper(), checkpoint.path.name)
     tensors = _read(checkpoint)
     own = _with_prefix(tensors, f"model.{name}_average.") or _with_prefix(tensors, f"model.{name}.")
     generator = kind(checkpoint.config.model)
@@ -231,14 +240,14 @@ def load_generator(folder: Path, kind: type[Generator], name: str) -> Generator:
 
 
 def checksum(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A CRC-32 of all that a checkpoint holds.
+    """Return a CRC-32 of everything that a checkpoint holds.
 
-    It finds every error of a disk or of a copy that is shorter than 32 bits, and all but one in 4 billion others. It
-    takes a second a gigabyte, a half or a third of what a cryptographic digest takes; it is no defence against forgery.
+    It detects every damage of up to 32 consecutive bits, and all but one in 4 billion others. It takes one second per
+    gigabyte, a half to a third of the time of a cryptographic digest. It is no protection against forgery.
 
     Args:
-        metadata: its entry "checksum" is left out.
-        tensors: on the CPU, by name, in the order of the names.
+        metadata: The entry "checksum" is ignored.
+        tensors: Pairs of name and tensor, in the order of the names. The tensors are on the CPU.
     """
     told = {key: value for key, value in metadata.items() if key != "checksum"}
     value = zlib.crc32(json.dumps(told, sort_keys=True).encode())
@@ -250,14 +259,17 @@ def checksum(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Tensor]])
 
 @lru_cache(maxsize=64)
 def _examine(path: Path, size: int, changed: int) -> tuple[str | None, dict[str, str]]:
-    """What is wrong with a checkpoint, if anything, and its metadata; once for as long as the file does not change."""
+    """Return what is wrong with a checkpoint, or None, and its metadata.
+
+    The file is read once for as long as its `size` and the time at which it `changed` stay the same.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise CheckpointError(
-                    f"{path}: expected a {FORMAT!r}, got {metadata.get('format')!r}; was it made by another version? "
-                    f"Train into another folder"
+                    f"{path}: expected a {FORMAT!r}, got {metadata.get('format')!r}, perhaps of another version of "
+                    f"pg2lib. Train in another folder"
                 )
             tensors = ((key, file.get_tensor(key)) for key in sorted(file.keys()))
             found, expected = checksum(metadata, tensors), metadata.get("checksum")
@@ -289,7 +301,7 @@ def _load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None
         index, _, entry = key.partition(".")
         parameter = parameters[int(index)]
         if value.shape == parameter.shape:
-            # Adam's fused kernel walks parameter and state side by side: they must lie in memory alike (channels_last).
+            # Adam's fused kernel needs the same memory format (channels_last) for a parameter and its state.
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(index), {})[entry] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,8 +1,9 @@
-"""One run at a time in a folder: a lock file that names the process which writes there.
+"""A lock file in a folder, so that one run at a time writes there.
 
-The file appears with ``O_EXCL``, so of two processes one gets it. A killed process leaves its lock behind. On the same
-machine such a lock is told apart by the process it names: it runs no longer, or one that began at another time has its
-number. Of a process on another machine only its sign of life can be seen: it touches the file every `BEAT_SECONDS`.
+The file names the process that holds the lock. It is created with ``O_EXCL``, so that only one of two processes gets
+it. A process that is killed leaves its lock behind. On the same machine such a lock is recognised by the process that
+it names: no process has that number, or one that was started at another time. A process on another machine is taken to
+be alive as long as it touches the file, which it does every `BEAT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ log = logging.getLogger(__name__)
 NAME = ".lock"
 BEAT_SECONDS = 30.0
 SILENT_SECONDS = 300.0
-"""After so long without a sign of life, a process on another machine is taken for dead."""
+"""A process on another machine that has not touched its lock for so long is taken to be dead."""
 
 PART = re.compile(r"^\..+\.(\d+)(-\w+)?\.part$")
-"""The name of a file that a process has begun to write, with its number; see `pg2lib.files.atomic_path`."""
+"""The name of a file that a process is writing, with the number of the process; see `pg2lib.files.atomic_path`."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class Holder:
     """The process that holds a lock.
 
     Attributes:
-        space: in which processes are numbered: containers on one host may count theirs apart.
-        started: see `pg2lib.processes.started`.
-        since: when it took the lock, local time.
+        pid: Its number.
+        host: The name of its machine.
+        space: The namespace of its number: containers on one host number their processes separately.
+        started: When it was started; see `pg2lib.processes.started`.
+        since: When it took the lock, in local time.
     """
 
     pid: int
@@ -51,13 +54,13 @@ class Holder:
 
     @classmethod
     def this_process(cls) -> Holder:
-        """As this process writes itself down."""
+        """Return the entry of this process."""
         pid = os.getpid()
         return cls(pid, socket.gethostname(), _space(), started(pid) or "", time.strftime("%Y-%m-%d %H:%M:%S"))
 
     @classmethod
     def read(cls, text: str) -> Holder | None:
-        """The inverse of `write`; None for a lock that a process was killed over, or that has been damaged."""
+        """Read the content of a lock; None where it is incomplete or damaged."""
         try:
             values = json.loads(text)
             return cls(int(values["pid"]), *(str(values[key]) for key in ("host", "space", "started", "since")))
@@ -65,7 +68,7 @@ class Holder:
             return None
 
     def write(self) -> str:
-        """As JSON."""
+        """Return the content of a lock; the inverse of `read`."""
         return json.dumps(asdict(self)) + "\n"
 
     def __str__(self) -> str:
@@ -74,10 +77,10 @@ class Holder:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, which is made where it is missing; removes what dead processes left half-written.
+    """Hold the lock of a folder. Create the folder where it is missing; remove incomplete files of dead processes.
 
     Raises:
-        CheckpointError: another process holds it, or the folder cannot be written.
+        CheckpointError: Another process holds the lock, or the folder cannot be written.
     """
     made = not folder.exists()
     path, holder = folder / NAME, Holder.this_process()
@@ -86,7 +89,7 @@ def hold(folder: Path) -> Iterator[None]:
         descriptor = _create(path, holder)
     except OSError as error:
         raise CheckpointError(
-            f"{folder} cannot be written ({error.strerror}): give a folder that can be, or mend its permissions"
+            f"{folder} cannot be written ({error.strerror}): change its permissions, or name another folder"
         ) from error
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, descriptor, over), daemon=True)
@@ -99,18 +102,18 @@ def hold(folder: Path) -> Iterator[None]:
         over.set()
         beat.join()
         os.close(descriptor)
-        if _text(path) == holder.write():  # a user may have removed it, and another run taken the folder
+        if _text(path) == holder.write():  # a user may have removed it, and another run may hold its own
             path.unlink(missing_ok=True)
         if made:
-            with suppress(OSError):  # it is not empty, unless nothing came of the run
+            with suppress(OSError):  # it is empty only where the run wrote nothing
                 folder.rmdir()
 
 
 def refuse_if_held(folder: Path) -> None:
-    """Changes nothing.
+    """Raise an error where another process holds the lock of a folder. Changes nothing.
 
     Raises:
-        CheckpointError: another process holds the lock of the folder.
+        CheckpointError: Another process holds the lock.
     """
     text = _text(folder / NAME)
     reason = None if text is None else _why_held(folder / NAME, text)
@@ -119,7 +122,7 @@ def refuse_if_held(folder: Path) -> None:
 
 
 def _create(path: Path, holder: Holder) -> int:
-    """The lock file, new and open; one that a dead process left is taken over."""
+    """Create and open the lock file; take over one that a dead process left."""
     while True:
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -136,10 +139,10 @@ def _create(path: Path, holder: Holder) -> int:
 
 
 def _take_over(path: Path) -> None:
-    """Removes a lock that was left behind.
+    """Remove a lock that a dead process left.
 
     Raises:
-        CheckpointError: it was not.
+        CheckpointError: The process that holds it is alive.
     """
     text = _text(path)
     if text is None:
@@ -147,25 +150,25 @@ def _take_over(path: Path) -> None:
     reason = _why_held(path, text)
     if reason is not None:
         raise CheckpointError(reason)
-    # Moved aside and looked at again: another process may have taken it over in the meantime.
+    # It is moved aside and read again: another process may have taken it over in the meantime.
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with suppress(FileNotFoundError):
         path.rename(aside)
         if _text(aside) == text:
-            log.warning("%s was left by %s; it no longer runs, and the lock is taken over", path, _who(text))
+            log.warning("%s was left by %s, which no longer runs; the lock is taken over", path, _who(text))
             aside.unlink()
         else:
             aside.rename(path)
 
 
 def _why_held(path: Path, text: str) -> str | None:
-    """Why the folder of a lock cannot be used; None for a lock that was left behind."""
+    """Return why the folder of a lock cannot be used; None for a lock that a dead process left."""
     holder = Holder.read(text)
     busy = f"{path.parent} is in use by {_who(text)}: one run at a time can write there"
     if holder is not None and (holder.host, holder.space) == (socket.gethostname(), _space()) and holder.started:
         now = started(holder.pid)
         if now == holder.started:
-            return f"{busy}. Wait for its end, stop it, or give another folder"
+            return f"{busy}. Wait until it has finished, stop it, or name another folder"
         if now != "":
             return None
     try:
@@ -175,14 +178,14 @@ def _why_held(path: Path, text: str) -> str | None:
     if silent > SILENT_SECONDS:
         return None
     return (
-        f"{busy}, and its last sign of life is {max(0.0, silent):.0f} s old. If that process is gone, remove {path}, "
-        f"or wait until the lock has been silent for {SILENT_SECONDS:.0f} s; otherwise give another folder"
+        f"{busy}. It touched its lock {max(0.0, silent):.0f} s ago. If that process is gone, remove {path}, or wait "
+        f"until the lock is {SILENT_SECONDS:.0f} s old; otherwise name another folder"
     )
 
 
 def _who(text: str) -> str:
     holder = Holder.read(text)
-    return "a process that its lock does not name" if holder is None else str(holder)
+    return "an unknown process" if holder is None else str(holder)
 
 
 def _space() -> str:
@@ -200,7 +203,7 @@ def _text(path: Path) -> str | None:
 
 
 def _beat(path: Path, descriptor: int, over: threading.Event) -> None:
-    """Touches the lock until the run is over. By its descriptor: a file of that name may be another's by now."""
+    """Touch the lock until the run is over, by its descriptor: another process may own a file of that name by now."""
     target = descriptor if os.utime in os.supports_fd else path
     while not over.wait(BEAT_SECONDS):
         with suppress(OSError):
@@ -208,9 +211,9 @@ def _beat(path: Path, descriptor: int, over: threading.Event) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    """Removes files that dead processes began to write. This process, which holds the lock, writes none yet."""
+    """Remove incomplete files of dead processes. This process, which holds the lock, is not writing any yet."""
     for path in folder.glob(".*.part"):
         part = PART.match(path.name)
         if part is not None and (int(part[1]) == os.getpid() or started(int(part[1])) is None):
-            log.info("%s, which a process that was killed left half-written, is removed", path)
+            log.info("removed %s, the incomplete file of a process that was killed", path)
             path.unlink(missing_ok=True)

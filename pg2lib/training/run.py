@@ -1,14 +1,14 @@
-"""A whole training run in one folder: both stages, what they report on the way, and the pipeline at the end.
+"""A whole training run in one folder: its stages, their logs and samples, and the finished pipeline.
 
 ::
 
     RUN/config.json           the configuration
-        stage1/, stage2/      training checkpoints, log.jsonl (a line a step), samples/ (picture grids)
-        one-stage/            the same, in place of both, where G1 alone learns against D
+        stage1/, stage2/      training checkpoints, log.jsonl (one line per step), samples/ (grids of pictures)
+        one-stage/            the same for the one-stage model G1+D, in place of both
         pipeline/             the finished pipeline folder
-        .lock                 while a run writes there, and in each stage's folder while that stage is trained
+        .lock                 while a run writes there; also in the folder of the stage that is being trained
 
-What would be refused later is refused before anything is written (`check_run`).
+A run that cannot be finished is refused before it writes anything (see `check_run`).
 """
 
 from __future__ import annotations
@@ -45,28 +45,23 @@ from pg2lib.provenance import provenance
 from pg2lib.training.check import check_run, stages_of
 from pg2lib.training.checkpoint import load_generator, newest_checkpoint
 from pg2lib.training.lock import hold
-from pg2lib.training.stages import (
-    Sample,
-    StepRecord,
-    Watch,
-    check_data,
-    train_one_stage,
-    train_stage1,
-    train_stage2,
-)
+from pg2lib.training.log import logged_seconds, open_log
+from pg2lib.training.loop import Sample, StepRecord, Watch, check_data
+from pg2lib.training.stages import train_one_stage, train_stage1, train_stage2
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Reports:
-    """What a run shows and saves on its way.
+    """What a run shows, and how often it saves samples and checkpoints.
 
     Attributes:
-        progress: show a bar.
-        sample_every, checkpoint_every: steps; no samples with 0.
-        samples: pairs in a grid of samples.
-        time_share: of the run's time that samples may take, and checkpoints too; see `Watch`.
+        progress: Whether to show a progress bar.
+        sample_every: Steps between samples; 0 for none.
+        checkpoint_every: Steps between checkpoints.
+        samples: Pairs in a grid of samples.
+        time_share: Share of the run's time that samples may take at most, and checkpoints as well; see `Watch`.
     """
 
     progress: bool = True
@@ -77,13 +72,13 @@ class Reports:
 
 
 class Recorder:
-    """Watches one stage: ``log.jsonl``, a progress bar with loss and images a second, and grids of samples.
+    """Records one stage: ``log.jsonl``, grids of samples, and a progress bar with losses and images per second.
 
-    Use it as a context manager and give its `watch` to a training loop.
+    Use it as a context manager and pass its `watch` to a training loop.
 
     Args:
-        folder: where the log and the grids go.
-        steps: of the whole stage, for the progress bar.
+        folder: Where to write the log and the grids.
+        steps: Steps of the whole stage, for the progress bar.
     """
 
     def __init__(self, folder: Path, steps: int, reports: Reports = Reports()) -> None:
@@ -91,11 +86,10 @@ class Recorder:
         self._started = time.monotonic()
         self._bar = tqdm(total=steps, disable=not reports.progress, desc=folder.name, unit="step", dynamic_ncols=True)
         self._file: TextIO | None = None
-        on_gpu = torch.cuda.is_available()
         self.watch = Watch(
             on_step=self._on_step,
             on_sample=self._on_sample,
-            read_every=20 if on_gpu else 1,
+            read_every=20 if torch.cuda.is_available() else 1,
             sample_every=reports.sample_every,
             checkpoint_every=reports.checkpoint_every,
             samples=reports.samples,
@@ -112,7 +106,7 @@ class Recorder:
 
     def _on_step(self, record: StepRecord) -> None:
         if self._file is None:
-            self._file = _open_log(self.folder / "log.jsonl", before=record.step)
+            self._file = open_log(self.folder / "log.jsonl", before=record.step)
             self._bar.update(record.step - 1)
         line = {
             "stage": record.stage,
@@ -133,7 +127,7 @@ class Recorder:
 
 
 def sample_grid(sample: Sample) -> Image.Image:
-    """Condition image, target pose, target image and the results of a sample, a row a pair, as a picture."""
+    """Draw a sample, one row per pair: condition image, target pose, target image, and the generated images."""
     batch = sample.batch
     canvas = (batch.target_image.shape[2], batch.target_image.shape[3])
     rows = [
@@ -148,37 +142,16 @@ def sample_grid(sample: Sample) -> Image.Image:
     return image_grid(rows, titles=["condition", "pose", "target", *sample.results], scale=max(1, 256 // canvas[0]))
 
 
-def _open_log(path: Path, before: int) -> TextIO:
-    """The log, opened to go on at step `before`: what a run wrote after its last checkpoint is cut off."""
-    kept = [line for line in _log_lines(path) if line["step"] < before]
-    with atomic_write(path) as file:
-        file.writelines(json.dumps(line) + "\n" for line in kept)
-    return path.open("a", encoding="utf-8")
-
-
-def _log_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, without what a kill or a loss of power left of one."""
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            lines.append(line)
-    return lines
-
-
 def make_accelerator(
     precision: Literal["auto", "no", "bf16"] = "auto", cpu: bool = False, compile: bool = False
 ) -> Accelerator:
-    """Device, processes and precision of a run.
+    """Return an accelerator: the device, the processes and the precision of a run.
 
     Args:
-        precision: "auto" is bf16 on a GPU that has it.
-        cpu: use no GPU.
-        compile: let `torch.compile` fuse what lies between the convolutions; it needs a C++ compiler on a CPU and
-            Triton on a GPU, and a minute at the start of each stage.
+        precision: "no" is float32; "auto" is bf16 on a GPU that supports it, and float32 elsewhere.
+        cpu: Whether to train on the CPU even where there is a GPU.
+        compile: Whether to compile the models with `torch.compile`, which fuses the operations between convolutions.
+            It needs a C++ compiler on a CPU and Triton on a GPU, and takes a minute at the start of each stage.
     """
     bf16 = torch.cuda.is_available() and not cpu and torch.cuda.is_bf16_supported()
     return Accelerator(
@@ -198,17 +171,19 @@ def run_stage1(
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
 ) -> None:
-    """Stage I, recorded in a folder, from which `load_stage1` takes G1.
+    """Train stage I and record it in a folder, from which `load_stage1` loads G1.
 
-    Can be given to ``accelerate.notebook_launcher``, which starts it once a GPU: it returns nothing, and the store may
-    be on the CPU.
+    It returns nothing and accepts a store on the CPU, so that ``accelerate.notebook_launcher`` can start it once per
+    GPU.
 
     Args:
-        accelerator: by default that of `make_accelerator`.
+        config, store, pairs, folder: As in `train_stage1`.
+        reports: What to show and save.
+        accelerator: By default that of `make_accelerator`.
 
     Raises:
-        TrainingDivergedError, ConfigError, DataError, CheckpointError: see `train_stage1`; or another process trains
-            there.
+        TrainingDivergedError, ConfigError, DataError: See `train_stage1`.
+        CheckpointError: See `train_stage1`; or another process is training in that folder.
     """
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.stage1.steps, reports, accelerator) as recorder:
@@ -224,7 +199,7 @@ def run_stage2(
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
 ) -> None:
-    """Stage II, recorded in a folder, from which `load_stage2` takes G2; otherwise as `run_stage1`."""
+    """Train stage II on a trained G1 and record it in a folder, from which `load_stage2` loads G2; see `run_stage1`."""
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.stage2.steps, reports, accelerator) as recorder:
         train_stage2(config, store, pairs, folder, g1, accelerator, recorder.watch)
@@ -238,7 +213,7 @@ def run_one_stage(
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
 ) -> None:
-    """The one-stage model G1+D, recorded in a folder, from which `load_stage1` takes G1; otherwise as `run_stage1`."""
+    """Train the one-stage model G1+D and record it in a folder, from which `load_stage1` loads G1; see `run_stage1`."""
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.one_stage.steps, reports, accelerator) as recorder:
         train_one_stage(config, store, pairs, folder, accelerator, recorder.watch)
@@ -247,14 +222,14 @@ def run_one_stage(
 def _join(accelerator: Accelerator | None) -> Accelerator:
     accelerator = accelerator or make_accelerator()
     if accelerator.num_processes > 1 and multiprocessing.parent_process() is not None:
-        # OpenMP's threads do not survive the fork by which a notebook starts its processes.
+        # A notebook starts its processes by forking, which OpenMP's threads do not survive.
         torch.set_num_threads(1)
     return accelerator
 
 
 @contextmanager
 def _recorder(folder: Path, steps: int, reports: Reports, accelerator: Accelerator) -> Iterator[Recorder]:
-    """What watches a stage, with the lock of its folder held."""
+    """Hold the lock of a stage's folder and record the stage there."""
     reports = replace(reports, progress=reports.progress and accelerator.is_main_process)
     with held(folder, accelerator), Recorder(folder, steps, reports) as recorder, logging_redirect_tqdm():
         yield recorder
@@ -262,10 +237,10 @@ def _recorder(folder: Path, steps: int, reports: Reports, accelerator: Accelerat
 
 @contextmanager
 def held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """The lock of a folder, held by the main process for all.
+    """Hold the lock of a folder, on the main process for all processes.
 
     Raises:
-        CheckpointError: on every process: another run holds it, or the folder cannot be written.
+        CheckpointError: Another run holds the lock, or the folder cannot be written. Raised on every process.
     """
     lock = hold(folder)
     on_main(accelerator, lock.__enter__)
@@ -277,7 +252,7 @@ def held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
 
 
 def on_main(accelerator: Accelerator, act: Callable[[], None]) -> None:
-    """Lets the main process do something alone; an error that it raises there is raised on every process."""
+    """Call a function on the main process alone; an exception that it raises there is raised on every process."""
     raised: list[Exception | None] = [None]
     if accelerator.is_main_process:
         try:
@@ -299,19 +274,23 @@ def train(
     accelerator: Accelerator | None = None,
     stage1: str | PathLike[str] | None = None,
 ) -> PG2Pipeline:
-    """Everything that ``config.networks`` names, going on from whatever the folder holds, and the pipeline at the end.
+    """Train all stages that ``config.networks`` names, resuming from what the folder holds, and save the pipeline.
 
     Args:
-        data_name: what the data set is called in the pipeline's record of its training.
-        stage1: where stage I is, or shall be; by default ``folder/stage1``. Runs that differ in what comes after it can
-            share one.
+        config, store, pairs: As in `train_stage1`.
+        folder: Folder of the run.
+        data_name: Name of the data set in the pipeline's record of its training.
+        reports: What to show and save.
+        accelerator: By default that of `make_accelerator`.
+        stage1: Folder of stage I, trained or not; by default ``folder/stage1``. Runs with the same stage I can share
+            it.
 
     Returns:
-        The finished pipeline, also saved in ``folder/pipeline``.
+        The finished pipeline, which is also saved in ``folder/pipeline``.
 
     Raises:
-        CheckpointError, DataError, ConfigError: before anything is written, see `check_run` and `train_stage1`.
-        TrainingDivergedError: see `train_stage1`.
+        CheckpointError, DataError, ConfigError: Before anything is written; see `check_run` and `check_data`.
+        TrainingDivergedError: See `train_stage1`.
     """
     run, accelerator = Path(folder), accelerator or make_accelerator()
     stages = stages_of(config, run, stage1)
@@ -334,7 +313,7 @@ def train(
         pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, [stage.folder for stage in stages])
         if accelerator.is_main_process:
             pipeline.save_pretrained(run / "pipeline")
-            log.info("the pipeline folder is %s", run / "pipeline")
+            log.info("the pipeline is saved in %s", run / "pipeline")
         accelerator.wait_for_everyone()
     return pipeline.to(accelerator.device)
 
@@ -348,62 +327,54 @@ def make_pipeline(
     data_name: str,
     folders: Sequence[Path],
 ) -> PG2Pipeline:
-    """The pipeline of trained models, with the record of their training and the framing of their data.
+    """Make a pipeline of trained models, with a record of their training and the framing of their data.
 
     Args:
-        folders: of the stages that made them, whose logs say how long they took.
+        g2: None for a model of one stage.
+        store, pairs: The data that the models were trained on.
+        data_name: Name of the data set in the record.
+        folders: Folders of the stages, whose logs say how long the training took.
     """
     training: Mapping[str, Any] = {
         "data": data_name,
         "images": len(store),
         "pairs": len(pairs),
-        "seconds": {folder.name: _logged_seconds(folder / "log.jsonl") for folder in folders},
+        "seconds": {folder.name: logged_seconds(folder / "log.jsonl") for folder in folders},
         **provenance(),
     }
     return PG2Pipeline(g1, g2, config, Framing.of(store.table.xy, store.table.canvas), training)
 
 
 def processes_for(stage: TrainingConfig) -> int:
-    """How many of this machine's GPUs can share a batch evenly; 1 where there is none.
+    """Return how many of this machine's GPUs can share a batch evenly; 1 where there is none.
 
-    Does not touch the GPUs, so that ``accelerate.notebook_launcher`` can still start processes on them.
+    CUDA is not initialised, so that ``accelerate.notebook_launcher`` can still start processes.
     """
     return max(n for n in range(1, max(1, torch.cuda.device_count()) + 1) if stage.batch_size % n == 0)
 
 
 def config_of(folder: str | PathLike[str]) -> PG2Config:
-    """The configuration with which the newest checkpoint of a stage was trained.
+    """Return the configuration with which the newest checkpoint of a stage was trained.
 
     Raises:
-        CheckpointError: no checkpoint there.
+        CheckpointError: The folder holds no checkpoint.
     """
     return newest_checkpoint(Path(folder)).config
 
 
 def load_stage1(folder: str | PathLike[str]) -> G1:
-    """The G1 that stage I left in a folder: its newest checkpoint's, the moving average where there is one.
+    """Load G1 from the newest checkpoint of stage I, or of the one-stage model: its moving average where there is one.
 
     Raises:
-        CheckpointError: no checkpoint there.
+        CheckpointError: The folder holds no checkpoint.
     """
     return load_generator(Path(folder), G1, "g1")
 
 
 def load_stage2(folder: str | PathLike[str]) -> G2:
-    """The G2 that stage II left in a folder: its newest checkpoint's, the moving average where there is one.
+    """Load G2 from the newest checkpoint of stage II: its moving average where there is one.
 
     Raises:
-        CheckpointError: no checkpoint there.
+        CheckpointError: The folder holds no checkpoint.
     """
     return load_generator(Path(folder), G2, "g2")
-
-
-def _logged_seconds(path: Path) -> float:
-    """Time a stage trained, over all its pieces: "seconds" starts anew with each."""
-    total = piece = 0.0
-    for line in _log_lines(path):
-        seconds = float(line["seconds"])
-        if seconds < piece:
-            total += piece
-        piece = seconds
-    return round(total + piece, 1)

@@ -119,7 +119,7 @@ def test_more_steps_of_stage_two_go_on(pairs, run: Path) -> None:
         ({"stage1.lr": 0.5}, "stage1.lr: 0.001 then, 0.5 now"),
         ({"stage2.l1_weight": 7}, "stage2.l1_weight: 10.0 then, 7 now"),
         ({"model.base_width": 4}, "model.base_width: 2 then, 4 now"),
-        ({"networks": "G1+D"}, r"trains G1\+G2\+D, and this one trains G1\+D; give another folder"),
+        ({"networks": "G1+D"}, r"trains G1\+G2\+D, and this one trains G1\+D"),
     ],
 )
 @pytest.mark.parametrize("without", [None, "pipeline"])
@@ -134,9 +134,7 @@ def test_a_finished_pipeline_is_not_replaced_by_one_of_other_settings(pairs, run
     for name in ("stage1", "stage2"):
         shutil.rmtree(run / name)
     other = CONFIG.override({"stage2.l1_weight": 7})
-    refused(
-        pairs, run, CheckpointError, r"pipeline is the finished pipeline of other settings \(stage2.l1", config=other
-    )
+    refused(pairs, run, CheckpointError, r"pipeline is a finished pipeline .*\(stage2\.l1_weight", config=other)
 
 
 def test_settings_of_the_evaluation_may_change(pairs, run: Path) -> None:
@@ -232,7 +230,7 @@ def test_what_is_no_folder_of_a_run_is_left_alone(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_refused(pairs, run: Path) -> None:
     (run / "pipeline").chmod(0o500)
-    refused(pairs, run, CheckpointError, "pipeline cannot be written; mend its permissions")
+    refused(pairs, run, CheckpointError, "pipeline cannot be written")
 
 
 def test_without_permission_to_write_nothing_is_begun(pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +242,7 @@ def test_without_permission_to_write_nothing_is_begun(pairs, tmp_path: Path, mon
 def test_a_batch_that_cannot_be_shared_is_refused_for_both_stages(pairs, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(Accelerator, "num_processes", 4)
     odd = CONFIG.override({"stage1.batch_size": 4, "stage2.batch_size": 6})
-    refused(pairs, tmp_path / "run", ConfigError, "batch_size 6 cannot be shared by 4 processes", config=odd)
+    refused(pairs, tmp_path / "run", ConfigError, "4 processes can share, got 6", config=odd)
 
 
 def hide(pairs: PairTable, joints: list[int]) -> PairTable:
@@ -273,7 +271,7 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_no_more(pairs, run: Pat
     with caplog.at_level(logging.WARNING):
         go(pairs, run)
     assert caplog.text.count(f"{newest} is damaged") == 1
-    assert "stage 2 goes on from step-00000001.safetensors, the one before" in caplog.text
+    assert "stage 2 resumes from step-00000001.safetensors" in caplog.text
     assert find_checkpoint(run / "stage2").metadata["checksum"] == digest
 
 

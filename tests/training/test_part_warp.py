@@ -12,8 +12,9 @@ from pg2lib import ImageStore, PG2Config, PG2Pipeline, make_pairs, read_market15
 from pg2lib.data.pairs import PairTable
 from pg2lib.errors import ConfigError
 from pg2lib.models.generators import g1_input
+from pg2lib.training.loop import StepRecord, Watch
 from pg2lib.training.run import Reports, train
-from pg2lib.training.stages import StepRecord, Watch, train_one_stage, train_stage1
+from pg2lib.training.stages import train_one_stage, train_stage1
 
 SETTINGS: dict[str, Any] = {
     "model.base_width": 4, "model.bottleneck": 8, "model.discriminator_width": 4,

@@ -1,4 +1,4 @@
-"""What a training run draws: which pairs make the batch of a step, and the batches themselves, made ahead of need."""
+"""The batches of a training run: which pairs each of them holds, and how their images are read ahead."""
 
 from __future__ import annotations
 
@@ -15,29 +15,36 @@ from pg2lib.data.store import ImageStore, PairBatch, StoredImages
 from pg2lib.errors import DataError
 
 _Drawn = tuple[Tensor, Tensor, Tensor, StoredImages, StoredImages]
-"""What `ImageStore.assemble` takes: rows of the condition and of the target, flips, and the images of both."""
+"""The arguments of `ImageStore.assemble`: rows of the condition and of the target, flips, and the images of both."""
 
 
 class PairOrder:
-    """Which pairs make the batch of a step, and which of them are flipped: a function of the seed and the step alone.
+    """Which pairs a batch holds, and which of them are flipped: a function of the seed and the batch's number alone.
 
-    Every pair comes once an epoch, in an order shuffled anew; batches run on over the end of an epoch. With nothing to
-    remember there is nothing to save: a run resumes at a step by asking for that step.
+    Every pair comes once per epoch, and every epoch has its own order. A batch may span two epochs. As there is no
+    state, there is nothing to save: a run resumes at a step by asking for the batch of that step.
 
     Args:
-        device: where indices and coins are to be. They go there an epoch at a time, so that no step waits for it.
+        pairs: How many pairs there are.
+        batch_size: Pairs per batch.
+        seed: Seed of the order and the flips.
+        flip: Whether half of the pairs are flipped.
+        device: Device of the results. They are copied there one epoch at a time, so that no step waits for a copy.
+
+    Raises:
+        DataError: There are no pairs.
     """
 
     def __init__(
         self, pairs: int, batch_size: int, seed: int, flip: bool = True, device: torch.device | str = "cpu"
     ) -> None:
         if pairs < 1:
-            raise DataError("there is no pair to draw from")
+            raise DataError(f"expected at least one pair to draw from, got {pairs}")
         self.pairs, self.batch_size, self.seed, self.flip, self.device = pairs, batch_size, seed, flip, device
         self._epoch = lru_cache(maxsize=2)(self._shuffle)
 
     def __call__(self, step: int) -> tuple[Int64[Tensor, "batch"], Bool[Tensor, "batch"]]:
-        """Pair indices and flip coins of the batch of one step, counted from 0."""
+        """Return the pairs of a batch, as indices, and whether each is flipped. Batches are counted from 0."""
         drawn = []
         place, end = step * self.batch_size, (step + 1) * self.batch_size
         while place < end:
@@ -60,12 +67,18 @@ class PairOrder:
 class PairFeed:
     """The batches of a training run.
 
-    Images that are resident on the GPU are looked up there: nothing passes from the CPU. Those that are not are read
-    one batch ahead by a thread, into pinned memory, from which they are copied without waiting.
+    Images that are resident on the GPU are indexed there, and nothing is copied from the CPU. Other images are read by
+    a thread, one batch ahead, into pinned memory, from which they are copied asynchronously.
 
     Args:
-        share: which pairs of each batch are this process's.
-        read_ahead: use the thread; by default where the images are not on the device of the batches.
+        store: The images.
+        pairs: The pairs, made from ``store.table``.
+        batch_size, seed, flip: As in `PairOrder`; the batch size is that of all processes together.
+        share: Which pairs of each batch belong to this process.
+        read_ahead: Whether to use the thread; by default, where the images are not on the device of the batches.
+
+    Raises:
+        DataError: There are no pairs, or they are of another table than the store.
     """
 
     def __init__(
@@ -86,7 +99,7 @@ class PairFeed:
         self._ahead: dict[int, Future[_Drawn]] = {}
 
     def __call__(self, number: int) -> PairBatch:
-        """This process's share of a batch, counted from 0."""
+        """Return this process's share of a batch. Batches are counted from 0."""
         if self._reader is None:
             return self.store.assemble(*self._read(number))
         reading = self._ahead.pop(number, None) or self._reader.submit(self._read, number)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pg2lib import DataError, ImageStore, PairBatch, make_pairs, read_market1501
-from pg2lib.data.feed import PairFeed, PairOrder
+from pg2lib.training.feed import PairFeed, PairOrder
 
 
 def test_every_pair_once_an_epoch_in_another_order_each() -> None:
@@ -35,7 +35,7 @@ def test_a_batch_larger_than_the_data_runs_over_several_epochs() -> None:
     indices, flips = PairOrder(pairs=3, batch_size=8, seed=0)(0)
     assert (len(indices), len(flips)) == (8, 8)
     assert sorted(indices[:3].tolist()) == sorted(indices[3:6].tolist()) == [0, 1, 2]
-    with pytest.raises(DataError, match="no pair to draw from"):
+    with pytest.raises(DataError, match="at least one pair"):
         PairOrder(0, 8, 0)
 
 
