@@ -13,8 +13,7 @@ import pandas as pd
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
 from pg2lib.metrics.bootstrap import Better
-from pg2lib.metrics.inception import FrechetDistance, InceptionScore
-from pg2lib.metrics.pose import PoseAccuracy
+from pg2lib.metrics.pose import PoseScores
 
 RESULTS = ("refined", "coarse", "condition")
 """The images that are scored against the target image: the refined result, the coarse result of G1 alone, and the
@@ -49,6 +48,7 @@ METRICS: Mapping[str, Metric] = {
     "masked_l1": Metric("masked L1", 2, "lower"),
     "psnr": Metric("PSNR", 2, "higher"),
     "sharpness": Metric("sharpness", 3, "near 1"),
+    "masked_sharpness": Metric("masked sharpness", 3, "near 1"),
     "lpips": Metric("LPIPS", 4, "lower"),
 }
 """The per-pair metrics in the order of tables and columns. `pg2lib.metrics` defines each of them.
@@ -75,6 +75,49 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class InceptionFigure:
+    """The Inception Score of a set of images: at least 1, at most the number of classes, higher is better.
+
+    Attributes:
+        mean, std: mean and (population) standard deviation over the splits.
+        splits: number of parts that the images were divided into, in their order.
+        images: number of images.
+        network: name of the network that classified them.
+        resize: how the network resizes images.
+    """
+
+    mean: float
+    std: float
+    splits: int
+    images: int
+    network: str
+    resize: str
+
+
+@dataclass(frozen=True)
+class FrechetFigure:
+    """The Fréchet Inception Distance (FID) of two sets of images: 0 for equal feature mean and covariance.
+
+    A small number of images increases the distance, so distances over different numbers of images are not comparable.
+    With fewer images than features, the covariance does not have full rank.
+
+    Attributes:
+        distance: squared distance of the two Gaussians, the usual FID; lower is better.
+        images, real_images: number of images of each set.
+        features: length of the feature vector.
+        network: name of the network that computed the features.
+        resize: how the network resizes images.
+    """
+
+    distance: float
+    images: int
+    real_images: int
+    features: int
+    network: str
+    resize: str
+
+
+@dataclass(frozen=True)
 class SetScores:
     """What an Inception network says about a set of images. A figure is None if the network lacks the output for it.
 
@@ -84,9 +127,9 @@ class SetScores:
         fid: distance to the target images; None for the target images themselves.
     """
 
-    inception_score: InceptionScore | None
-    mask_inception_score: InceptionScore | None
-    fid: FrechetDistance | None
+    inception_score: InceptionFigure | None
+    mask_inception_score: InceptionFigure | None
+    fid: FrechetFigure | None
 
 
 @dataclass(frozen=True)
@@ -120,7 +163,7 @@ class EvaluationReport:
     provenance: Mapping[str, Any]
     pairs_digest: str | None = None
     sets: Mapping[str, SetScores] = field(default_factory=dict)
-    poses: Mapping[str, PoseAccuracy] = field(default_factory=dict)
+    poses: Mapping[str, PoseScores] = field(default_factory=dict)
     lpips: str | None = None
     detector: str | None = None
 
@@ -142,7 +185,7 @@ class EvaluationReport:
                 for result, metrics in values.pop("figures").items()
             }
             sets = {name: _read_set(**scores) for name, scores in values.pop("sets", {}).items()}
-            poses = {name: PoseAccuracy(**scores) for name, scores in values.pop("poses", {}).items()}
+            poses = {name: PoseScores(**scores) for name, scores in values.pop("poses", {}).items()}
             return cls(figures=figures, sets=sets, poses=poses, **values)
         except (json.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
             raise DataError(f"this is not an evaluation report: {error!r}") from error
@@ -174,7 +217,7 @@ class EvaluationReport:
         score = any_score(self)
         if score is not None:
             splits = (
-                f"; IS ± standard deviation over {score.splits} splits" if isinstance(score, InceptionScore) else ""
+                f"; IS ± standard deviation over {score.splits} splits" if isinstance(score, InceptionFigure) else ""
             )
             yield f"IS and FID network: {score.network}, resize {score.resize}, {score.images:,} images{splits}."
         for accuracy in list(self.poses.values())[:1]:
@@ -190,7 +233,7 @@ class EvaluationReport:
         return self.to_markdown()
 
 
-def any_score(report: EvaluationReport) -> InceptionScore | FrechetDistance | None:
+def any_score(report: EvaluationReport) -> InceptionFigure | FrechetFigure | None:
     """Return one of the figures from the report's Inception network, which is the same for all; None without one."""
     scores = (score for entry in report.sets.values() for score in (entry.inception_score, entry.fid))
     return next((score for score in scores if score is not None), None)
@@ -226,7 +269,7 @@ def _pair_table(figures: Mapping[str, Mapping[str, Figure]]) -> pd.DataFrame:
 
 
 def _set_table(sets: Mapping[str, SetScores]) -> pd.DataFrame:
-    def cell(score: InceptionScore | None) -> str | None:
+    def cell(score: InceptionFigure | None) -> str | None:
         return None if score is None else f"{score.mean:.3f} ± {score.std:.3f}"
 
     return pd.DataFrame(
@@ -239,7 +282,7 @@ def _set_table(sets: Mapping[str, SetScores]) -> pd.DataFrame:
     )
 
 
-def _pose_table(poses: Mapping[str, PoseAccuracy]) -> pd.DataFrame:
+def _pose_table(poses: Mapping[str, PoseScores]) -> pd.DataFrame:
     columns = {
         "PCKh@0.5": "pckh",
         "mean error": "mean_error",
@@ -266,7 +309,7 @@ def _read_set(
     inception_score: dict[str, Any] | None, mask_inception_score: dict[str, Any] | None, fid: dict[str, Any] | None
 ) -> SetScores:
     return SetScores(
-        None if inception_score is None else InceptionScore(**inception_score),
-        None if mask_inception_score is None else InceptionScore(**mask_inception_score),
-        None if fid is None else FrechetDistance(**fid),
+        None if inception_score is None else InceptionFigure(**inception_score),
+        None if mask_inception_score is None else InceptionFigure(**mask_inception_score),
+        None if fid is None else FrechetFigure(**fid),
     )
