@@ -124,8 +124,8 @@ def evaluate(
         on_progress: called with (pairs done, pairs in total). Pairs whose poses are detected count twice.
 
     Raises:
-        DataError: The images are not on the model's canvas, the pairs belong to another table, or there are fewer pairs
-            than splits of the Inception Score.
+        DataError: The images are not on the model's canvas, the pairs belong to another table, or there is no pair, or
+            fewer than splits of the Inception Score.
     """
     options = options or EvaluationOptions()
     _check(pipeline, store, pairs, options)
@@ -168,6 +168,8 @@ def _check(pipeline: PG2Pipeline, store: ImageStore, pairs: PairTable, options: 
     if store.table.canvas != pipeline.config.model.canvas:
         wanted = pipeline.config.model.canvas
         raise DataError(f"the images must have the model's canvas {wanted}, got {store.table.canvas}")
+    if not len(pairs):
+        raise DataError("an evaluation needs at least one pair, got none")
     if options.inception is not None and len(pairs) < SPLITS:
         raise DataError(f"an Inception Score over {SPLITS} splits needs at least as many pairs, got {len(pairs)}")
 

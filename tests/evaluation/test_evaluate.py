@@ -1,9 +1,8 @@
+"""The figures of `evaluate` against scikit-image and NumPy, and what stands in its report."""
+
 from __future__ import annotations
 
 import csv
-import dataclasses
-import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -29,28 +28,16 @@ from pg2lib import (
     read_market1501,
     render_pose_masks,
 )
-from pg2lib.config import MARKET1501_CHECKPOINT
 from pg2lib.detect import Detection
-from pg2lib.evaluation import EvaluationOptions, PairScores, compare_reports
+from pg2lib.evaluation import EvaluationOptions, PairScores
 from pg2lib.evaluation.report import METRICS
 from pg2lib.images import to_uint8
 from pg2lib.metrics.bootstrap import bootstrap_intervals
 from pg2lib.metrics.classes import PSNR_CEILING_DB
 from pg2lib.metrics.inception import InceptionNetwork, inception_scores
 from pg2lib.metrics.perceptual import PerceptualNetwork
-from pg2lib.pipeline import SHIPPED, Framing
-
-
-@pytest.fixture
-def store(tiny_market1501: Path) -> ImageStore:
-    return ImageStore.open(read_market1501(tiny_market1501, "train"))
-
-
-def pipeline(**overrides) -> PG2Pipeline:
-    torch.manual_seed(0)
-    config = PG2Config.preset("fast").override({"model.base_width": 4, "model.bottleneck": 8, **overrides})
-    g1, g2, _ = build_models(config)
-    return PG2Pipeline(g1, g2, config, Framing(0.5, {"neck": 0.2}))
+from pg2lib.pipeline import Framing
+from tests.evaluation.conftest import Colours, pipeline
 
 
 def masked_energy(image: np.ndarray, mask: np.ndarray) -> float:
@@ -100,21 +87,6 @@ def test_figures_are_the_mean_of_scikit_image_over_the_pairs(store: ImageStore, 
         assert np.allclose([float(row[column]) for row in rows], values, atol=1e-4)
 
 
-def test_a_number_never_travels_alone(store: ImageStore, tmp_path) -> None:
-    report = evaluate(pipeline(), store, make_pairs(store.table).sample(2, seed=0), "tiny, two pairs")
-    report.save(tmp_path / "report.json")
-    values = json.loads((tmp_path / "report.json").read_text())
-    assert (values["pairs"], values["dialect"], values["data"]) == (2, "released", "tiny, two pairs")
-    assert values["provenance"]["hardware"] and values["provenance"]["torch"] == torch.__version__
-    assert values["model"]["config"]["model"]["base_width"] == 4
-    assert EvaluationReport.from_json(report.to_json()) == report
-    text = report.to_markdown()
-    for part in ("| refined   |", "| condition |", "tiny, two pairs, 2 pairs", "dialect `released`"):
-        assert part in text
-    with pytest.raises(DataError, match="not an evaluation report"):
-        EvaluationReport.from_json("{}")
-
-
 def test_the_released_script_reads_the_conditions_mask(store: ImageStore) -> None:
     pairs = make_pairs(store.table).sample(4, seed=1)
     target, condition = (
@@ -141,6 +113,24 @@ def test_an_interrupted_evaluation_leaves_no_half_written_csv(store: ImageStore,
     with pytest.raises(KeyboardInterrupt):
         evaluate(pipeline(), store, make_pairs(store.table), "tiny", tmp_path / "pairs.csv", on_progress=stop)
     assert list(tmp_path.glob("*pairs*")) == []
+
+
+def test_nothing_is_gathered_from_other_processes(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of Table 1 are scored on the main process alone, so a collective operation would wait for ever."""
+
+    def gather(*_: object) -> None:
+        raise AssertionError("the other processes would have to take part")
+
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
+    monkeypatch.setattr("torchmetrics.metric.gather_all_tensors", gather)
+    options = EvaluationOptions(inception=InceptionNetwork("colours", Colours(), "as they are"), detector=Eyes({}, 0))
+    report = evaluate(pipeline(), store, make_pairs(store.table).sample(10, 0), "tiny", options=options)
+    assert report.sets["refined"].fid is not None and report.poses["refined"].not_found == 1
+
+
+def test_an_evaluation_needs_a_pair(store: ImageStore) -> None:
+    with pytest.raises(DataError, match="at least one pair"):
+        evaluate(pipeline(), store, make_pairs(store.table).select(torch.arange(0)), "none")
 
 
 def test_images_of_another_size_are_refused(store: ImageStore) -> None:
@@ -184,14 +174,6 @@ def test_a_result_equal_to_its_target_leaves_the_mean_psnr_a_number(store: Image
     same = PairTable(store.table, torch.tensor([0]), torch.tensor([0]))
     figure = evaluate(pipeline(), store, same, "tiny").figures["condition"]["psnr"]
     assert (figure.mean, figure.std, figure.interval) == (PSNR_CEILING_DB, 0, (PSNR_CEILING_DB, PSNR_CEILING_DB))
-
-
-class Colours(nn.Module):
-    """Logits and features from the mean colour."""
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        colour = images.float().mean(dim=(2, 3))
-        return colour / 20, colour
 
 
 def test_inception_scores_and_fid_travel_with_their_network(store: ImageStore) -> None:
@@ -292,91 +274,3 @@ def test_what_is_judged_must_be_a_result() -> None:
         EvaluationOptions(judged=("fake",))
     with pytest.raises(DataError, match="batch_size"):
         EvaluationOptions(batch_size=0)
-
-
-def test_reports_of_earlier_versions_are_read() -> None:
-    text = (SHIPPED / MARKET1501_CHECKPOINT / "report.json").read_text(encoding="utf-8")
-    values = json.loads(text)
-    for added in ("pairs_digest", "sets", "poses", "lpips", "detector"):
-        values.pop(added, None)
-    values["figures"] = {
-        result: {name: {key: metrics[name][key] for key in ("mean", "std")} for name in ("ssim", "mask_ssim")}
-        for result, metrics in values["figures"].items()
-    }
-    old = EvaluationReport.from_json(json.dumps(values))
-    assert old.figures["refined"]["ssim"].interval is None
-    head, _, first, *_ = old.to_markdown().splitlines()
-    mean, std = (values["figures"]["refined"]["ssim"][key] for key in ("mean", "std"))
-    assert [cell.strip() for cell in head.split("|")[1:-1]] == ["result", "SSIM", "mask-SSIM"]
-    assert [cell.strip() for cell in first.split("|")[1:3]] == ["refined", f"{mean:.4f} ± {std:.4f}"]
-    assert EvaluationReport.from_json(old.to_json()) == old
-
-
-def test_two_models_are_compared_on_the_same_pairs(store: ImageStore, tmp_path: Path) -> None:
-    pairs = make_pairs(store.table).sample(12, seed=0)
-    torch.manual_seed(1)
-    models = [pipeline(), pipeline(**{"model.bottleneck": 9})]
-    reports = [evaluate(model, store, pairs, "tiny", tmp_path / f"{i}.csv") for i, model in enumerate(models)]
-    scores = [PairScores.read(tmp_path / f"{i}.csv") for i in range(2)]
-    comparison = compare_reports(*reports, *scores)
-    first, second = (report.figures["refined"]["ssim"].mean for report in reports)
-    assert comparison.differences["refined"]["ssim"] == first - second != 0
-    for result, metrics in comparison.paired.items():
-        for name, pair in metrics.items():
-            column = f"{result}_{name}"
-            gain = scores[0][column] - scores[1][column]
-            assert pair.mean == pytest.approx(float(gain.mean())) and pair.low <= pair.mean <= pair.high
-            if METRICS[name].better == "higher":
-                assert pair.won == pytest.approx(float((gain > 0).double().mean()))
-    same = comparison.paired["condition"]["ssim"]
-    assert (same.mean, same.won, same.tied) == (0, 0, 1)
-    assert "| refined   | SSIM " in comparison.to_markdown()
-    assert compare_reports(*reports).paired == {}
-
-
-def test_reports_that_were_not_taken_alike_are_not_compared(store: ImageStore, tmp_path: Path) -> None:
-    pairs, pipe = make_pairs(store.table).sample(10, seed=0), pipeline()
-    report = evaluate(pipe, store, pairs, "tiny", tmp_path / "pairs.csv")
-    backwards = pairs.select(torch.arange(9, -1, -1))
-    for other, message in (
-        (evaluate(pipe, store, pairs, "tiny", options=EvaluationOptions(dialect="gfla")), "dialect: released and gfla"),
-        (dataclasses.replace(report, mask_from="condition"), "mask belongs to: target and condition"),
-        (evaluate(pipe, store, pairs.select(torch.arange(9)), "tiny"), "pair count: 10 and 9"),
-        (evaluate(pipe, store, backwards, "tiny back"), "pairs: tiny and tiny back, whose file names differ"),
-        (dataclasses.replace(report, pairs_digest=None, data="others"), "pairs: tiny and others"),
-    ):
-        with pytest.raises(DataError, match=message):
-            compare_reports(report, other)
-    networks = [InceptionNetwork(name, Colours(), "as they are") for name in ("one", "two")]
-    scored = [
-        evaluate(pipe, store, pairs, "tiny", options=EvaluationOptions(inception=network)) for network in networks
-    ]
-    with pytest.raises(DataError, match=r"Inception network: one \(as they are\) and two"):
-        compare_reports(*scored)
-    assert compare_reports(report, scored[0]).differences["coarse"]["ssim"] == 0
-
-    scores = PairScores.read(tmp_path / "pairs.csv")
-    reordered = PairScores(scores.names[::-1], scores.columns, scores.values.flip(0))
-    with pytest.raises(DataError, match="other pairs than the report of unnamed"):
-        compare_reports(report, report, scores, reordered)
-    with pytest.raises(DataError, match="needs the scores of both"):
-        compare_reports(report, report, scores)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a,b,c\n1,2,3\n", "from,to,refined_ssim\n", "from,to,x\na,b,c\n", "from,to,x\na,b\n"]
-)
-def test_files_that_hold_no_scores_are_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text(text)
-    with pytest.raises(DataError, match=r"pairs\.csv holds no scores of pairs"):
-        PairScores.read(tmp_path / "pairs.csv")
-
-
-def test_scores_are_asked_for_by_column(tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text("from,to,refined_ssim,refined_l1\na,b,0.5,\nb,a,0.25,7\n")
-    scores = PairScores.read(tmp_path / "pairs.csv")
-    assert scores.names == (("a", "b"), ("b", "a"))
-    assert scores["refined_ssim"].tolist() == [0.5, 0.25]
-    assert math.isnan(scores["refined_l1"][0]) and float(scores["refined_l1"][1]) == 7
-    with pytest.raises(DataError, match="no column 'ssim'; there are refined_ssim, refined_l1"):
-        scores["ssim"]

@@ -67,7 +67,7 @@ def test_inception_score_is_that_of_the_formula_in_numpy() -> None:
     assert (float(mean), float(std)) == pytest.approx(inception_score_in_numpy(expected, 10), rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save:UserWarning")
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save:UserWarning", "ignore:std:UserWarning")
 def test_inception_score_over_one_split_is_torchmetrics() -> None:
     """torchmetrics shuffles, which makes no difference to one split."""
     feature = FeatureExtractor(NETWORK, "logits")
