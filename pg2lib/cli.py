@@ -484,7 +484,7 @@ def _table1_data(options: argparse.Namespace) -> Path:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from pg2lib.evaluation import evaluate
+    from pg2lib.evaluation import EvaluationOptions, evaluate
     from pg2lib.files import refuse_to_replace
     from pg2lib.metrics.inception import load_inception
     from pg2lib.metrics.perceptual import load_lpips
@@ -504,9 +504,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         name += f", {options.count:,} drawn with seed {options.seed}"
     with _detector(options.pose_pairs) as detector:
         report = evaluate(
-            pipeline, store, pairs, name, scores, options.batch_size,
-            _progress_bar("scoring", "pair"), dialect=options.dialect, inception=inception, lpips=lpips,
-            detector=detector, pose_pairs=options.pose_pairs, seed=options.seed,
+            pipeline, store, pairs, name, scores, on_progress=_progress_bar("scoring", "pair"),
+            options=EvaluationOptions(
+                dialect=options.dialect, inception=inception, lpips=lpips, detector=detector,
+                pose_pairs=options.pose_pairs, batch_size=options.batch_size, seed=options.seed,
+            ),
         )  # fmt: skip
     report.save(report_json)
     report_md.write_text(report.to_markdown(), encoding="utf-8")

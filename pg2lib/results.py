@@ -20,9 +20,10 @@ from typing import Any
 from pg2lib.config import TABLE1_ROWS, PG2Config, Stage1Config, Stage2Config, TrainingConfig, all_presets
 from pg2lib.data.read import TITLES as DATA_TITLES
 from pg2lib.errors import ConfigError, DataError
-from pg2lib.evaluation import ABSENT, METRICS, EvaluationReport, Figure, PairScores, any_score, compare_reports
+from pg2lib.evaluation import EvaluationReport, Figure, PairScores, compare_reports
+from pg2lib.evaluation.report import ABSENT, METRICS, InceptionFigure, any_score
 from pg2lib.files import atomic_path, atomic_write, sha256_of
-from pg2lib.metrics.inception import INCEPTION_2015, InceptionScore
+from pg2lib.metrics.inception import INCEPTION_2015
 from pg2lib.table1 import (
     ALSO,
     COLUMNS,
@@ -600,7 +601,7 @@ def _legend(run: Run, beside: bool) -> Iterator[str]:
         f"blurred."
     )
     score = any_score(next(iter(run.reports.values())))
-    if isinstance(score, InceptionScore):
+    if isinstance(score, InceptionFigure):
         yield f"IS and mask-IS: {score.network}, {score.resize}, {score.images:,} images, ± over {score.splits} splits."
         if score.network != INCEPTION_2015:
             yield "That is not the Inception network of 2015: these scores say nothing beside the published ones."

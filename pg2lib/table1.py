@@ -37,7 +37,8 @@ from pg2lib.data.read import SYNTHETIC, layout_of
 from pg2lib.data.store import ImageStore
 from pg2lib.data.store_files import fingerprint
 from pg2lib.errors import DataError
-from pg2lib.evaluation import EvaluationReport, Figure, PairScores, any_score, detector_name, evaluate
+from pg2lib.evaluation import EvaluationOptions, EvaluationReport, Figure, PairScores, detector_name, evaluate
+from pg2lib.evaluation.report import any_score
 from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.metrics.inception import InceptionNetwork
@@ -403,9 +404,9 @@ class _Scoring:
         stamp.unlink(missing_ok=True)
         tell = self.on_progress
         report = evaluate(
-            pipeline, self.store, pairs, data_name, folder / "pairs.csv", inception=self.inception,
+            pipeline, self.store, pairs, data_name, folder / "pairs.csv",
+            EvaluationOptions(inception=self.inception, detector=self.detector, pose_pairs=self.pose_pairs),
             on_progress=None if tell is None else lambda done, total: tell(row, done, total),
-            detector=self.detector, pose_pairs=self.pose_pairs,
         )  # fmt: skip
         replace(report, provenance={**report.provenance, "command": self.command}).save(path)
         with atomic_write(stamp) as file:

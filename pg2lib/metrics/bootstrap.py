@@ -1,8 +1,8 @@
-"""How sure a mean is: bootstrap intervals, and the paired comparison of two models on the same pairs.
+"""Uncertainty of a mean: bootstrap intervals, and the paired comparison of two models on the same pairs.
 
-The pairs are drawn again with replacement, all columns with the same draw, and the mean is taken of every draw
-(percentile bootstrap). Pairs that share a person are not independent, and the draw treats them as if they were: the
-interval says how well these figures are known for pairs like these, and is too narrow for other people.
+The percentile bootstrap resamples the pairs with replacement, with the same draws for all columns, and computes the
+mean of every resample. Pairs that share a person are not independent, but the bootstrap treats them as if they were:
+the interval holds for pairs of the same people, and is too narrow for other people.
 
 References:
     Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
@@ -22,22 +22,22 @@ from pg2lib.errors import DataError
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 CHUNK = 2**22
-"""Draws of a pair that are held in memory at once."""
+"""Number of drawn pairs that are held in memory at once."""
 
 Better = Literal["higher", "lower", "near 1"]
-"""What makes a score the better of two."""
+"""Which of two scores is the better one."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """What one model scores over another, on the same pairs.
+    """The difference between the scores of two models on the same pairs.
 
     Attributes:
         mean: mean over pairs of first minus second.
-        low, high: bootstrap 95 % interval of that mean; one that leaves out 0 is a difference beyond chance.
-        won: share of pairs in [0, 1] on which the first is better.
-        tied: share of pairs on which both score the same.
-        pairs: that both have a score for.
+        low, high: bootstrap 95 % interval of the mean; the difference is significant if it excludes 0.
+        won: share of the pairs, in [0, 1], on which the first model is better.
+        tied: share of the pairs on which both score the same.
+        pairs: number of pairs that both have a score for.
     """
 
     mean: float
@@ -51,20 +51,19 @@ class PairedDifference:
 def bootstrap_means(
     scores: Float[Tensor, "pairs columns"], resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[Tensor, "resamples columns"]:
-    """The means of the columns over pairs drawn again with replacement, float64, on the CPU.
-
-    Memory does not grow with `resamples` times the pairs.
+    """Return the column means of resampled pairs, float64, on the CPU.
 
     Args:
-        scores: NaN = a pair without that score, which counts nowhere.
-        seed: the same seed gives the same draws, and so do two calls with as many pairs.
+        scores: one row per pair; NaN = a pair without the score, which is ignored.
+        resamples: number of bootstrap resamples. Memory does not grow with it times the number of pairs.
+        seed: random seed. The draws depend on the seed and the number of pairs alone.
 
     Raises:
-        DataError: no pair.
+        DataError: There is no pair.
     """
     pairs = len(scores)
     if not pairs:
-        raise DataError("there is no pair to take a mean over")
+        raise DataError("a mean needs at least one pair, got none")
     values = scores.detach().cpu().double()
     present = (~values.isnan()).double()
     values = values.nan_to_num(nan=0.0)
@@ -83,13 +82,13 @@ def bootstrap_means(
 def bootstrap_intervals(
     scores: Float[Tensor, "pairs columns"], resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[Tensor, "2 columns"]:
-    """Lower and upper end of the 95 % interval of each column's mean; NaN where no pair has the score.
+    """Return the lower and upper ends of the 95 % interval of each column mean; NaN if no pair has the score.
 
     Args:
         scores, resamples, seed: as in `bootstrap_means`.
     """
     ends = torch.tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dtype=torch.float64)
-    # A draw that leaves out every pair that has the score has no mean.
+    # A resample without any pair that has the score has no mean.
     return bootstrap_means(scores, resamples, seed).nanquantile(ends, dim=0)
 
 
@@ -100,23 +99,25 @@ def paired_differences(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[PairedDifference]:
-    """First minus second on the same pairs, column by column.
+    """Compare the scores of two models on the same pairs, column by column.
 
     Args:
-        first, second: scores of two models, a row a pair; NaN = missing, and then missing for both.
-        better: for each column, what makes a score the better of two.
+        first, second: one row per pair. A pair without a score (NaN) of one model is left out for both.
+        better: which of two scores is the better one, for each column.
+        resamples, seed: as in `bootstrap_means`.
 
     Raises:
-        DataError: the two differ in shape, or a column has no pair that both have a score for.
+        DataError: The scores differ in shape, or no pair has both scores in some column.
     """
     if first.shape != second.shape or first.ndim != 2 or first.shape[1] != len(better):
         raise DataError(
-            f"paired scores must be (pairs, {len(better)}) alike, got {tuple(first.shape)} and {tuple(second.shape)}"
+            f"paired scores must both have shape (pairs, {len(better)}), got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}"
         )
     first, second = first.double(), second.double()
     differences = first - second
     if bool(differences.isnan().all(dim=0).any()):
-        raise DataError("some column has no pair that both have a score for")
+        raise DataError("every column needs at least one pair that both models have a score for")
     low, high = bootstrap_intervals(differences, resamples, seed).tolist()
     results = []
     for column, rule in enumerate(better):

@@ -1,4 +1,4 @@
-"""LPIPS: distance of two images in the features of a network, with a network that is given.
+"""LPIPS: perceptual distance between two images, measured with a network of your choice.
 
 References:
     Zhang, Isola, Efros, Shechtman, Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
@@ -25,17 +25,16 @@ BACKBONES: Mapping[str, str] = {
     "vgg": "vgg16-397923af.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
-"""The networks of the ``lpips`` package, and torchvision's file with the weights of each."""
+"""The backbones of the ``lpips`` package, each with the name of torchvision's weight file."""
 
 
 @dataclass(frozen=True, eq=False)
 class PerceptualNetwork:
-    """A network that measures how different two images look.
+    """A network that measures the perceptual distance between two images.
 
     Attributes:
-        name: travels with every figure.
-        module: takes two batches of images in [-1, 1], float32, and returns a distance a pair, of any shape that has as
-            many entries as there are pairs.
+        name: recorded with every figure.
+        module: takes two batches of float32 images in [-1, 1] and returns one distance per pair, in any shape.
     """
 
     name: str
@@ -45,11 +44,11 @@ class PerceptualNetwork:
     def __call__(
         self, generated: UInt8[Tensor, "batch 3 height width"], target: UInt8[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch"]:
-        """The distance of each pair of images: 0 where they are equal.
+        """Return the distance of each pair of images; LPIPS is 0 for equal images.
 
         Raises:
-            DataError: images as no other metric takes them either, or a module that returns something else or numbers
-                that are not finite.
+            DataError: The images are not uint8, differ in shape, or are not (batch, 3, height, width); or the module
+                returns something else than one finite distance per pair.
         """
         check_images(generated, target)
         distances = self.module(from_uint8(generated), from_uint8(target))
@@ -58,36 +57,38 @@ class PerceptualNetwork:
             raise DataError(f"the network {self.name} must return {len(generated)} distances, got {got}")
         distances = distances.reshape(-1).float()
         wrong = int((~distances.isfinite()).sum())
-        if wrong:  # NaN would read as "this pair lacks the metric"
+        if wrong:  # NaN would count as a pair without the metric
             raise DataError(
                 f"the network {self.name} must return finite distances, got {wrong} of {len(distances)} that are not; "
-                f"check that its weights are whole (download the file again) and that it computes in float32"
+                f"check that its weight file is complete (download it again) and that it computes in float32"
             )
         return distances
 
 
 def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> PerceptualNetwork:
-    """LPIPS version 0.1 from the ``lpips`` package. Nothing is downloaded.
+    """Load LPIPS version 0.1 from the ``lpips`` package. Nothing is downloaded.
 
     Args:
-        backbone: "alex" (for comparisons between papers), "vgg" or "squeeze".
+        backbone: "alex" (the usual choice in papers), "vgg" or "squeeze".
+        device: where the network runs.
 
     Raises:
-        PG2Error: an unknown backbone, or the package or the weights are missing; the message says what to put where.
+        PG2Error: The backbone is unknown, or the package or the weights are missing. The message says which file
+            belongs where.
     """
     if backbone not in BACKBONES:
-        raise PG2Error(f"LPIPS knows {', '.join(BACKBONES)}, got {backbone!r}")
+        raise PG2Error(f"the LPIPS backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
     weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[backbone]
     if not weights.is_file():
         raise PG2Error(
-            f"LPIPS with {backbone} needs the file {weights}, torchvision's ImageNet weights of that name, and "
-            f"pip install lpips"
+            f"LPIPS with {backbone} needs torchvision's ImageNet weights as {weights}, and the package lpips: download "
+            f"the file, and pip install lpips"
         )
     try:
         package = importlib.import_module("lpips")
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the installed torch
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision and torch do not match
         raise PG2Error(
-            f"LPIPS needs the package lpips and a torchvision that fits torch {torch.__version__}, and they cannot be "
-            f"imported ({error}): pip install lpips"
+            f"LPIPS needs the package lpips and a torchvision that matches torch {torch.__version__}; importing them "
+            f"failed ({error}): pip install lpips"
         ) from error
     return PerceptualNetwork(f"lpips 0.1 {backbone}", package.LPIPS(net=backbone, verbose=False).eval().to(device))

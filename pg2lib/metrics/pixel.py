@@ -1,4 +1,4 @@
-"""Pixel by pixel: L1, L1 over the pose mask, and PSNR; and the checks that all metrics of image pairs share."""
+"""Pixelwise metrics: L1, L1 inside the pose mask, and PSNR; and the input checks that all image metrics share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pg2lib.errors import DataError
 def l1(
     generated: UInt8[Tensor, "batch 3 height width"], target: UInt8[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, "batch"]:
-    """Mean absolute difference over pixels and channels, in grey levels [0, 255], as the released ``score.py`` has it.
+    """Return the mean absolute difference over pixels and channels of each pair, in grey levels [0, 255].
 
-    Other papers divide by 255, or take the mean over [-1, 1].
+    The released ``score.py`` computes it in the same way. Other papers divide by 255, or work on images in [-1, 1].
 
     Raises:
-        DataError: another type, or shapes that differ or are not (batch, 3, height, width).
+        DataError: The images are not uint8, differ in shape, or are not (batch, 3, height, width).
     """
     check_images(generated, target)
     return _difference(generated, target).abs().mean(dim=(1, 2, 3))
@@ -26,19 +26,19 @@ def l1(
 def masked_l1(
     generated: UInt8[Tensor, "batch 3 height width"], target: UInt8[Tensor, "batch 3 height width"], mask: Tensor
 ) -> Float[Tensor, "batch"]:
-    """Mean absolute difference over the pixels of the mask alone, in grey levels [0, 255].
+    """Return the mean absolute difference over the pixels of the mask, in grey levels [0, 255].
 
-    The released ``score_mask.py`` blackens what lies outside the mask and divides by all pixels, which makes small
-    people look well drawn; here the sum is divided by the mask's own pixels.
+    The released ``score_mask.py`` sets pixels outside the mask to black and divides by the number of all pixels, which
+    favours small people. Here the sum is divided by the number of pixels in the mask.
 
     Args:
         mask: {0, 1} of any dtype, (batch, 1, height, width).
 
     Returns:
-        NaN where the mask is empty.
+        One value per pair; NaN if the mask is empty.
 
     Raises:
-        DataError: as `l1`, or a mask of another shape or with other values.
+        DataError: As in `l1`, or the mask has another shape or other values.
     """
     check_images(generated, target)
     check_mask(mask, generated)
@@ -50,16 +50,16 @@ def masked_l1(
 def psnr(
     generated: UInt8[Tensor, "batch 3 height width"], target: UInt8[Tensor, "batch 3 height width"], data_range: float
 ) -> Float[Tensor, "batch"]:
-    """Peak signal-to-noise ratio in dB, ``10 log10(data_range² / mean squared error)``, the error over all channels.
+    """Return the peak signal-to-noise ratio of each pair in dB: ``10 log10(data_range² / mean squared error)``.
 
     Args:
-        data_range: the largest difference two pixels can have: 255 for uint8.
+        data_range: largest possible difference between two pixels: 255 for uint8.
 
     Returns:
-        Infinite where the images are equal.
+        One value per pair, with the error taken over pixels and channels; infinite if the images are equal.
 
     Raises:
-        DataError: as `l1`, or a data range that is not positive.
+        DataError: As in `l1`, or the data range is not positive.
     """
     check_images(generated, target)
     if not data_range > 0:
@@ -73,11 +73,11 @@ def _difference(generated: Tensor, target: Tensor) -> Tensor:
 
 
 def check_images(generated: Tensor, target: Tensor, smallest_px: int = 1) -> None:
-    """Refuses what is no batch of image pairs.
+    """Check that two tensors are batches of uint8 images of the same shape.
 
     Raises:
-        DataError: another type than uint8, or shapes that differ, are not (batch, 3, height, width), or have a side
-            shorter than `smallest_px`.
+        DataError: The images are not uint8, differ in shape, are not (batch, 3, height, width), or have a side shorter
+            than `smallest_px`.
     """
     for name, image in (("generated", generated), ("target", target)):
         if image.dtype != torch.uint8:
@@ -86,20 +86,22 @@ def check_images(generated: Tensor, target: Tensor, smallest_px: int = 1) -> Non
             )
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < smallest_px:
             raise DataError(
-                f"{name} must have shape (batch, 3, height, width), at least {smallest_px} pixels a side, "
+                f"{name} must have shape (batch, 3, height, width) with sides of at least {smallest_px} pixels, "
                 f"got {tuple(image.shape)}"
             )
     if generated.shape != target.shape:
-        raise DataError(f"generated {tuple(generated.shape)} and target {tuple(target.shape)} differ in shape")
+        raise DataError(
+            f"generated and target must have the same shape, got {tuple(generated.shape)} and {tuple(target.shape)}"
+        )
 
 
 def check_mask(mask: Tensor, images: Tensor) -> None:
-    """Refuses what is no mask of these images.
+    """Check that a tensor holds a binary mask for each image.
 
     Raises:
-        DataError: another shape than (batch, 1, height, width), or other values than 0 and 1.
+        DataError: The shape is not (batch, 1, height, width), or there are values other than 0 and 1.
     """
     if mask.shape != (len(images), 1, *images.shape[2:]):
         raise DataError(f"the mask must have shape (batch, 1, height, width) like the images, got {tuple(mask.shape)}")
     if not bool(((mask == 0) | (mask == 1)).all()):
-        raise DataError("the mask must hold 0 and 1 only")
+        raise DataError("the mask must contain only 0 and 1, got other values")

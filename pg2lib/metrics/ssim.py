@@ -1,14 +1,14 @@
-"""SSIM and mask-SSIM (section 4.3), in the dialects of the papers that are compared with one another.
+"""SSIM and mask-SSIM (section 4.3), in the dialects of different papers.
 
-All score uint8 RGB images over every window that lies inside, take the mean over windows and channels, and give one
-figure an image. They differ in the rest, so figures of different dialects cannot be compared:
+Every dialect scores uint8 RGB images over all windows that lie inside the image, and returns the mean over windows and
+channels, one value per image. Otherwise they differ, so figures of different dialects are not comparable:
 
-- ``released``: as the authors scored, with scikit-image's defaults of 2017: 7x7 uniform window, sample covariance, data
+- ``released``: the authors' script, with scikit-image's defaults of 2017: 7x7 uniform window, sample covariance, data
   range 255.
 - ``pose-gan``: Siarohin et al. 2018, ``test.py``: Gaussian window (sigma 1.5, 11 pixels wide), population covariance,
-  and as data range that of the generated image. A result of little contrast is judged by smaller constants.
+  and the range of the generated image as data range. A result with little contrast gets smaller constants.
 - ``gfla``: Ren et al. 2020, ``metrics.py``: 51x51 uniform window, sample covariance, images in [0, 1] with data range
-  1, which is the same as 255 for [0, 255].
+  1, which equals data range 255 for images in [0, 255].
 
 References:
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity",
@@ -31,14 +31,14 @@ from pg2lib.metrics.pixel import check_images, check_mask
 Dialect = Literal["released", "pose-gan", "gfla"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 WINDOWS_PX: Mapping[Dialect, int] = {"released": 7, "pose-gan": 11, "gfla": 51}
-"""Side of the window that each dialect slides over the images."""
+"""Side of the window of each dialect."""
 
 SIGMA_PX = 1.5
 """Standard deviation of the Gaussian window of ``pose-gan``."""
 
 WINDOW_PX = WINDOWS_PX["released"]
 CHUNK_PIXELS = 8 * 128 * 64
-"""Pixels worked on at once on a CPU, so that they stay in its cache."""
+"""Number of pixels that a CPU processes at once, so that they fit into its cache."""
 
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
@@ -48,16 +48,17 @@ def ssim(
     target: UInt8[Tensor, "batch 3 height width"],
     dialect: Dialect = "released",
 ) -> Float[Tensor, "batch"]:
-    """Structural similarity of each pair of images, at most 1.
+    """Return the structural similarity of each pair of images, at most 1.
 
     Args:
         generated, target: uint8 [0, 255], with sides of at least the dialect's window (`WINDOWS_PX`).
-        dialect: see the top of this module. In ``pose-gan`` the order of the two images matters.
+        dialect: see the description of this module. In ``pose-gan`` the order of the two images matters.
 
     Raises:
-        DataError: an unknown dialect, another type, or shapes that differ or are not (batch, 3, height, width).
+        DataError: The dialect is unknown, or the images are not uint8, differ in shape, are not
+            (batch, 3, height, width), or are smaller than the window.
     """
-    _check_dialect(dialect)
+    check_dialect(dialect)
     check_images(generated, target, WINDOWS_PX[dialect])
     score = _SCORES[dialect]
     on_cpu = generated.device.type == "cpu"
@@ -69,7 +70,7 @@ def ssim(
 def _ssim(generated: Tensor, target: Tensor) -> Tensor:
     batch, channels, height, width = generated.shape
     n = WINDOW_PX**2
-    # All in whole numbers below 2^31, so exact, and in one flat piece of memory, where a row down is `width` places on.
+    # Integers below 2^31 keep the sums exact. In the flat tensor, the pixel below lies `width` places further on.
     x, y = generated.reshape(-1).int(), target.reshape(-1).int()
     sum_x, sum_y, sum_squares, sum_xy = (
         _sums_of_seven(_sums_of_seven(values, width), 1) for values in (x, y, x * x + y * y, x * y)
@@ -78,18 +79,18 @@ def _ssim(generated: Tensor, target: Tensor) -> Tensor:
     squared_means = (sum_x * sum_x).addcmul_(sum_y, sum_y)  # n² times the sum of their squares
     covariance = sum_xy.mul_(n).sub_(means)  # n (n - 1) times
     variances = sum_squares.mul_(n).sub_(squared_means)  # n (n - 1) times their sum
-    # Above and below the line the same factors, which cancel out.
+    # Numerator and denominator carry the same factors, which cancel.
     c1, c2 = n**2 * C1, n * (n - 1) * C2
     similarity = means.float().mul_(2).add_(c1).mul_(covariance.float().mul_(2).add_(c2))
     similarity /= squared_means.float().add_(c1).mul_(variances.float().add_(c2))
-    # Windows that run over the end of a row or of an image are none.
+    # Select the windows that do not run across the end of a row or of an image.
     inside = (batch, channels, height - WINDOW_PX + 1, width - WINDOW_PX + 1)
     strides = (channels * height * width, height * width, width, 1)
-    return similarity.as_strided(inside, strides).mean(dim=2).mean(dim=(1, 2))  # in one go it sums less exactly
+    return similarity.as_strided(inside, strides).mean(dim=2).mean(dim=(1, 2))  # two steps lose less precision
 
 
 def _ssim_pose_gan(generated: Tensor, target: Tensor) -> Tensor:
-    # An image of one colour has range 0, and the quotient would be 0 / 0; one grey level is the least difference.
+    # An image of a single colour has range 0, which would give 0 / 0; use one grey level, the smallest difference.
     data_range = (generated.amax(dim=(1, 2, 3)) - generated.amin(dim=(1, 2, 3))).clamp_min(1).double().view(-1, 1, 1, 1)
     side = WINDOWS_PX["pose-gan"]
     heights = [math.exp(-0.5 * ((i - side // 2) / SIGMA_PX) ** 2) for i in range(side)]
@@ -117,10 +118,10 @@ def _ssim_of_means(
     data_range: float | Tensor,
     covariance_factor: float,
 ) -> Tensor:
-    """The formula of Wang et al. in float64, with any window.
+    """Compute the formula of Wang et al. in float64, with any window.
 
     Args:
-        mean: mean over every window that lies inside.
+        mean: returns the mean over every window that lies inside the image.
         covariance_factor: n / (n - 1) for the sample covariance of n pixels, 1 for the population covariance.
     """
     x, y = generated.double(), target.double()
@@ -145,31 +146,36 @@ def mask_ssim(
     mask: Tensor,
     dialect: Dialect = "released",
 ) -> Float[Tensor, "batch"]:
-    """SSIM over the whole frame after both images are multiplied by the pose mask (section 4.3).
+    """Return the SSIM over the whole frame after both images are multiplied by the pose mask (section 4.3).
 
     Args:
         generated, target: as in `ssim`.
-        mask: {0, 1} of any dtype, (batch, 1, height, width): the target's pose mask.
+        mask: pose mask of the target, {0, 1} of any dtype, (batch, 1, height, width).
         dialect: as in `ssim`.
 
     Raises:
-        DataError: as `ssim`, or a mask of another shape or with other values.
+        DataError: As in `ssim`, or the mask has another shape or other values.
     """
-    _check_dialect(dialect)
+    check_dialect(dialect)
     check_images(generated, target, WINDOWS_PX[dialect])
     check_mask(mask, generated)
     body = mask.to(torch.uint8)
-    # Contiguous, for in channels_last every three pixels would be multiplied on their own.
+    # In channels_last format the multiplication is slow, as it advances three values at a time.
     return ssim(generated.contiguous() * body, target.contiguous() * body, dialect)
 
 
-def _check_dialect(dialect: str) -> None:
+def check_dialect(dialect: str) -> None:
+    """Check the name of a dialect.
+
+    Raises:
+        DataError: The dialect is unknown.
+    """
     if dialect not in DIALECTS:
-        raise DataError(f"the metric dialect must be one of {', '.join(DIALECTS)}, got {dialect!r}")
+        raise DataError(f"the SSIM dialect must be one of {', '.join(DIALECTS)}, got {dialect!r}")
 
 
 def _sums_of_seven(values: Tensor, step: int) -> Tensor:
-    """Sums over every run of 7 places, `step` apart, where it starts: 4 + 2 + 1, in four additions instead of six."""
+    """Sum seven values, `step` apart, from every position on: as 4 + 2 + 1, with four additions instead of six."""
     two = values[:-step] + values[step:]
     four = two[: -2 * step] + two[2 * step :]
     six = four[: -2 * step].add_(two[4 * step :])
@@ -177,7 +183,7 @@ def _sums_of_seven(values: Tensor, step: int) -> Tensor:
 
 
 def _weighted(values: Tensor, weights: Sequence[float], dim: int) -> Tensor:
-    """Weighted sums over every run along one dimension."""
+    """Compute the weighted sum of every run of values along one dimension."""
     places = values.shape[dim] - len(weights) + 1
     total = weights[0] * values.narrow(dim, 0, places)
     for start, weight in enumerate(weights[1:], start=1):
@@ -186,7 +192,7 @@ def _weighted(values: Tensor, weights: Sequence[float], dim: int) -> Tensor:
 
 
 def _run_sums(values: Tensor, length: int, dim: int) -> Tensor:
-    """Sums over every run of `length` along one dimension; of whole numbers in float64 exact."""
+    """Sum every run of `length` values along one dimension; exact for integers in float64."""
     sums = values.cumsum(dim)
     rest = sums.shape[dim] - length
     first = sums.narrow(dim, length - 1, 1)

@@ -1,4 +1,4 @@
-"""Inception Score and FID with small networks of our own; loading the real one, and what is said where it is not."""
+"""Inception Score, FID and KID with small networks; loading the real network, and the errors without it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytest
 import torch
 from scipy import linalg
 from torch import Tensor, nn
+from torchmetrics.image.inception import InceptionScore as ShuffledInceptionScore
 
 from pg2lib import DataError, PG2Error
+from pg2lib.metrics import FrechetInceptionDistance, InceptionScore, KernelInceptionDistance
 from pg2lib.metrics.inception import (
     FIDELITY_NAME,
     TORCHSCRIPT_NAME,
-    ClassProbabilities,
-    FeatureMoments,
+    FeatureExtractor,
     InceptionNetwork,
-    fid,
-    frechet_distance,
     inception_scores,
     load_inception,
 )
@@ -59,16 +58,31 @@ def inception_score_in_numpy(probabilities: np.ndarray, splits: int) -> tuple[fl
 
 
 def test_inception_score_is_that_of_the_formula_in_numpy() -> None:
-    collected = ClassProbabilities()
-    logits = torch.cat([NETWORK(batch)[0] for batch in images(0).split(7)])
-    for batch in logits.split(7):
-        collected.update(batch)
-    score = collected.score(NETWORK)
-    values = logits.numpy().astype(np.float64)
+    metric = InceptionScore(FeatureExtractor(NETWORK, "logits"))
+    for batch in images(0).split(7):
+        metric.update(batch)
+    mean, std = metric.compute()
+    values = NETWORK(images(0))[0].numpy().astype(np.float64)
     expected = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
-    assert (score.mean, score.std) == pytest.approx(inception_score_in_numpy(expected, 10), rel=1e-5)
-    assert (score.splits, score.images, score.network, score.resize) == (10, 40, "colours", "as they are")
-    assert len(collected) == 40
+    assert (float(mean), float(std)) == pytest.approx(inception_score_in_numpy(expected, 10), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save:UserWarning", "ignore:std:UserWarning")
+def test_inception_score_over_one_split_is_torchmetrics() -> None:
+    """torchmetrics shuffles, which makes no difference to one split."""
+    feature = FeatureExtractor(NETWORK, "logits")
+    ours, theirs = InceptionScore(feature, splits=1), ShuffledInceptionScore(feature, splits=1)
+    for batch in images(0).split(9):
+        ours.update(batch)
+        theirs.update(batch)
+    assert float(ours.compute()[0]) == pytest.approx(float(theirs.compute()[0]), rel=1e-5)
+
+
+def test_inception_score_needs_as_many_images_as_splits() -> None:
+    metric = InceptionScore(nn.Identity())
+    metric.update(torch.randn(9, 4))
+    with pytest.raises(DataError, match="10 splits needs at least as many images, got 9"):
+        metric.compute()
 
 
 def test_inception_score_runs_from_1_to_the_number_of_classes() -> None:
@@ -96,41 +110,52 @@ def fid_with_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
     return float(shift @ shift + np.trace(c + d - 2 * np.real(linalg.sqrtm(c @ d))))
 
 
-def moments(features: Tensor, batch: int = 9) -> FeatureMoments:
-    collected = FeatureMoments()
-    for part in features.split(batch):
-        collected.update(part)
-    return collected
-
-
 def test_fid_is_that_of_scipys_square_root() -> None:
-    generator = torch.Generator().manual_seed(0)
-    mix = torch.randn(6, 6, generator=generator)
-    x, y = torch.randn(60, 6, generator=generator), torch.randn(80, 6, generator=generator) @ mix + 1
-    distance = fid(moments(x), moments(y, batch=80), NETWORK)
-    assert distance.distance == pytest.approx(fid_with_sqrtm(x.double().numpy(), y.double().numpy()), rel=1e-6)
-    assert (distance.images, distance.real_images, distance.features) == (60, 80, 6)
-    assert fid(moments(y), moments(x), NETWORK).distance == pytest.approx(distance.distance, rel=1e-9)
-    assert fid(moments(x), moments(x.flip(0)), NETWORK).distance == pytest.approx(0, abs=1e-9)
+    """torchmetrics' class with our network, in batches of different sizes, against the formula."""
+    metric = FrechetInceptionDistance(feature=FeatureExtractor(NETWORK, "features"))
+    generated, real = images(0), images(1, 60)
+    for batch in generated.split(9):
+        metric.update(batch, real=False)
+    metric.update(real, real=True)
+    x, y = (NETWORK(batch)[1].double().numpy() for batch in (generated, real))
+    assert float(metric.compute()) == pytest.approx(fid_with_sqrtm(x, y), rel=1e-4)
 
 
-def test_moments_are_numpys_also_far_from_the_origin() -> None:
-    features = 1000 + torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
-    mean, covariance = moments(features).gaussian()
-    assert np.allclose(mean.numpy(), features.double().numpy().mean(axis=0))
-    assert np.allclose(covariance.numpy(), np.cov(features.double().numpy(), rowvar=False), rtol=1e-6, atol=1e-8)
-    with pytest.raises(DataError, match="at least two images, got 1"):
-        moments(features[:1]).gaussian()
+def test_fid_of_equal_sets_is_0_also_with_fewer_images_than_features() -> None:
+    class Wide(nn.Module):
+        def forward(self, batch: Tensor) -> tuple[None, Tensor]:
+            return None, batch[:, :, :4, :4].flatten(1).double() / 255
+
+    metric = FrechetInceptionDistance(feature=FeatureExtractor(InceptionNetwork("wide", Wide(), ""), "features"))
+    for real in (False, True):
+        metric.update(images(2, 10), real=real)
+    assert float(metric.compute()) == pytest.approx(0, abs=1e-5)
 
 
-def test_fid_of_known_gaussians_and_of_singular_ones() -> None:
-    """Diagonal covariances: sum of (std - std')²; fewer images than features leave directions without any."""
-    zero, std, other = torch.zeros(3), torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 1.0, 0.0])
-    shift = torch.tensor([0.0, 0.0, 2.0])
-    distance = frechet_distance(zero, std.square().diag(), shift, other.square().diag())
-    assert distance == pytest.approx(4 + 4 + 1)
-    few = torch.randn(5, 16, generator=torch.Generator().manual_seed(2))
-    assert fid(moments(few), moments(few), NETWORK).distance == pytest.approx(0, abs=1e-5)
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save:UserWarning")
+def test_kid_is_that_of_the_formula_in_numpy() -> None:
+    metric = KernelInceptionDistance(feature=FeatureExtractor(NETWORK, "features"), subsets=1, subset_size=40)
+    metric.update(images(0), real=False)
+    metric.update(images(1), real=True)
+    x, y = (NETWORK(batch)[1].double().numpy() for batch in (images(0), images(1)))
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    within = [(kernel(a, a).sum() - np.trace(kernel(a, a))) / (40 * 39) for a in (x, y)]
+    expected, scale = sum(within) - 2 * kernel(x, y).mean(), kernel(x, y).mean()
+    assert float(metric.compute()[0]) == pytest.approx(expected, abs=1e-5 * scale)
+
+
+def test_a_feature_extractor_passes_on_one_output() -> None:
+    logits, features = NETWORK(images(0))
+    assert torch.equal(FeatureExtractor(NETWORK, "logits")(images(0)), logits)
+    extractor = FeatureExtractor(NETWORK, "features")
+    assert torch.equal(extractor(images(0)), features) and extractor.num_features == 6
+    flat = InceptionNetwork("flat", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), "as they are", floats=True)
+    assert FeatureExtractor(flat, "logits").num_features == 3
+    with pytest.raises(DataError, match="flat returns no features"):
+        FeatureExtractor(flat, "features")
 
 
 def test_images_reach_the_network_as_it_wants_them() -> None:
@@ -218,7 +243,7 @@ def test_missing_weights_are_named_with_the_way_to_get_them(hub: Path, tmp_path:
         load_inception("inception2015")
     for part in (str(hub), TORCHSCRIPT_NAME, "https://", FIDELITY_NAME, "pip install torch-fidelity"):
         assert part in str(error.value)
-    with pytest.raises(PG2Error, match=r"no network .*nowhere\.pt"):
+    with pytest.raises(PG2Error, match=r"no file .*nowhere\.pt"):
         load_inception(tmp_path / "nowhere.pt")
     (tmp_path / "text.pt").write_text("no archive")
     with pytest.raises(PG2Error, match=r"text\.pt is not a TorchScript file"):

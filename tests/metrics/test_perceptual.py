@@ -40,7 +40,7 @@ def test_distances_that_are_not_finite_are_refused(value: float) -> None:
             return torch.tensor([0.5, value, 0.25])
 
     black = torch.zeros(3, 3, 8, 4, dtype=torch.uint8)
-    with pytest.raises(DataError, match="broken must return finite distances, got 1 of 3 that are not; check that"):
+    with pytest.raises(DataError, match="broken must return finite distances, got 1 of 3"):
         PerceptualNetwork("broken", Broken())(black, black)
 
 
@@ -60,12 +60,12 @@ def test_missing_weights_and_package_are_named(backbone: str, hub: Path, monkeyp
     assert str(weights) in str(error.value) and "pip install lpips" in str(error.value)
     weights.touch()
     monkeypatch.setitem(sys.modules, "lpips", None)  # as if it were not installed
-    with pytest.raises(PG2Error, match="needs the package lpips and a torchvision that fits"):
+    with pytest.raises(PG2Error, match=r"torchvision.*pip install lpips"):
         load_lpips(backbone)
 
 
 def test_an_unknown_backbone_is_refused() -> None:
-    with pytest.raises(PG2Error, match="LPIPS knows alex, vgg, squeeze, got 'inception'"):
+    with pytest.raises(PG2Error, match="alex, vgg, squeeze, got 'inception'"):
         load_lpips("inception")
 
 

@@ -77,7 +77,7 @@ def test_half_a_head_away_is_right_and_a_little_more_is_wrong() -> None:
     assert pose_accuracy(found, target, 128).pckh == 0.5
 
 
-def test_perfect_and_empty_finds() -> None:
+def test_perfect_and_empty_detections() -> None:
     target = crowd(10, 2, 2, 0.0)
     perfect = pose_accuracy(target, target, 128)
     assert (perfect.pckh, perfect.mean_error, perfect.joints_missing, perfect.not_found) == (1, 0, 0, 0)

@@ -89,7 +89,7 @@ def test_what_a_dialect_cannot_score_is_refused() -> None:
         ssim(x, y, "gaussian")
     with pytest.raises(DataError, match="dialect must be one of"):
         mask_ssim(x, y, torch.ones(3, 1, 64, 56), "gaussian")
-    with pytest.raises(DataError, match="at least 51 pixels a side"):
+    with pytest.raises(DataError, match="at least 51 pixels"):
         ssim(x[..., :50], y[..., :50], "gfla")
 
 
