@@ -397,7 +397,7 @@ def _table1(options: argparse.Namespace) -> int:
     from pg2lib.data.read import read_people, title_of
     from pg2lib.data.store import ImageStore
     from pg2lib.metrics.inception import load_inception
-    from pg2lib.table1 import also_name, choose_config, make_table1, published_name
+    from pg2lib.table1.make import also_name, choose_config, make_table1, published_name
     from pg2lib.training.check import refuse_foreign
     from pg2lib.training.run import Reports, make_accelerator, on_main
 
@@ -463,7 +463,7 @@ def _command_line(options: argparse.Namespace, processes: int) -> str:
 
 
 def _results(options: argparse.Namespace) -> int:
-    from pg2lib.results import write_results
+    from pg2lib.table1.page import write_results
 
     write_results(options.runs, options.out)
     print(f"{options.out}: {len(options.runs)} run{'s' if len(options.runs) > 1 else ''}")

@@ -18,8 +18,8 @@ from pg2lib import ConfigError, DataError, PG2Config
 from pg2lib.cli import _parser, main
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.data.read import title_of
-from pg2lib.results import SYNTHETIC_TITLE, make_page, read_runs, write_results
-from pg2lib.table1 import PUBLISHED
+from pg2lib.table1.make import PUBLISHED
+from pg2lib.table1.page import SYNTHETIC_TITLE, make_page, read_runs, write_results
 from pg2lib.training.run import _logged_seconds
 from tests.conftest import make_market1501
 

@@ -23,7 +23,7 @@ from pg2lib.errors import ConfigError, DataError
 from pg2lib.evaluation import ABSENT, METRICS, EvaluationReport, Figure, PairScores, any_score, compare_reports
 from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.metrics.inception import INCEPTION_2015, InceptionScore
-from pg2lib.table1 import (
+from pg2lib.table1.make import (
     ALSO,
     COLUMNS,
     PUBLISHED,

@@ -29,7 +29,7 @@ from pg2lib.data.people import write_keypoints
 from pg2lib.detect import Detection
 from pg2lib.evaluation import EvaluationReport, evaluate
 from pg2lib.metrics.inception import InceptionNetwork
-from pg2lib.table1 import PUBLISHED, Table1, choose_config, make_table1, published_name, read_table1
+from pg2lib.table1.make import PUBLISHED, Table1, choose_config, make_table1, published_name, read_table1
 from pg2lib.training.lock import hold
 from pg2lib.training.run import Reports
 from tests.conftest import STANDING, make_market1501
