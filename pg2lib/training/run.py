@@ -44,6 +44,7 @@ from pg2lib.provenance import provenance
 from pg2lib.training.check import check_run, stages_of
 from pg2lib.training.checkpoint import load_generator, newest_checkpoint
 from pg2lib.training.lock import hold
+from pg2lib.training.log import logged_seconds, open_log
 from pg2lib.training.stages import (
     Sample,
     StepRecord,
@@ -111,7 +112,7 @@ class Recorder:
 
     def _on_step(self, record: StepRecord) -> None:
         if self._file is None:
-            self._file = _open_log(self.folder / "log.jsonl", before=record.step)
+            self._file = open_log(self.folder / "log.jsonl", before=record.step)
             self._bar.update(record.step - 1)
         line = {
             "stage": record.stage,
@@ -145,27 +146,6 @@ def sample_grid(sample: Sample) -> Image.Image:
         for i in range(len(batch))
     ]
     return image_grid(rows, titles=["condition", "pose", "target", *sample.results], scale=max(1, 256 // canvas[0]))
-
-
-def _open_log(path: Path, before: int) -> TextIO:
-    """The log, opened to go on at step `before`: what a run wrote after its last checkpoint is cut off."""
-    kept = [line for line in _log_lines(path) if line["step"] < before]
-    with atomic_write(path) as file:
-        file.writelines(json.dumps(line) + "\n" for line in kept)
-    return path.open("a", encoding="utf-8")
-
-
-def _log_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, without what a kill or a loss of power left of one."""
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            lines.append(line)
-    return lines
 
 
 def make_accelerator(
@@ -356,7 +336,7 @@ def make_pipeline(
         "data": data_name,
         "images": len(store),
         "pairs": len(pairs),
-        "seconds": {folder.name: _logged_seconds(folder / "log.jsonl") for folder in folders},
+        "seconds": {folder.name: logged_seconds(folder / "log.jsonl") for folder in folders},
         **provenance(),
     }
     return PG2Pipeline(g1, g2, config, Framing.of(store.table.xy, store.table.canvas), training)
@@ -395,14 +375,3 @@ def load_stage2(folder: str | PathLike[str]) -> G2:
         CheckpointError: no checkpoint there.
     """
     return load_generator(Path(folder), G2, "g2")
-
-
-def _logged_seconds(path: Path) -> float:
-    """Time a stage trained, over all its pieces: "seconds" starts anew with each."""
-    total = piece = 0.0
-    for line in _log_lines(path):
-        seconds = float(line["seconds"])
-        if seconds < piece:
-            total += piece
-        piece = seconds
-    return round(total + piece, 1)

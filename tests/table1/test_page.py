@@ -20,7 +20,7 @@ from pg2lib.config import TABLE1_ROWS
 from pg2lib.data.read import title_of
 from pg2lib.table1.make import PUBLISHED
 from pg2lib.table1.page import SYNTHETIC_TITLE, make_page, read_runs, write_results
-from pg2lib.training.run import _logged_seconds
+from pg2lib.training.log import logged_seconds
 from tests.conftest import make_market1501
 
 SMALL = {
@@ -217,7 +217,7 @@ def test_the_pieces_of_a_stage_add_up(run: Path) -> None:
     write_starts(stage, {"after": 0, **H200}, {"after": 2, **H200}, {"after": 5, **H200})
     [line] = training_lines(page(run), "G1-L1")
     assert line[3:5] == ["180.0", "3.0 GPU-minutes"]
-    assert _logged_seconds(stage / "log.jsonl") == 180.0
+    assert logged_seconds(stage / "log.jsonl") == 180.0
 
 
 def test_a_stage_that_rows_share_counts_once(run: Path) -> None:

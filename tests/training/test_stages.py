@@ -443,7 +443,7 @@ def test_a_log_is_cut_back_to_the_checkpoint_it_goes_on_from(data: Data, tmp_pat
         train_stage1(settings, data.store, data.pairs, tmp_path, watch=recorder.watch)
     log = tmp_path / "log.jsonl"
     whole = log.read_text().splitlines()
-    log.write_text("\n".join([*whole, json.dumps({"step": 5}), '{"step": 6, "l1']))
+    log.write_text("\n".join([*whole, json.dumps({"step": 5, "seconds": 9.0}), '{"step": 6, "l1']))
     with Recorder(tmp_path, 6, Reports(progress=False)) as recorder:
         train_stage1(config(stage1__steps=6), data.store, data.pairs, tmp_path, watch=recorder.watch)
     lines = log.read_text().splitlines()
