@@ -36,7 +36,8 @@ from pg2lib.data.people import PersonTable
 from pg2lib.data.read import SYNTHETIC, layout_of
 from pg2lib.data.store import ImageStore, fingerprint
 from pg2lib.errors import DataError
-from pg2lib.evaluation import EvaluationReport, Figure, PairScores, any_score, detector_name, evaluate
+from pg2lib.evaluation import EvaluationReport, Figure, PairScores, detector_name, evaluate
+from pg2lib.evaluation.report import any_score
 from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.metrics.inception import InceptionNetwork

@@ -20,7 +20,8 @@ from typing import Any
 from pg2lib.config import TABLE1_ROWS, PG2Config, Stage1Config, Stage2Config, TrainingConfig, all_presets
 from pg2lib.data.read import TITLES as DATA_TITLES
 from pg2lib.errors import ConfigError, DataError
-from pg2lib.evaluation import ABSENT, METRICS, EvaluationReport, Figure, PairScores, any_score, compare_reports
+from pg2lib.evaluation import EvaluationReport, Figure, PairScores, compare_reports
+from pg2lib.evaluation.report import ABSENT, METRICS, any_score
 from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.metrics.inception import INCEPTION_2015, InceptionScore
 from pg2lib.table1.make import (

@@ -1,0 +1,272 @@
+"""The evaluation report: its figures, its JSON form and its Markdown tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from typing import Any
+
+import pandas as pd
+
+from pg2lib.errors import DataError
+from pg2lib.files import atomic_write
+from pg2lib.metrics.bootstrap import Better
+from pg2lib.metrics.inception import FrechetDistance, InceptionScore
+from pg2lib.metrics.pose import PoseAccuracy
+
+RESULTS = ("refined", "coarse", "condition")
+"""The images that are scored against the target image: the refined result, the coarse result of G1 alone, and the
+condition image copied unchanged."""
+
+REAL = "target"
+"""The key of the real images among the sets of images that networks and detectors judge."""
+
+ABSENT = "–"
+"""Stands in a table where there is no figure."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a per-pair metric is printed and compared.
+
+    Attributes:
+        title: the name in tables.
+        decimals: the number of decimals in tables.
+        better: which of two scores is the better one.
+    """
+
+    title: str
+    decimals: int
+    better: Better
+
+
+METRICS: Mapping[str, Metric] = {
+    "ssim": Metric("SSIM", 4, "higher"),
+    "mask_ssim": Metric("mask-SSIM", 4, "higher"),
+    "l1": Metric("L1", 2, "lower"),
+    "masked_l1": Metric("masked L1", 2, "lower"),
+    "psnr": Metric("PSNR", 2, "higher"),
+    "sharpness": Metric("sharpness", 3, "near 1"),
+    "lpips": Metric("LPIPS", 4, "lower"),
+}
+"""The per-pair metrics in the order of tables and columns. `pg2lib.metrics` defines each of them.
+
+LPIPS needs a network; the others are always computed. A pair without a pose mask has no masked metrics, and a target of
+one colour has no sharpness. The figures of a metric cover only the pairs that have it.
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric summarised over pairs.
+
+    Attributes:
+        mean, std: mean and (population) standard deviation over pairs.
+        interval: bootstrap 95 % interval of the mean; None if the report does not give it.
+        pairs: number of pairs that have the metric; None if the report does not give it.
+    """
+
+    mean: float
+    std: float
+    interval: tuple[float, float] | None = None
+    pairs: int | None = None
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """What an Inception network says about a set of images. A figure is None if the network lacks the output for it.
+
+    Attributes:
+        inception_score: Inception Score of the images.
+        mask_inception_score: Inception Score of the images multiplied by the pose mask.
+        fid: distance to the target images; None for the target images themselves.
+    """
+
+    inception_score: InceptionScore | None
+    mask_inception_score: InceptionScore | None
+    fid: FrechetDistance | None
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The figures of an evaluation, together with everything needed to interpret them.
+
+    Attributes:
+        figures: by result (see `RESULTS`), then by metric (see `METRICS`).
+        pairs: number of pairs scored.
+        dialect: the dialect of SSIM and mask-SSIM. Figures of different dialects are not comparable.
+        mask_from: whose pose mask the masked metrics use: "target" (paper) or "condition" (released script).
+        model: name and configuration of the pipeline.
+        data: name of the pairs.
+        seconds: wall time of the evaluation.
+        provenance: version, commit, library versions and hardware.
+        pairs_digest: SHA-256 of the pairs' names in order, which identifies the pairs; None if the report does not
+            give it.
+        sets: scores from an Inception network, by result, and under "target" for the real images; empty without one.
+        poses: pose accuracy, likewise. The figures under "target" are the detector's own error.
+        lpips: name of the LPIPS network; None without one.
+        detector: name of the pose detector; None without one.
+    """
+
+    figures: Mapping[str, Mapping[str, Figure]]
+    pairs: int
+    dialect: str
+    mask_from: str
+    model: Mapping[str, Any]
+    data: str
+    seconds: float
+    provenance: Mapping[str, Any]
+    pairs_digest: str | None = None
+    sets: Mapping[str, SetScores] = field(default_factory=dict)
+    poses: Mapping[str, PoseAccuracy] = field(default_factory=dict)
+    lpips: str | None = None
+    detector: str | None = None
+
+    def to_json(self) -> str:
+        """Return the report as indented JSON."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> EvaluationReport:
+        """Read a report that `to_json` wrote.
+
+        Raises:
+            DataError: The text is not a report.
+        """
+        try:
+            values = json.loads(text)
+            figures = {
+                result: {metric: _read_figure(**figure) for metric, figure in metrics.items()}
+                for result, metrics in values.pop("figures").items()
+            }
+            sets = {name: _read_set(**scores) for name, scores in values.pop("sets", {}).items()}
+            poses = {name: PoseAccuracy(**scores) for name, scores in values.pop("poses", {}).items()}
+            return cls(figures=figures, sets=sets, poses=poses, **values)
+        except (json.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
+            raise DataError(f"this is not an evaluation report: {error!r}") from error
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the report as JSON. An existing file is replaced only once the new one is complete."""
+        with atomic_write(path) as file:
+            file.write(self.to_json())
+
+    def to_markdown(self) -> str:
+        """Return the figures as Markdown tables, followed by what they mean and where they come from."""
+        tables = [_pair_table(self.figures)]
+        if self.sets:
+            tables.append(_set_table(self.sets))
+        if self.poses:
+            tables.append(_pose_table(self.poses))
+        return "\n\n".join([*map(markdown_table, tables), " ".join(self._notes())]) + "\n"
+
+    def _notes(self) -> Iterator[str]:
+        """The sentences below the tables."""
+        figures = [figure for metrics in self.figures.values() for figure in metrics.values()]
+        interval = " [bootstrap 95 % interval of the mean]" if any(figure.interval for figure in figures) else ""
+        yield f"{self.data}, {self.pairs:,} pairs: mean ± standard deviation over pairs{interval}."
+        yield f"SSIM dialect `{self.dialect}`, pose mask of the {self.mask_from} image."
+        if any("l1" in metrics for metrics in self.figures.values()):
+            yield "L1 is in grey levels (0 to 255), PSNR in dB, and sharpness is relative to the target image (1)."
+        if self.lpips:
+            yield f"LPIPS network: {self.lpips}."
+        score = any_score(self)
+        if score is not None:
+            splits = (
+                f"; IS ± standard deviation over {score.splits} splits" if isinstance(score, InceptionScore) else ""
+            )
+            yield f"IS and FID network: {score.network}, resize {score.resize}, {score.images:,} images{splits}."
+        for accuracy in list(self.poses.values())[:1]:
+            yield (
+                f"Poses were detected by {self.detector} in {accuracy.images:,} images. PCKh@0.5 covers the "
+                f"{accuracy.images_with_head:,} images whose target pose has a head; the mean error is relative to the "
+                f"image height."
+            )
+        code = f"pg2lib {self.provenance['pg2lib']}, commit {self.provenance['commit'] or 'unknown'}"
+        yield f"Model {self.model['name']}; {code}; {self.provenance['hardware']}; {self.seconds:.0f} s."
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+
+def any_score(report: EvaluationReport) -> InceptionScore | FrechetDistance | None:
+    """Return one of the figures from the report's Inception network, which is the same for all; None without one."""
+    scores = (score for entry in report.sets.values() for score in (entry.inception_score, entry.fid))
+    return next((score for score in scores if score is not None), None)
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """Return a table as GitHub-flavoured Markdown, without its index and without a final newline.
+
+    Args:
+        frame: Text is printed unchanged. Missing cells (None or NaN) are printed as "–".
+    """
+    cells = frame.astype(object).where(frame.notna(), ABSENT).astype(str)
+    return str(cells.to_markdown(index=False, tablefmt="github", disable_numparse=True))
+
+
+def figure_cell(figure: Figure | None, decimals: int) -> str | None:
+    """Return "mean ± std [low, high]" for a table; None without a figure."""
+    if figure is None:
+        return None
+    cell = f"{figure.mean:.{decimals}f} ± {figure.std:.{decimals}f}"
+    if figure.interval is None:
+        return cell
+    low, high = figure.interval
+    return f"{cell} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _pair_table(figures: Mapping[str, Mapping[str, Figure]]) -> pd.DataFrame:
+    columns: dict[str, list[str | None]] = {}
+    for name, metric in METRICS.items():
+        if any(name in row for row in figures.values()):
+            columns[metric.title] = [figure_cell(row.get(name), metric.decimals) for row in figures.values()]
+    return pd.DataFrame({"result": list(figures), **columns})
+
+
+def _set_table(sets: Mapping[str, SetScores]) -> pd.DataFrame:
+    def cell(score: InceptionScore | None) -> str | None:
+        return None if score is None else f"{score.mean:.3f} ± {score.std:.3f}"
+
+    return pd.DataFrame(
+        {
+            "images": list(sets),
+            "IS": [cell(scores.inception_score) for scores in sets.values()],
+            "mask-IS": [cell(scores.mask_inception_score) for scores in sets.values()],
+            "FID": [None if scores.fid is None else f"{scores.fid.distance:.2f}" for scores in sets.values()],
+        }
+    )
+
+
+def _pose_table(poses: Mapping[str, PoseAccuracy]) -> pd.DataFrame:
+    columns = {
+        "PCKh@0.5": "pckh",
+        "mean error": "mean_error",
+        "joints missing": "joints_missing",
+        "nobody found": "not_found",
+    }
+
+    def cell(share: float | None) -> str | None:
+        return None if share is None else f"{share:.1%}"
+
+    return pd.DataFrame(
+        {
+            "images": list(poses),
+            **{title: [cell(getattr(row, name)) for row in poses.values()] for title, name in columns.items()},
+        }
+    )
+
+
+def _read_figure(mean: float, std: float, interval: Sequence[float] | None = None, pairs: int | None = None) -> Figure:
+    return Figure(mean, std, (interval[0], interval[1]) if interval is not None else None, pairs)
+
+
+def _read_set(
+    inception_score: dict[str, Any] | None, mask_inception_score: dict[str, Any] | None, fid: dict[str, Any] | None
+) -> SetScores:
+    return SetScores(
+        None if inception_score is None else InceptionScore(**inception_score),
+        None if mask_inception_score is None else InceptionScore(**mask_inception_score),
+        None if fid is None else FrechetDistance(**fid),
+    )
