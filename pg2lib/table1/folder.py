@@ -28,9 +28,6 @@ from pg2lib.training import check
 
 FULL_MODEL = "G1+G2+D"
 
-SHARES_STAGE1 = {FULL_MODEL: "G1-poseMaskLoss"}
-"""Rows whose stage I is that of another row."""
-
 ALSO = "also"
 """Folder of the scores on further lists of test pairs."""
 
@@ -46,8 +43,8 @@ def scores_folder(table: Path, row: str, also: str | None = None) -> Path:
 
 
 def stage1_folder(table: Path, row: str) -> Path:
-    """Return the folder of the stage I that a row starts from."""
-    return table / SHARES_STAGE1.get(row, row) / "stage1"
+    """Return the folder of a row's stage I: the full model starts from that of the row with the pose mask loss."""
+    return table / ("G1-poseMaskLoss" if row == FULL_MODEL else row) / "stage1"
 
 
 def row_stages(table: Path, row: str, config: PG2Config) -> list[check.Stage]:
@@ -75,11 +72,10 @@ def read_report(folder: Path) -> EvaluationReport:
     path = folder / "report.json"
     try:
         return EvaluationReport.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"there is no {path}: the row has not been scored; make the table first") from error
-    except (DataError, UnicodeDecodeError) as error:
+    except (DataError, OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: {error}. Remove the file and make the table again: the row is scored again with the same weights"
+            f"{path} cannot be read: {error}. Remove it if it is damaged, and make the table again: trained rows are "
+            f"only scored"
         ) from error
 
 

@@ -18,8 +18,8 @@ from pg2lib.training.log import read_log
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-MACHINE = ("device", "processes", "hardware", "torch", "commit")
-"""Fields of a start that identify what trained."""
+START = ["device", "processes", "hardware", "torch", "commit", "command"]
+"""What a line of ``starts.jsonl`` says about a start, besides the steps done before it."""
 
 
 def note_start(stage: Stage, accelerator: Accelerator, command: str | None) -> None:
@@ -39,45 +39,34 @@ def note_start(stage: Stage, accelerator: Accelerator, command: str | None) -> N
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def read_starts(folder: Path) -> pd.DataFrame:
-    """Read the ``starts.jsonl`` of a stage: one row per start, no rows if there is no such file.
-
-    Raises:
-        DataError: A line is damaged.
-    """
-    lines = read_json_lines(folder / "starts.jsonl", "after", "processes")
-    return pd.DataFrame(lines, columns=["after", "command", *MACHINE])
-
-
 def read_history(table: Path) -> pd.DataFrame:
-    """Return what trained the stages in a table's folder: one row per stage and machine.
+    """Return what trained the stages in a table's folder: one row per stage, machine, code and command.
 
-    The columns are "stage" (the folder, such as "G1-L1/stage1"), "steps" (how many the machine did), "of" (steps of the
-    whole stage), "seconds" (wall time), "minutes" (wall time of all processes together), and those of `MACHINE`. Steps
-    that an interruption lost and that were repeated count once. A stage that was trained without `make_table1` has no
-    starts: its machine is "unknown", and one process is assumed.
+    The columns are "stage" (the folder, such as "G1-L1/stage1"), "steps" (those done here), "of" (steps of the whole
+    stage), "wall minutes", "device minutes" (wall minutes multiplied by the number of processes), and those of `START`,
+    "unknown" where nothing is recorded. Steps that were repeated after an interruption count once.
 
     Raises:
         ConfigError, DataError: A configuration, log or ``starts.jsonl`` is damaged.
     """
-    columns = ["stage", "steps", "of", "seconds", "minutes", *MACHINE]
-    histories = [_stage_history(stage) for stage in logged_stages(table)]
-    return pd.concat(histories)[columns] if histories else pd.DataFrame(columns=columns)
+    empty: pd.DataFrame = pd.DataFrame(columns=["stage", "steps", "of", "wall minutes", "device minutes", *START])
+    histories = [_stage_history(stage)[list(empty)] for stage in logged_stages(table)]
+    return pd.concat(histories, ignore_index=True) if histories else empty
 
 
 def _stage_history(stage: Stage) -> pd.DataFrame:
-    starts = read_starts(stage.folder).fillna({"commit": "unknown"})
+    lines = read_json_lines(stage.folder / "starts.jsonl", "after", "processes")
+    starts: pd.DataFrame = pd.DataFrame(lines, columns=["after", *START])
     log = read_log(stage.folder / "log.jsonl").assign(start=-1)
     for start, after in starts["after"].items():
         log.loc[log["step"] > after, "start"] = start  # a start did the steps after it, up to the next start
     # "seconds" counts from zero again after every start, of which some may not have been noted.
     piece = ((log["start"].diff() != 0) | (log["seconds"].diff() < 0)).cumsum()
     pieces = log.groupby(piece).agg(start=("start", "last"), steps=("step", "size"), seconds=("seconds", "last"))
-    machines = starts[list(MACHINE)].reindex(pieces["start"]).fillna({"processes": 1}).fillna("unknown")
-    history = pd.concat([pieces.reset_index(drop=True), machines.reset_index(drop=True)], axis=1)
-    history = history.groupby(list(MACHINE), sort=False, as_index=False)[["steps", "seconds"]].sum()
-    return history.assign(
-        stage=f"{stage.folder.parent.name}/{stage.folder.name}",
-        of=stage.settings.steps,
-        minutes=history["seconds"] / 60 * history["processes"],
-    )
+    pieces = pieces.join(starts, on="start").fillna({"processes": 1}).fillna(dict.fromkeys(START, "unknown"))
+    history: pd.DataFrame = pieces.groupby(START, sort=False, as_index=False)[["steps", "seconds"]].sum()
+    history["stage"], history["of"] = f"{stage.folder.parent.name}/{stage.folder.name}", stage.settings.steps
+    history["processes"] = history["processes"].astype(int)
+    history["wall minutes"] = history["seconds"] / 60
+    history["device minutes"] = history["wall minutes"] * history["processes"]
+    return history

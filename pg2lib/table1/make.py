@@ -18,21 +18,15 @@ from pg2lib.config import TABLE1_ROWS, PG2Config
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.read import SYNTHETIC, layout_of, title_of
 from pg2lib.data.store import ImageStore, fingerprint
+from pg2lib.detect import PoseDetector
+from pg2lib.errors import ConfigError
 from pg2lib.evaluation import detector_name, evaluate
 from pg2lib.evaluation.compare import PairScores
 from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.table1.folder import (
-    ALSO,
-    FULL_MODEL,
-    list_name,
-    read_stamp,
-    row_stages,
-    scores_folder,
-    stage1_folder,
-)
+from pg2lib.table1.folder import ALSO, FULL_MODEL, list_name, read_stamp, row_stages, scores_folder, stage1_folder
 from pg2lib.table1.history import note_start
 from pg2lib.table1.table import Table1, read_table1
 from pg2lib.training import check
@@ -41,8 +35,6 @@ from pg2lib.training.stages import check_data
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from pg2lib.detect import PoseDetector
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +77,9 @@ class Scoring:
         inception: Network for IS and mask-IS; None leaves these columns empty.
         detector: Detects the pose in the results, for PCKh@0.5; None leaves that column out.
         pose_pairs: Number of pairs on which the detector is run.
+
+    Raises:
+        ConfigError: There is no list, or two titles differ in punctuation or case alone.
     """
 
     store: ImageStore
@@ -92,6 +87,11 @@ class Scoring:
     inception: InceptionNetwork | None = None
     detector: PoseDetector | None = None
     pose_pairs: int = 200
+
+    def __post_init__(self) -> None:
+        names = [list_name(title) for title in self.pairs]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"expected lists of test pairs whose titles differ in letters or digits, got {names}")
 
 
 def choose_config(name_or_file: str | None, profile: Literal["full", "fast"], canvas: tuple[int, int]) -> PG2Config:
@@ -125,28 +125,23 @@ def make_table1(
 
     Args:
         config: Configuration of the full model, from which `PG2Config.row` derives that of every row.
-        store: Training images.
-        pairs: Training pairs.
-        scoring: Test images and pairs.
-        folder: Folder of the table.
-        origin: Where the data come from.
+        store, pairs: Training images, and the pairs of them to train on.
         rows: Names of the rows, among `TABLE1_ROWS`.
         accelerator: Device and processes; by default those of `make_accelerator`.
 
     Raises:
-        ConfigError, CheckpointError, DataError: A row is unknown, or `pg2lib.training.run.train` refuses one of them;
-            this is found before the first row is trained. See also `pg2lib.evaluation.evaluate` and `read_table1`.
+        ConfigError, CheckpointError, DataError: A row is unknown, or `pg2lib.training.run.train` refuses it; this is
+            found before any row is trained. See also `Scoring`, `pg2lib.evaluation.evaluate` and `read_table1`.
         TrainingDivergedError: See `pg2lib.training.run.train`.
     """
     place, accelerator = Path(folder), accelerator or make_accelerator()
     configs = {row: config.row(row) for row in rows}
-    for row, settings in configs.items():
-        for stage in row_stages(place, row, settings):
-            check_data(settings, stage.settings, store, pairs, accelerator.num_processes)
 
     def check_runs() -> None:
         check.refuse_foreign(place)
         for row, settings in configs.items():
+            for stage in row_stages(place, row, settings):
+                check_data(settings, stage.settings, store, pairs, accelerator.num_processes)
             check.check_run(settings, place / row, pairs, stage1_folder(place, row))
 
     on_main(accelerator, check_runs)
@@ -176,16 +171,19 @@ def make_table1(
 def _score(pipeline: PG2Pipeline, scoring: Scoring, table: Path, origin: Origin) -> None:
     """Write the reports of one row on all lists of pairs, except those whose stamp says that nothing has changed."""
     people = scoring.store.table
-    keypoints = hashlib.sha256(repr(people.canvas).encode() + people.xy.numpy().tobytes()).hexdigest()
+    origins = {
+        "layout": origin.layout,
+        "synthetic": origin.synthetic,
+        "training_data": "{data}, {images:,} images, {pairs:,} pairs".format_map(pipeline.training),
+    }
     common = {
         "weights": sha256_of(table / pipeline.name / "pipeline" / "model.safetensors"),
-        "keypoints": keypoints,
+        "keypoints": hashlib.sha256(repr(people.canvas).encode() + people.xy.numpy().tobytes()).hexdigest(),
         "images": None if people.paths is None else fingerprint(people),
         "inception": scoring.inception and [scoring.inception.name, scoring.inception.resize],
         "poses": scoring.detector and [detector_name(scoring.detector), scoring.pose_pairs],
         "config": pipeline.config.to_dict(),
-        "origin": {"layout": origin.layout, "synthetic": origin.synthetic},
-        "training": {key: pipeline.training[key] for key in ("data", "images", "pairs")},
+        **origins,
     }
     for number, (title, pairs) in enumerate(scoring.pairs.items()):
         folder = scores_folder(table, pipeline.name, list_name(title) if number else None)
@@ -197,12 +195,7 @@ def _score(pipeline: PG2Pipeline, scoring: Scoring, table: Path, origin: Origin)
             pipeline, scoring.store, pairs, title, folder / "pairs.csv", inception=scoring.inception,
             detector=scoring.detector, pose_pairs=scoring.pose_pairs,
         )  # fmt: skip
-        provenance = {
-            **report.provenance,
-            **common["origin"],
-            "training": common["training"],
-            "command": origin.command,
-        }
+        provenance = {**report.provenance, **origins, "command": origin.command}
         replace(report, provenance=provenance).save(folder / "report.json")
         with atomic_write(folder / "report.stamp.json") as file:
             json.dump(stamp, file)
@@ -220,7 +213,7 @@ def _draw(table: Table1, scoring: Scoring, device: torch.device) -> None:
     for row, lead in zip(rows, ssim - (ssim.sum(dim=0) - ssim) / max(1, len(rows) - 1), strict=True):
         order = lead.argsort(descending=True)
         titles = ["ahead"] * len(order[:4]) + ["behind"] * len(order[-4:])
-        if len(rows) > 1:
+        if len(rows) > 1:  # `lead` is over the mean of the other rows
             _compare(pipelines, store, pairs, torch.cat([order[:4], order[-4:]]), place / row / "extremes.jpg", titles)
     model = FULL_MODEL if FULL_MODEL in rows else rows[-1]
     worst = scores[model]["refined_mask_ssim"].argsort()[:16]

@@ -7,9 +7,10 @@ page.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,8 +19,8 @@ from pg2lib.errors import ConfigError, DataError
 from pg2lib.evaluation.report import markdown_table
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.table1.folder import ALSO, logged_stages, read_report, scores_folder
-from pg2lib.table1.history import read_history, read_starts
-from pg2lib.table1.table import read_table1
+from pg2lib.table1.history import read_history
+from pg2lib.table1.table import group_rows, read_table1
 from pg2lib.viz import plot_losses
 
 MARK = "<!-- Written by `python -m pg2lib results`. Run that command again instead of editing this page. -->"
@@ -49,15 +50,7 @@ def write_results(folders: Sequence[str | PathLike[str]], out: str | PathLike[st
 
 
 def make_page(folders: Sequence[Path], pictures: Path | None = None) -> str:
-    """Return the page as Markdown.
-
-    Args:
-        folders: As in `write_results`.
-        pictures: Folder next to the page that the pictures are written to; None for a page without pictures.
-
-    Raises:
-        DataError: As `write_results`.
-    """
+    """Return the page as Markdown, and write its pictures into a folder next to it, unless that is None."""
     blocks = [MARK, "# Results", "Table 1 of Ma et al. 2017 as pg2lib makes it."]
     for number, folder in enumerate(folders, start=1):
         blocks += [f"## {folder.resolve().name}", *_figures(folder), *_training(folder)]
@@ -87,46 +80,30 @@ def _scored(folder: Path, also: str | None = None) -> list[str]:
 def _training(folder: Path) -> Iterator[str]:
     """Yield what the training took and on what hardware, the settings, and the commands."""
     history = read_history(folder)
-    units = history["device"].map(
-        lambda device: {"cpu": "CPU-minutes", "unknown": "minutes"}.get(device, "GPU-minutes")
-    )
-    columns = {
-        "stage": history["stage"],
-        "steps": history["steps"].map("{:,}".format) + " of " + history["of"].map("{:,}".format),
-        "wall minutes": (history["seconds"] / 60).map("{:,.1f}".format),
-        "device time": history["minutes"].map("{:,.1f} ".format) + units,
-        "hardware": history["hardware"],
-        "processes": history["processes"].map("{:.0f}".format),
-        "torch": history["torch"],
-        "commit": history["commit"],
-    }
-    total = " and ".join(f"{minutes:,.1f} {unit}" for unit, minutes in history["minutes"].groupby(units).sum().items())
+    total = history.groupby(history["device"].replace({"cuda": "GPU", "cpu": "CPU"}))["device minutes"].sum()
     yield "### Training"
-    yield markdown_table(pd.DataFrame(columns))
-    yield f"Total: {total or 'nothing logged'}. Device time is wall time multiplied by the number of processes."
-    settings: dict[str, list[str]] = {}
-    for row in TABLE1_ROWS:
-        path = folder / row / "config.json"
-        if path.is_file():
-            settings.setdefault(_settings(PG2Config.load(path), row), []).append(row)
-    yield "\n".join(f"- {', '.join(rows)}: {text}." for text, rows in settings.items())
-    commands = [command for stage in logged_stages(folder) for command in read_starts(stage.folder)["command"]]
-    commands += [read_report(folder / row).provenance.get("command") for row in _scored(folder)]
-    lines = dict.fromkeys(command for command in commands if isinstance(command, str))
-    if lines:
-        yield "These commands made the rows; repeated, each resumes from what its folder holds:"
-        yield "\n".join(["```sh", *lines, "```"])
+    yield markdown_table(history.drop(columns="command").round(1))
+    yield f"Total: {', '.join(f'{minutes:,.1f} {device}-minutes' for device, minutes in total.items())}."
+    paths = {row: folder / row / "config.json" for row in TABLE1_ROWS}
+    settings = {row: _settings(PG2Config.load(path), row) for row, path in paths.items() if path.is_file()}
+    yield "\n".join(f"- {rows}: {text}." for text, rows in group_rows(settings).items())
+    scoring = [read_report(folder / row).provenance.get("command") or "unknown" for row in _scored(folder)]
+    commands = [command for command in dict.fromkeys([*history["command"], *scoring]) if command != "unknown"]
+    if commands:
+        yield "These commands made the rows. Repeated, each resumes from what its folder holds:"
+        yield "\n".join(["```sh", *commands, "```"])
 
 
 def _settings(config: PG2Config, row: str) -> str:
     """Name the preset that a row's settings are closest to, and what differs from it."""
-    (ours,) = pd.json_normalize(config.to_dict()).to_dict("records")
-    changes = {}
-    for name, preset in all_presets().items():
-        (theirs,) = pd.json_normalize(preset.row(row).to_dict()).to_dict("records")
-        changes[name] = [f"`{key} = {value}`" for key, value in ours.items() if theirs[key] != value]
+
+    def flat(settings: PG2Config) -> Set[tuple[str, Any]]:
+        return pd.json_normalize(settings.to_dict()).to_dict("records")[0].items()
+
+    changes = {name: sorted(flat(config) - flat(preset.row(row))) for name, preset in all_presets().items()}
     nearest = min(changes, key=lambda name: len(changes[name]))
-    return f"preset `{nearest}`" + (f" with {', '.join(changes[nearest])}" if changes[nearest] else ", unchanged")
+    changed = ", ".join(f"`{key} = {value}`" for key, value in changes[nearest])
+    return f"preset `{nearest}`{' with ' if changed else ', unchanged'}{changed}"
 
 
 def _pictures(folder: Path, pictures: Path, number: int) -> Iterator[str]:

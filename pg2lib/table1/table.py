@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -75,9 +75,11 @@ class Table1:
                 line |= {f"{column}_mean": shown.mean, f"{column}_std": shown.std}
                 line |= {f"{column}_low": low, f"{column}_high": high}
             line["pckh"] = report.poses["refined"].pckh if report.poses else None
-            line |= {f"{column}_published": self._published(row, column) for column in COLUMNS}
+            published = self.published.get(row, (None,) * len(COLUMNS))
+            line |= {f"{column}_published": value for column, value in zip(COLUMNS, published, strict=True)}
             lines.append(line)
-        return pd.DataFrame(lines, index=pd.Index(list(self.reports), name="model"), dtype=float)
+        frame: pd.DataFrame = pd.DataFrame(lines, index=pd.Index(list(self.reports), name="model"), dtype=float)
+        return frame
 
     def to_csv(self) -> str:
         """Return `to_frame` as CSV; what was not measured is an empty cell."""
@@ -90,21 +92,19 @@ class Table1:
 
     def to_markdown(self) -> str:
         """Return the paper's columns beside the published figures, the other metrics, and notes on how to read them."""
-        figures = {row: _figures(report) for row, report in self.reports.items()}
+        figures, frame = {row: _figures(report) for row, report in self.reports.items()}, self.to_frame()
         paper: dict[str, Sequence[str | None]] = {"model": list(figures)}
         for column, title in COLUMNS.items():
             decimals = METRICS[column].decimals if column in METRICS else 3
             paper[title] = [figure_cell(row[column], decimals) for row in figures.values()]
             if self.published:
-                published = [self._published(row, column) for row in figures]
-                paper[f"{title}, published"] = [None if value is None else f"{value:.3f}" for value in published]
+                paper[f"{title}, published"] = _texts(frame[f"{column}_published"], ".3f")
         other: dict[str, Sequence[str | None]] = {"model": list(figures)}
         for column, metric in METRICS.items():
             if column not in COLUMNS and any(column in row for row in figures.values()):
                 other[metric.title] = [figure_cell(row.get(column), metric.decimals) for row in figures.values()]
-        shares = self.to_frame()["pckh"]
-        if shares.notna().any():
-            other["PCKh@0.5"] = [None if math.isnan(share) else f"{share:.1%}" for share in shares]
+        if frame["pckh"].notna().any():
+            other["PCKh@0.5"] = _texts(frame["pckh"], ".1%")
         tables = [markdown_table(pd.DataFrame(columns)) for columns in (paper, other)]
         return "\n\n".join([*tables, "\n".join(f"- {note}" for note in self._notes())]) + "\n"
 
@@ -116,9 +116,6 @@ class Table1:
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
-
-    def _published(self, row: str, column: str) -> float | None:
-        return self.published[row][list(COLUMNS).index(column)] if row in self.published else None
 
     def _notes(self) -> Iterator[str]:
         report = next(iter(self.reports.values()))
@@ -138,22 +135,19 @@ class Table1:
             )
         if report.poses:
             images = report.poses["refined"].images_with_head
-            yield (
-                f"PCKh@0.5: the share of the target pose's joints that {report.detector} detects in the refined result "
-                f"within half a head size, on {images:,} images."
-            )
+            yield f"PCKh@0.5: share of joints within half a head size, by {report.detector} on {images:,} images."
         if self.published:
-            yield "Published: Ma et al. 2017, Table 1; published, not verified against the PDF."
-        else:
-            yield "The paper has no figures for these data."
-        yield f"Trained on {self._by_row(_training)}. Scored by {self._by_row(_scoring)}."
+            yield (
+                "Figures of Ma et al. 2017, Table 1: published, not verified against the PDF; none for the rows CE, HME "
+                "and L1, because the available copies contradict the paper's text."
+            )
+        for text, rows in group_rows({row: _made(report) for row, report in self.reports.items()}).items():
+            yield f"{rows}: {text}."
 
-    def _by_row(self, describe: Callable[[EvaluationReport], str]) -> str:
-        """Describe all rows at once if they have that in common, else every description with its rows."""
-        rows: dict[str, list[str]] = {}
-        for row, report in self.reports.items():
-            rows.setdefault(describe(report), []).append(row)
-        return "; ".join(text if len(rows) == 1 else f"{text} ({', '.join(names)})" for text, names in rows.items())
+
+def group_rows(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return every text with the names of the rows that have it, separated by commas."""
+    return {text: ", ".join(row for row in texts if texts[row] == text) for text in texts.values()}
 
 
 def read_table1(
@@ -194,11 +188,11 @@ def _figures(report: EvaluationReport) -> dict[str, Figure | None]:
     return dict.fromkeys(COLUMNS) | figures | dict(report.figures["refined"])
 
 
-def _training(report: EvaluationReport) -> str:
-    training = report.provenance.get("training")
-    return f"{training['data']} ({training['images']:,} images, {training['pairs']:,} pairs)" if training else "unknown"
+def _texts(values: Iterable[float], spec: str) -> list[str | None]:
+    return [None if math.isnan(value) else format(value, spec) for value in values]
 
 
-def _scoring(report: EvaluationReport) -> str:
+def _made(report: EvaluationReport) -> str:
     made = report.provenance
-    return f"pg2lib {made['pg2lib']}, commit {made['commit'] or 'unknown'}, torch {made['torch']}, {made['hardware']}"
+    code = f"pg2lib {made['pg2lib']}, commit {made['commit'] or 'unknown'}, {made['hardware']}"
+    return f"trained on {made.get('training_data', 'unknown data')}; scored with {code}"

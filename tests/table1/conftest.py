@@ -22,11 +22,11 @@ def score(value: float, network: str = "inception2015") -> InceptionScore:
 def report(row: str, ssim: float = 0.25, **changes: Any) -> EvaluationReport:
     figures = {"ssim": Figure(ssim, 0.0625, (ssim - 0.01, ssim + 0.01), 24), "mask_ssim": Figure(0.75, 0.05, None, 24)}
     made = {"pg2lib": "0.1.0", "commit": "abc", "torch": "2.9", "hardware": "NVIDIA H200"}
-    training = {"data": "Market-1501 train", "images": 12_936, "pairs": 263_632}
+    training_data = "Market-1501 train, 12,936 images"
     values: dict[str, Any] = {
         "figures": {"refined": {**figures, "psnr": Figure(12.5, 1.5, (12.0, 13.0), 24)}},
         "pairs": 24, "dialect": "released", "mask_from": "target", "model": {"name": row}, "data": "tiny people",
-        "seconds": 1.0, "provenance": {**made, **MARKET, "training": training}, "pairs_digest": "same",
+        "seconds": 1.0, "provenance": {**made, **MARKET, "training_data": training_data}, "pairs_digest": "same",
     }  # fmt: skip
     return EvaluationReport(**{**values, **changes})
 

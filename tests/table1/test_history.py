@@ -33,22 +33,22 @@ def test_minutes_are_seconds_over_sixty_times_the_processes_of_each_machine(fold
         {"after": 5, **EPYC},
     )  # fmt: skip
     history = read_history(folder)
-    columns = ["stage", "steps", "of", "seconds", "minutes", "device", "processes", "hardware"]
+    columns = ["stage", "steps", "of", "wall minutes", "device minutes", "device", "processes", "hardware"]
     assert history[columns].values.tolist() == [
-        ["G1-L1/stage1", 3, 60, 60.0, 1.0, "cuda", 1, "NVIDIA H200"],
-        ["G1-L1/stage1", 2, 60, 30.0, 2.0, "cuda", 4, "NVIDIA H200"],
-        ["G1-L1/stage1", 2, 60, 12.0, 0.2, "cpu", 1, "AMD EPYC, 2 threads"],
+        ["G1-L1/stage1", 3, 60, 1.0, 1.0, "cuda", 1, "NVIDIA H200"],
+        ["G1-L1/stage1", 2, 60, 0.5, 2.0, "cuda", 4, "NVIDIA H200"],
+        ["G1-L1/stage1", 2, 60, 0.2, 0.2, "cpu", 1, "AMD EPYC, 2 threads"],
     ]
     assert history[["torch", "commit"]].drop_duplicates().values.tolist() == [["2.9", "abc"]]
 
 
 def test_the_pieces_of_a_stage_add_up(folder: Path) -> None:
-    """Three pieces, of which the second was interrupted in its turn, unnoted: "seconds" starts again from zero."""
+    """Four pieces, of which the third began without a note of its start: "seconds" starts again from zero."""
     stage = folder / "G1-L1" / "stage1"
     write_log(stage, 20.0, 50.0, 60.0, 30.0, 90.0, 40.0)
     write_starts(stage, {"after": 0, **H200}, {"after": 2, **H200}, {"after": 5, **H200})
     history = read_history(folder)
-    assert history[["steps", "seconds"]].values.tolist() == [[6, 50.0 + 60.0 + 90.0 + 40.0]]
+    assert history[["steps", "wall minutes"]].values.tolist() == [[6, 4.0]]
 
 
 def test_without_starts_the_machine_is_unknown_and_the_time_is_that_of_the_log(folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_without_starts_the_machine_is_unknown_and_the_time_is_that_of_the_log(f
     write_log(stage, 30.0, 90.0, 60.0)
     history = read_history(folder)
     assert history[["stage", "device", "hardware", "commit"]].values.tolist() == [["G1+D/one-stage", *["unknown"] * 3]]
-    assert history[["steps", "seconds", "minutes"]].values.tolist() == [[3, 150.0, 2.5]]
+    assert history[["steps", "wall minutes", "device minutes"]].values.tolist() == [[3, 2.5, 2.5]]
     assert logged_seconds(stage / "log.jsonl") == 150.0
 
 
@@ -70,7 +70,7 @@ def test_a_stage_that_rows_share_counts_once(folder: Path) -> None:
     write_log(folder / "G1-poseMaskLoss" / "stage1", 60.0)
     write_log(folder / "G1+G2+D" / "stage2", 120.0)
     assert read_history(folder)["stage"].tolist() == ["G1-poseMaskLoss/stage1", "G1+G2+D/stage2"]
-    assert read_history(folder)["minutes"].sum() == 3.0
+    assert read_history(folder)["device minutes"].sum() == 3.0
 
 
 def test_nothing_trained_is_no_history(folder: Path) -> None:

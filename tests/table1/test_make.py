@@ -110,7 +110,7 @@ def test_what_is_there_is_not_done_again(store: ImageStore, table: Table1) -> No
 def test_a_report_says_where_its_figures_come_from(table: Table1) -> None:
     provenance = json.loads((table.folder / "G1+D" / "report.json").read_text())["provenance"]
     assert (provenance["layout"], provenance["synthetic"], provenance["command"]) == ("market1501", False, "a command")
-    assert provenance["training"] == {"data": "people to train on", "images": 12, "pairs": 36}
+    assert provenance["training_data"] == "people to train on, 12 images, 36 pairs"
 
 
 def test_the_origin_of_a_data_set_is_read_from_its_folder(tmp_path: Path) -> None:
@@ -277,6 +277,12 @@ def test_a_row_is_scored_again_for_every_inception_network(store: ImageStore, tm
         assert 1 <= judged.mask_inception_score.mean <= 2
     assert without.reports["G1-L1"].sets == {}
     assert {path.name for path, time in written(tmp_path).items() if before.get(path) != time} == {"report.json"}
+
+
+@pytest.mark.parametrize("titles", [(), ("pairs one.csv", "Pairs: one csv")])
+def test_lists_of_pairs_that_would_share_a_folder_are_refused(store: ImageStore, titles: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="lists of test pairs"):
+        Scoring(store, dict.fromkeys(titles, make_pairs(store.table)))
 
 
 def test_the_command_names_the_data_that_were_trained_on(tmp_path: Path) -> None:
