@@ -398,9 +398,10 @@ def _table1(options: argparse.Namespace) -> int:
     from pg2lib.data.read import read_people, title_of
     from pg2lib.data.store import ImageStore
     from pg2lib.metrics.inception import load_inception
-    from pg2lib.table1 import also_name, choose_config, make_table1, published_name
+    from pg2lib.table1 import Origin, Scoring, choose_config, make_table1
+    from pg2lib.table1.folder import list_name
     from pg2lib.training.check import refuse_foreign
-    from pg2lib.training.run import Reports, make_accelerator, on_main
+    from pg2lib.training.run import make_accelerator, on_main
 
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
     on_main(accelerator, lambda: refuse_foreign(options.out))
@@ -418,27 +419,25 @@ def _table1(options: argparse.Namespace) -> int:
             )
             for split, table in (("train", train), ("test", test))
         )
-    train_name = f"{title_of(root)} train, pair rule {options.pairs}"
     lists: dict[str, PairTable] = {}
     for rule_or_file in options.test_pairs:
         pairs, name = _pairs(rule_or_file, test_store), f"{title_of(root)} test, pairs {Path(rule_or_file).name}"
         if config.evaluation.pairs < len(pairs):
             pairs = pairs.sample(config.evaluation.pairs, seed=0)
             name += f", {len(pairs):,} drawn with seed 0"
-        if also_name(name) in map(also_name, lists):
+        if list_name(name) in map(list_name, lists):
             raise ConfigError(
-                f"--test-pairs: two lists would be kept as {also_name(name)!r}; give each once, in files whose names "
+                f"--test-pairs: two lists would be kept as {list_name(name)!r}; give each once, in files whose names "
                 f"differ in a letter or number"
             )
         lists[name] = pairs
-    test_name = next(iter(lists))
+    inception = load_inception(options.inception, accelerator.device) if options.inception else None
+    origin = Origin.of(root, options.pairs, _command_line(options, accelerator.num_processes))
     with _detector(options.pose_pairs if accelerator.is_main_process else 0) as detector:
+        scoring = Scoring(test_store, lists, inception, detector, options.pose_pairs)
         table = make_table1(
-            config, store, make_pairs(store.table, options.pairs), test_store, lists.pop(test_name), options.out,
-            train_name, test_name, published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
-            load_inception(options.inception, accelerator.device) if options.inception else None,
-            command=_command_line(options, accelerator.num_processes), also=lists,
-            detector=detector, pose_pairs=options.pose_pairs,
+            config, store, make_pairs(store.table, options.pairs), scoring, options.out, origin,
+            options.rows or tuple(TABLE1_ROWS), accelerator,
         )  # fmt: skip
     if accelerator.is_main_process:
         print(table.to_markdown(), end="")
@@ -464,7 +463,7 @@ def _command_line(options: argparse.Namespace, processes: int) -> str:
 
 
 def _results(options: argparse.Namespace) -> int:
-    from pg2lib.results import write_results
+    from pg2lib.table1.page import write_results
 
     write_results(options.runs, options.out)
     print(f"{options.out}: {len(options.runs)} run{'s' if len(options.runs) > 1 else ''}")
