@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -32,10 +32,19 @@ MISSING = -1
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file or row that a reader left out, and why."""
+    """A file or row that a reader left out.
+
+    Attributes:
+        name: the file or row.
+        reason: why it was left out, for people to read.
+        kind: why it was left out, for code to read.
+    """
 
     name: str
     reason: str
+    kind: Literal[
+        "junk", "distractor", "flat", "no keypoints", "no image", "other split", "odd name", "twice", "other"
+    ] = "other"
 
 
 @dataclass(frozen=True, eq=False)
