@@ -17,10 +17,6 @@ class DataError(PG2Error, ValueError):
     """A data set, an annotation file, an image or a pose cannot be used as it is."""
 
 
-class MissingKeypointsError(DataError):
-    """No keypoint file was found for the images of a data set."""
-
-
 class CheckpointError(PG2Error, RuntimeError):
     """A pipeline folder or a training checkpoint is missing, incomplete, or made for another configuration."""
 

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from pg2lib.data.names import DEEPFASHION_VIEWS, DeepFashionName, canonical_name, image_key, parse_deepfashion
 from pg2lib.data.people import PersonTable, Skipped, read_keypoints
-from pg2lib.errors import DataError, MissingKeypointsError
+from pg2lib.errors import DataError
 
 CANVAS = (256, 256)
 FILL = (255, 255, 255)
@@ -122,7 +122,7 @@ def read_deepfashion(
     leaking = _test_items(folders) if leak_free and split == "train" else frozenset()
 
     skipped = [
-        Skipped(str(path.relative_to(root)), f"the same image as {images[key].path.relative_to(root)}", "twice")
+        Skipped(str(path.relative_to(root)), "duplicate", f"the same image as {images[key].path.relative_to(root)}")
         for key, path in twice
         if key in members
     ]
@@ -132,18 +132,18 @@ def read_deepfashion(
             continue
         name = canonical_name(image.path.as_posix())
         if image.name.view == "flat" and not flat:
-            skipped.append(Skipped(name, "flat: no person", "flat"))
+            skipped.append(Skipped(name, "flat", "flat: no person"))
         elif image.name.item in leaking:
-            skipped.append(Skipped(name, "its item stands in the test split"))
+            skipped.append(Skipped(name, "shared item", "its item is also in the test split"))
         elif key not in annotated:
-            skipped.append(Skipped(name, f"no keypoints in {sources}", "no keypoints"))
+            skipped.append(Skipped(name, "no keypoints", f"no keypoints in {sources}"))
         else:
             kept[name] = image
     for key, row in annotated.items():
         if key not in images:
-            skipped.append(Skipped(row.name, "keypoints without an image", "no image"))
+            skipped.append(Skipped(row.name, "no image", "keypoints without an image"))
         elif key not in members:
-            skipped.append(Skipped(row.name, f"keypoints of an image outside the {split} split", "other split"))
+            skipped.append(Skipped(row.name, "other split", f"keypoints of an image outside the {split} split"))
     if not kept:
         raise DataError(
             f"not one image is left of the {split} split: of {len(images):,} in {root}, {len(members & set(images)):,} "
@@ -353,7 +353,7 @@ def _find_keypoints(folders: Sequence[Path], split: str, is_listed: bool) -> lis
     patterns = (*KEYPOINT_FILES, KEYPOINTS_OF_BOTH) if is_listed else KEYPOINT_FILES
     found = _keypoint_files(folders, patterns, split)
     if not found:
-        raise MissingKeypointsError(
+        raise DataError(
             f"no keypoints: none of {', '.join(patterns).format(split=split)} is in "
             f"{', '.join(str(folder) for folder in folders)}. Pass the files, or make one with python -m pg2lib prepare"
         )

@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 
 from pg2lib.data.names import MARKET1501_NAME
-from pg2lib.data.people import PersonTable, Skipped, read_keypoints
-from pg2lib.errors import DataError, MissingKeypointsError
+from pg2lib.data.people import PersonTable, SkipKind, Skipped, read_keypoints
+from pg2lib.errors import DataError
 
 CANVAS = (128, 64)
 FOLDERS = {"train": "bounding_box_train", "test": "bounding_box_test"}
-NOT_A_PERSON: dict[str, Literal["junk", "distractor"]] = {"-1": "junk", "0000": "distractor"}
+NOT_A_PERSON: dict[str, SkipKind] = {"-1": "junk", "0000": "distractor"}
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +49,17 @@ def read_market1501(
         match = MARKET1501_NAME.match(path.name)
         row = annotated.row(path.name)
         if match is None:
-            skipped.append(Skipped(path.name, "not a Market-1501 name", "odd name"))
+            skipped.append(Skipped(path.name, "unknown name", "not a Market-1501 name"))
         elif match["person"] in NOT_A_PERSON:
             skipped.append(Skipped(path.name, NOT_A_PERSON[match["person"]], NOT_A_PERSON[match["person"]]))
         elif row is None:
-            skipped.append(Skipped(path.name, f"no keypoints in {csv.name}", "no keypoints"))
+            skipped.append(Skipped(path.name, "no keypoints", f"no keypoints in {csv.name}"))
         else:
             rows.append(row)
             paths.append(path)
     present = {path.name for path in paths} | {skip.name for skip in skipped}
     skipped += [
-        Skipped(name, "keypoints without an image", "no image") for name in annotated.names if name not in present
+        Skipped(name, "no image", "keypoints without an image") for name in annotated.names if name not in present
     ]
     if not rows:
         raise DataError(f"{images} and {csv} have no image in common; is the CSV that of the {split} split?")
@@ -93,7 +93,7 @@ def _find_keypoints(root: Path, images: Path, split: str) -> Path:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-    raise MissingKeypointsError(
+    raise DataError(
         f"no keypoints: {name} is not in {', '.join(str(folder) for folder in folders)}. "
         f"Pass the file, or make it with python -m pg2lib prepare"
     )

@@ -140,7 +140,7 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
                 f"without a person (--flat) where a list of DeepFashion names them, or leave such pairs out with "
                 f"skip_unknown=True"
             )
-        skipped.append(Skipped(f"{path.name}:{number}", f"no image {unknown}"))
+        skipped.append(Skipped(f"{path.name}:{number}", "no image", f"no image {unknown}"))
     if not rows:
         raise DataError(f"{path}: not one pair has both its images in {table!r}")
     both = torch.tensor(rows, dtype=torch.int64)

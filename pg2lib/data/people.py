@@ -30,21 +30,28 @@ MISSING = -1
 """How the field's CSV writes a missing joint."""
 
 
+SkipKind = Literal[
+    "junk", "distractor", "flat", "unknown name", "duplicate", "no keypoints", "no image", "other split", "shared item",
+    "unusable",
+]  # fmt: skip
+"""Why something was left out. "flat" is a garment without a person, "no image" keypoints or a pair without their image,
+"other split" keypoints of an image outside the split, "shared item" a training image whose item is in the test split,
+"unusable" an image that cannot be decoded or has another size."""
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """A file or row that a reader left out.
+    """A file or row that was left out.
 
     Attributes:
-        name: the file or row.
-        reason: why it was left out, for people to read.
-        kind: why it was left out, for code to read.
+        name: Of the image or row.
+        kind: Why it was left out, for code.
+        reason: Why it was left out, for people.
     """
 
     name: str
+    kind: SkipKind
     reason: str
-    kind: Literal[
-        "junk", "distractor", "flat", "no keypoints", "no image", "other split", "odd name", "twice", "other"
-    ] = "other"
 
 
 @dataclass(frozen=True, eq=False)

@@ -243,7 +243,7 @@ def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | Non
         raise DataError(f"{csv}: not one of its images is in {root}")
     image = load_image(root / table.names[rows[0]])
     gone = [
-        Skipped(name, "keypoints without an image", "no image")
+        Skipped(name, "no image", "keypoints without an image")
         for name, there in zip(table.names, present, strict=True)
         if not there
     ]

@@ -188,7 +188,9 @@ class ImageStore:
         if corrupt:
             log.warning("%d images cannot be used and are left out: %s", len(corrupt), list(corrupt.values())[:10])
             good = [row for row in range(len(table)) if row not in corrupt]
-            table = table.select(good, [Skipped(table.names[row], reason) for row, reason in corrupt.items()])
+            table = table.select(
+                good, [Skipped(table.names[row], "unusable", reason) for row, reason in corrupt.items()]
+            )
             pixels, found = pixels[good], None if found is None else found[good]
         on_cpu = cls(table, torch.from_numpy(pixels), mattes=None if found is None else torch.from_numpy(found))
         return on_cpu.to(device, resident)

@@ -16,7 +16,7 @@ from PIL import Image
 from pg2lib.data.locate import find_data
 from pg2lib.data.people import PersonTable
 from pg2lib.doctor import counts, images, keypoints
-from pg2lib.doctor.findings import Examined, Finding
+from pg2lib.doctor.findings import Examined, Finding, report
 from pg2lib.doctor.keypoints import without_joint
 from pg2lib.doctor.remedies import RUN_AGAIN, where_to_look
 from pg2lib.errors import DataError, PG2Error
@@ -32,6 +32,8 @@ OPTIONAL = {
     "jupyterlab": ("notebooks", "runs the notebooks"),
 }
 """Optional packages: the extra of pg2lib that installs each, and what it is for."""
+
+__all__ = ["CHECKS", "examine_data", "examine_installation", "picture_of_people", "report"]
 
 CHECKS = (*counts.CHECKS, *keypoints.CHECKS, *images.CHECKS)
 
@@ -55,7 +57,9 @@ def examine_installation() -> list[Finding]:
         except PG2Error as error:
             findings.append(Finding("WRONG", f"checkpoint {name} does not load: {error}", "Install pg2lib again."))
         else:
-            findings.append(Finding("ok", f"checkpoint {name} loads ({model.width}x{model.height} pixels)"))
+            findings.append(
+                Finding("ok", f"checkpoint {name} loads (images {model.width} pixels wide and {model.height} high)")
+            )
     return findings
 
 

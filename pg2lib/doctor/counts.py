@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pg2lib.data.deepfashion import audit_split
 from pg2lib.data.names import image_key, parse_deepfashion
 from pg2lib.data.pairs import make_pairs, read_pairs
-from pg2lib.data.people import PersonTable
+from pg2lib.data.people import PersonTable, SkipKind
 from pg2lib.data.read import Layout, title_of
 from pg2lib.doctor.findings import SPLITS, Examined, Finding, Level, Split
 from pg2lib.doctor.remedies import remedy
-from pg2lib.errors import DataError, MissingKeypointsError
+from pg2lib.errors import DataError
 
 IN_SHOP_IMAGES = 52_712
 
@@ -38,10 +38,6 @@ def _refused(examined: Examined) -> Iterator[Finding]:
         text, split = f"{' and '.join(splits)}: {message}", splits[0]
         if examined.tables and _is_absent(examined, split):
             yield Finding("note", text, f"This is fine if you do not need the {split} split.")
-        elif isinstance(examined.refused[split], MissingKeypointsError):
-            yield Finding(
-                "WRONG", text, "Put the CSV into the data folder, or detect keypoints with python -m pg2lib prepare."
-            )
         else:
             yield Finding("WRONG", text, remedy(examined, split, examined.keypoint_files(split)))
 
@@ -51,7 +47,7 @@ def _is_absent(examined: Examined, split: Split) -> bool:
     if examined.layout == "photos":
         return False
     if examined.layout == "deepfashion" and examined.listed(split) is None:
-        return isinstance(examined.refused[split], MissingKeypointsError)
+        return not examined.keypoint_files(split)
     return not examined.members(split)
 
 
@@ -84,7 +80,10 @@ def _pairs(examined: Examined) -> Iterator[Finding]:
         except DataError as error:
             yield Finding("WRONG", f"{split}: {error}", "Training needs people with two or more images.")
             continue
-        text = f"{split}: {pairs[0]:,} pairs, {pairs[1]:,} of them with both shoulders and hips in both images"
+        text = (
+            f"{split}: {pairs[0]:,} pairs (rule all), {pairs[1]:,} with both shoulders and hips in both images (rule "
+            "torso)"
+        )
         known = examined.known(split)
         if known is None or known.pairs is None or known.pairs == pairs or len(table) < known.images:
             yield Finding("ok", text)
@@ -108,37 +107,40 @@ def _pair_files(examined: Examined) -> Iterator[Finding]:
         return
     for path in examined.find("*pairs-test*.csv"):
         pairs = read_pairs(path, table, skip_unknown=True)
-        text = f"test: {path.name} has {len(pairs):,} pairs whose images are both here"
+        total = len(pairs) + len(pairs.skipped)
+        share = f"{len(pairs):,} of the {total:,}" if pairs.skipped else f"all {total:,}"
+        text = f"test: both images are here for {share} pairs in {path.name}"
         usual = USUAL_TEST_PAIRS.get(examined.layout)
         if usual is not None and not examined.synthetic:
             text += f"; the usual file has {usual:,}"
         if pairs.skipped:
             first = pairs.skipped[0]
             yield Finding(
-                "note", f"{text}; {len(pairs.skipped):,} other pairs have an image that is missing or was left out "
-                f"({first.name}: {first.reason})", "Scores do not cover these pairs.",
+                "note", text, "Scores do not cover the other pairs, whose images are missing or were left out (for "
+                f"example {first.name}: {first.reason}).",
             )  # fmt: skip
         else:
             yield Finding("ok", text)
 
 
-LEFT_OUT: dict[str, tuple[str, Level, str]] = {
+LEFT_OUT: dict[SkipKind, tuple[str, Level, str]] = {
     "junk": ("junk images (person -1)", "ok", ""),
     "distractor": ("distractors (person 0000)", "ok", ""),
     "flat": ("garments without a person (view flat)", "ok", ""),
     "no keypoints": ("images without keypoints", "note", "To detect keypoints, run python -m pg2lib prepare."),
     "no image": ("keypoints without an image", "note", f"{PART} Otherwise, image files are missing."),
     "other split": ("keypoints of images outside the split", "note", ""),
-    "odd name": ("files with other names than Market-1501's", "note", "Give images of the data their original names."),
-    "twice": ("images that were found before", "note", "The first of each was taken. Remove the copies."),
-    "other": ("images", "note", ""),
+    "unknown name": ("files with other names than Market-1501's", "note", "Give them their original names."),
+    "duplicate": ("images that were found before", "note", "The first of each was taken. Remove the copies."),
+    "shared item": ("training images of items in the test split", "ok", ""),
+    "unusable": ("images that cannot be used", "note", ""),
 }
 """What readers leave out, by `Skipped.kind`: its description, whether it may be a mistake, and what to do."""
 
 
 def _left_out(examined: Examined) -> Iterator[Finding]:
     for split, table in examined.tables.items():
-        names_of: dict[str, list[str]] = defaultdict(list)
+        names_of: dict[SkipKind, list[str]] = defaultdict(list)
         for skip in table.skipped:
             names_of[skip.kind].append(skip.name)
         for kind, names in names_of.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,7 +22,8 @@ from pg2lib.data.read import SYNTHETIC, Layout, layout_of, read_people
 from pg2lib.errors import DataError
 
 Split = Literal["train", "test"]
-Level = Literal["ok", "note", "WRONG"]
+Level = Literal["WRONG", "note", "ok"]
+LEVELS: tuple[Level, ...] = ("WRONG", "note", "ok")
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 
@@ -85,6 +86,18 @@ class Finding:
     def __str__(self) -> str:
         """Return the finding on one line, followed by its remedy on an indented line."""
         return f"{self.level:<5}  {self.text}" + (f"\n       {self.remedy}" if self.remedy else "")
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """Return findings as text: a summary first, then what is wrong, then the notes, then what is right."""
+    levels = [finding.level for finding in findings]
+    if "WRONG" in levels:
+        summary = "Something is wrong. Correct what is marked WRONG, then run the doctor again."
+    elif "note" in levels:
+        summary = "Nothing is wrong. Check whether what is marked note is what you intend."
+    else:
+        summary = "Nothing is wrong."
+    return "\n".join((summary, "", *map(str, sorted(findings, key=lambda finding: LEVELS.index(finding.level)))))
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ def _other_sizes(split: Split, table: PersonTable, sizes: dict[Path, tuple[int, 
         return
     first = sizes[others[0]]
     text = (
-        f"{split}: {len(others):,} of {len(sizes):,} decoded images are not {width}x{height} pixels (for example "
-        f"{others[0]}: {first[0]}x{first[1]})"
+        f"{split}: {len(others):,} of {len(sizes):,} decoded images are not {width} pixels wide and {height} high (for "
+        f"example {others[0]}: {first[0]} wide and {first[1]} high)"
     )
     if table.fill is not None:
         yield Finding("note", text, "They are scaled and padded to that size when they are loaded.")

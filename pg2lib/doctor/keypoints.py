@@ -141,8 +141,8 @@ def _in_a_corner(title: str, table: PersonTable) -> Iterator[Finding]:
 def _other_size(table: PersonTable) -> str:
     height, width = table.canvas
     return (
-        f"The keypoints belong to images of another size than {width}x{height}. Scale them, or detect them in these "
-        "images with python -m pg2lib prepare."
+        f"The keypoints belong to images of another size, not {width} pixels wide and {height} high. Scale them, or "
+        "detect them in these images with python -m pg2lib prepare."
     )
 
 
@@ -264,8 +264,8 @@ def _agreement(examined: Examined) -> Iterator[Finding]:
             yield from _compare(f"{split}: {csv.name} against {title}", found, reference, csv)
             compared = True
     if refused and not compared:  # the CSV of one split is always refused for the other
-        split, csv, error = refused
-        yield Finding("WRONG", str(error), remedy(examined, split, [csv]))
+        split, csv, refusal = refused
+        yield Finding("WRONG", str(refusal), remedy(examined, split, [csv]))
 
 
 def _compare(title: str, found: PersonTable, reference: PersonTable, csv: Path) -> Iterator[Finding]:

@@ -26,6 +26,10 @@ def remedy(examined: Examined, split: Split, csvs: Sequence[Path]) -> str:
     for csv in csvs:
         if (mistake := _mistake_in_csv(csv)) is not None:
             return mistake
+    if not examined.members(split):
+        return f"Unpack the images of the {split} split."
+    if not csvs:
+        return "Put the keypoint CSV into the data folder, or make it with python -m pg2lib prepare."
     if examined.layout != "photos":
         for csv in csvs:
             if (mistake := _mistake_in_names(csv, examined, split)) is not None:

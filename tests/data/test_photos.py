@@ -199,7 +199,7 @@ def test_keypoints_without_their_image_are_counted(photos: Path, tmp_path: Path)
     (tmp_path / "people" / "ben" / "a.png").unlink()
     table = read_photos(tmp_path / "people")
     assert len(table) == len(SIZES) - 1
-    assert [(skip.name, skip.reason) for skip in table.skipped] == [("ben/a.png", "keypoints without an image")]
+    assert [(skip.name, skip.kind) for skip in table.skipped] == [("ben/a.png", "no image")]
 
 
 def test_a_folder_without_keypoints_says_how_to_make_them(photos: Path) -> None:

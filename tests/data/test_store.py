@@ -285,7 +285,9 @@ def test_corrupt_and_odd_sized_images_are_named_then_skipped_on_demand(
             store = open_tiny(tiny_market1501, folder=folder, skip_corrupt=True)
         assert "2 images cannot be used" in caplog.text
         assert len(store) == 10
-        assert {skip.name for skip in store.table.skipped} == {files[1].name, files[7].name}
+        assert {(skip.name, skip.kind) for skip in store.table.skipped} == {
+            (files[1].name, "unusable"), (files[7].name, "unusable"),
+        }  # fmt: skip
         kept = [path for path in files if path not in (files[1], files[7])]
         assert store.table.paths == tuple(kept)
         assert np.array_equal(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pg2lib.doctor import examine_data, findings
-from pg2lib.doctor.findings import Known
+from pg2lib.doctor.findings import SPLITS, Known
 from tests.doctor.conftest import (
     assert_only_mistake,
     draw_image,
@@ -26,7 +26,7 @@ def test_a_part_of_market1501_has_nothing_wrong(market: Path) -> None:
     found = examine_data(market)
     assert wrong(found) == []
     assert "train: 30 images of 10 people with keypoints; 30 of the 12,936 images" in told(found)
-    assert "test: 36 pairs, 36 of them with both shoulders and hips" in told(found)
+    assert "test: 36 pairs (rule all), 36 with both shoulders and hips" in told(found)
 
 
 def test_byte_order_mark_and_windows_newlines_are_no_mistake(market: Path) -> None:
@@ -76,9 +76,7 @@ def test_the_complete_original_is_recognised_and_other_annotations_are_noted(mar
     assert "10 people with keypoints; the original is complete" in told(examine_data(market))
     assert "the usual annotations give" not in told(examine_data(market))
     monkeypatch.setitem(findings.MARKET1501, "train", Known("the original", 30, 10, (60, 59)))
-    assert "60 of them with both shoulders and hips in both images; the usual annotations give 60 and 59" in told(
-        examine_data(market)
-    )
+    assert "(rule torso); the usual annotations give 60 and 59" in told(examine_data(market))
 
 
 def test_synthetic_people_are_not_compared_with_the_original(market: Path) -> None:
@@ -98,12 +96,12 @@ def test_pair_files_are_counted(market: Path) -> None:
     names = [name for name, _, _ in read_csv(market / "market-annotation-test.csv")]
     pairs = market / "market-pairs-test.csv"
     pairs.write_text(f"from,to\n{names[0]},{names[1]}\n")
-    assert "ok     test: market-pairs-test.csv has 1 pairs" in told(examine_data(market))
+    assert "all 1 pairs in market-pairs-test.csv" in told(examine_data(market))
     pairs.write_text(f"from,to\n{names[0]},{names[1]}\n{names[0]},unknown.jpg\n")
     (finding,) = (finding for finding in examine_data(market) if "market-pairs" in finding.text)
     assert finding.level == "note"
-    assert "has 1 pairs" in finding.text and "12,000" in finding.text
-    assert "1 other pairs" in finding.text and "unknown.jpg" in finding.text
+    assert "1 of the 2 pairs" in finding.text and "12,000" in finding.text
+    assert "market-pairs-test.csv:3" in finding.remedy and "unknown.jpg" in finding.remedy
 
 
 def test_a_missing_split_is_noted(market: Path) -> None:
@@ -116,7 +114,8 @@ def test_no_split_at_all_is_wrong(market: Path) -> None:
     for folder in ("bounding_box_train", "bounding_box_test"):
         shutil.rmtree(market / folder)
         (market / folder).mkdir()
-    assert len(wrong(examine_data(market))) == 2
+    found = wrong(examine_data(market))
+    assert [finding.remedy for finding in found] == [f"Unpack the images of the {split} split." for split in SPLITS]
 
 
 def test_people_in_both_splits_are_wrong(market: Path) -> None:
@@ -194,7 +193,7 @@ def test_real_market1501_has_nothing_wrong(market1501_root: Path) -> None:
     found = examine_data(market1501_root)
     assert wrong(found) == []
     assert "train: 12,936 images of 751 people with keypoints; Market-1501's train split is complete" in told(found)
-    assert "train: 296,938 pairs, 263,632 of them with both shoulders and hips" in told(found)
+    assert "train: 296,938 pairs (rule all), 263,632 with both shoulders and hips" in told(found)
     assert "junk images (person -1) left out: 3,819" in told(found)
     assert "distractors (person 0000) left out: 2,798" in told(found)
 

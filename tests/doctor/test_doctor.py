@@ -15,7 +15,7 @@ from pg2lib import doctor as doctor_module
 from pg2lib.cli import main
 from pg2lib.data.read import read_people
 from pg2lib.doctor import examine_data, examine_installation, picture_of_people
-from pg2lib.doctor.findings import Finding
+from pg2lib.doctor.findings import Finding, report
 from pg2lib.pipeline import PG2Pipeline
 from tests.doctor.conftest import draw_image, draw_pose, told, write_csv, wrong
 
@@ -23,6 +23,15 @@ from tests.doctor.conftest import draw_image, draw_pose, told, write_csv, wrong
 def test_a_finding_shows_its_remedy_on_a_line_of_its_own() -> None:
     assert str(Finding("ok", "train: 3 images")) == "ok     train: 3 images"
     assert str(Finding("WRONG", "no images", "Unpack them.")) == "WRONG  no images\n       Unpack them."
+
+
+def test_a_report_starts_with_a_summary_and_what_is_wrong() -> None:
+    right, note, mistake = Finding("ok", "a"), Finding("note", "b"), Finding("WRONG", "c")
+    assert report([right]).splitlines()[0] == "Nothing is wrong."
+    assert report([right, note]).startswith("Nothing is wrong. ")
+    summary, _, *lines = report([right, note, mistake, right]).splitlines()
+    assert "WRONG" in summary
+    assert lines == [str(mistake), str(note), str(right), str(right)]
 
 
 def test_photos_in_one_folder_per_person(tmp_path: Path) -> None:

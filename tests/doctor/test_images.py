@@ -49,7 +49,7 @@ def copied_to_the_other_split(root: Path) -> None:
 MISTAKES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "truncated": (truncated, "^train: 2 of 30 .* damaged", "copy.*--skip-corrupt"),
     "empty": (emptied, "^train: 1 of 30 .* empty .*0002_c1", "copy"),
-    "other size": (resized, "^train: 30 of 30 .* not 64x128 .*: 128x256", "original images"),
+    "other size": (resized, "^train: 30 of 30 .* not 64 .* and 128 .*: 128 wide and 256", "original images"),
     "copied": (
         copied_under_another_name,
         r"^2 image files .*0002_c1s1_000051_01.jpg and 0011_c1s1_000051_02.jpg\); .*different people: 1$", "Keep one",
@@ -80,7 +80,7 @@ def test_images_of_another_size_are_noted_where_they_are_padded(deepfashion: Pat
     Image.open(path).crop((40, 0, 216, 256)).save(path)
     findings = examine_data(deepfashion)
     assert wrong(findings) == []
-    assert re.search(r"note .* 1 of \d+ decoded images are not 256x256 .*: 176x256", told(findings))
+    assert re.search(r"note .* 1 of \d+ decoded images are not 256 .* and 256 .*: 176 wide and 256", told(findings))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])

@@ -59,11 +59,11 @@ MISTAKES: dict[str, tuple[Callable[[Row], Row], str, str]] = {
     "all -1": (lambda row: (row[0], [-1] * 18, [-1] * 18), "30 of 30 images have no joint .* -1", "pg2lib prepare"),
     "keypoints of larger images": (
         lambda row: (row[0], each(row[1], lambda y: 2 * y), each(row[2], lambda x: 4 * x)),
-        "30 of 30 .* outside the canvas", "another size than 64x128",
+        "30 of 30 .* outside the canvas", "not 64 .* and 128 high",
     ),
     "keypoints of smaller images": (
         lambda row: (row[0], each(row[1], lambda y: y // 2), each(row[2], lambda x: x // 2)),
-        r"corner .* x = \d+ of 64 and y = \d+ of 128", "another size than 64x128",
+        r"corner .* x = \d+ of 64 and y = \d+ of 128", "not 64 .* and 128 high",
     ),
     "keypoints moved to the right": (
         lambda row: (row[0], row[1], each(row[2], lambda x: min(63, x + 16))), "16 pixels right", "Subtract 16 from",
