@@ -12,7 +12,7 @@ from pg2lib.data.people import PersonTable, SkipKind
 from pg2lib.data.read import Layout, title_of
 from pg2lib.doctor.findings import SPLITS, Examined, Finding, Level, Split
 from pg2lib.doctor.remedies import remedy
-from pg2lib.errors import DataError
+from pg2lib.errors import DataError, MissingKeypointsError
 
 IN_SHOP_IMAGES = 52_712
 
@@ -39,7 +39,8 @@ def _refused(examined: Examined) -> Iterator[Finding]:
         if examined.tables and _is_absent(examined, split):
             yield Finding("note", text, f"This is fine if you do not need the {split} split.")
         else:
-            yield Finding("WRONG", text, remedy(examined, split, examined.keypoint_files(split)))
+            missing = isinstance(examined.refused[split], MissingKeypointsError)
+            yield Finding("WRONG", text, remedy(examined, split, [] if missing else examined.keypoint_files(split)))
 
 
 def _is_absent(examined: Examined, split: Split) -> bool:
@@ -47,7 +48,7 @@ def _is_absent(examined: Examined, split: Split) -> bool:
     if examined.layout == "photos":
         return False
     if examined.layout == "deepfashion" and examined.listed(split) is None:
-        return not examined.keypoint_files(split)
+        return isinstance(examined.refused[split], MissingKeypointsError)
     return not examined.members(split)
 
 

@@ -22,7 +22,11 @@ RUN_AGAIN = "Correct this, then run the doctor again."
 
 
 def remedy(examined: Examined, split: Split, csvs: Sequence[Path]) -> str:
-    """Return what to do about a split that cannot be read, after a tolerant look at its keypoint CSVs."""
+    """Return what to do about a split that cannot be read, after a tolerant look at its keypoint CSVs.
+
+    Args:
+        csvs: The CSVs that the reader may have refused; none if it found none.
+    """
     for csv in csvs:
         if (mistake := _mistake_in_csv(csv)) is not None:
             return mistake

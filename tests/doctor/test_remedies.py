@@ -85,6 +85,13 @@ def no_csv(root: Path) -> None:
     train_csv(root).unlink()
 
 
+def csv_elsewhere(root: Path) -> None:
+    """Move the CSV to where the reader does not look, with rows that would be wrong."""
+    wrong_splits_csv(root)
+    (root / "a" / "b").mkdir(parents=True)
+    train_csv(root).rename(root / "a" / "b" / train_csv(root).name)
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "names with a folder": (names_with_folder, "train.csv:2: .*bounding_box_train", r"\(bounding_box_train/0002"),
     "17 joints": (joints_17, "keypoints_y", "17 .* 18.*--format openpose"),
@@ -100,6 +107,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "empty": (emptied, "train.csv:1: ", "empty"),
     "rows twice": (rows_twice, "train.csv:32: ", "2 names.*one row"),
     "one bad row": (one_bad_row, "train.csv:2: ", "^Correct this"),
+    "CSV elsewhere": (csv_elsewhere, "market-annotation-train.csv", "^Put the keypoint CSV"),
     "no CSV": (no_csv, "market-annotation-train.csv", "python -m pg2lib prepare"),
 }  # fmt: skip
 
