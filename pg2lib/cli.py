@@ -571,15 +571,14 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from pg2lib.doctor import examine_data, examine_installation
+    from pg2lib.doctor import examine_data, examine_installation, report
 
     if options.data is None and (options.keypoints or options.picture or options.thorough):
         raise ConfigError("--keypoints, --picture and --thorough are about data: add --data FOLDER")
     findings = examine_installation()
     if options.data is not None:
         findings += examine_data(options.data, options.keypoints, options.thorough, options.picture)
-    for finding in findings:
-        print(finding)
+    print(report(findings))
     return 1 if any(finding.wrong for finding in findings) else 0
 
 

@@ -17,6 +17,10 @@ class DataError(PG2Error, ValueError):
     """A data set, an annotation file, an image or a pose cannot be used."""
 
 
+class MissingKeypointsError(DataError):
+    """A data set has no keypoint file where its reader looks for one."""
+
+
 class CheckpointError(PG2Error, RuntimeError):
     """A pipeline folder or a training checkpoint is missing, incomplete, or made for another configuration."""
 

@@ -36,7 +36,7 @@ from torch import Tensor
 from pg2lib.data.keypoint_csv import read_keypoints
 from pg2lib.data.names import DEEPFASHION_VIEWS, DeepFashionName, canonical_name, image_key, parse_deepfashion
 from pg2lib.data.people import PersonTable, Skipped
-from pg2lib.errors import DataError
+from pg2lib.errors import DataError, MissingKeypointsError
 from pg2lib.files import files_below
 
 CANVAS = (256, 256)
@@ -362,7 +362,7 @@ def _find_keypoints(folders: Sequence[Path], split: str, is_listed: bool) -> lis
     patterns = (*KEYPOINT_FILES, KEYPOINTS_OF_BOTH) if is_listed else KEYPOINT_FILES
     found = _keypoint_files(folders, patterns, split)
     if not found:
-        raise DataError(
+        raise MissingKeypointsError(
             f"no keypoints: none of {', '.join(patterns).format(split=split)} is in "
             f"{', '.join(str(folder) for folder in folders)}. Pass the files, or make one with python -m pg2lib prepare"
         )

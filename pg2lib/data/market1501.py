@@ -12,7 +12,7 @@ import torch
 from pg2lib.data.keypoint_csv import read_keypoints
 from pg2lib.data.names import MARKET1501_NAME
 from pg2lib.data.people import PersonTable, SkipKind, Skipped
-from pg2lib.errors import DataError
+from pg2lib.errors import DataError, MissingKeypointsError
 
 CANVAS = (128, 64)
 FOLDERS = {"train": "bounding_box_train", "test": "bounding_box_test"}
@@ -95,7 +95,7 @@ def _find_keypoints(root: Path, images: Path, split: str) -> Path:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-    raise DataError(
+    raise MissingKeypointsError(
         f"no keypoints: {name} is not in {', '.join(str(folder) for folder in folders)}. "
         f"Pass the file, or make it with python -m pg2lib prepare"
     )
