@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pg2lib import ConfigError, DataError, PG2Config
-from pg2lib.cli import _parser, main
+from pg2lib.cli import main, make_parser
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.data.read import title_of
 from pg2lib.results import SYNTHETIC_TITLE, make_page, read_runs, write_results
@@ -303,7 +303,7 @@ def test_without_a_recorded_command_one_is_composed_that_makes_the_same_row(run:
     lines = [line for line in page(run).splitlines() if line.startswith("python -m pg2lib table1 --data DATA")]
     assert len(lines) == len(TABLE1_ROWS)
     for row, line in zip(TABLE1_ROWS, lines, strict=True):
-        options = _parser().parse_args(shlex.split(line)[3:])
+        options = make_parser().parse_args(shlex.split(line)[3:])
         assert (options.rows, options.pairs, options.test_pairs, options.profile) == ([row], "torso", ["all"], "full")
         assert (
             PG2Config.load(options.config).row(row).to_dict()

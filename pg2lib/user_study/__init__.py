@@ -4,7 +4,8 @@ A study is a folder (`study`): images under names that say nothing, the protocol
 page of ``python demo/app.py --study DIR`` and the widget for notebooks (`widget`) show it; `result` makes the table.
 """
 
+from pg2lib.user_study.create import create_study, create_study_from_pairs
 from pg2lib.user_study.result import StudyResult, results
-from pg2lib.user_study.study import Protocol, Session, Study, create_study, create_study_from_pairs
+from pg2lib.user_study.study import Protocol, Session, Study
 
 __all__ = ["Protocol", "Session", "Study", "StudyResult", "create_study", "create_study_from_pairs", "results"]
