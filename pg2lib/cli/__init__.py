@@ -1,6 +1,7 @@
-"""The command line, ``python -m pg2lib COMMAND``: thin over the library's functions.
+"""The command line, ``python -m pg2lib COMMAND``: a thin layer over the functions of the library.
 
-Exit codes: 0 done, 1 something a user can mend (one line says what), 2 wrong usage, 130 interrupted.
+Exit codes: 0 for success, 1 for an error that the user can fix, 2 for wrong usage, 130 when interrupted. ``doctor``
+also exits with 1 if it finds a problem.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pg2lib.errors import PG2Error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit code.
+    """Run one command and return its exit code.
 
     Args:
-        arguments: by default those of the process.
+        arguments: command-line arguments; by default those of the process.
     """
     options = make_parser().parse_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -38,9 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(prog="pg2lib", description="Pose Guided Person Image Generation (Ma et al. 2017).")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="pg2lib",
+        description="Pose Guided Person Image Generation (Ma et al., NIPS 2017): generate images of a person in a new "
+        "pose, and train and evaluate the models that do so.",
+        epilog="python -m pg2lib COMMAND --help describes a command.",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show progress messages")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (data, training, pictures):
         group.add_commands(commands)

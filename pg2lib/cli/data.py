@@ -1,4 +1,4 @@
-"""Commands that make and examine data: synthesize, prepare, doctor."""
+"""Commands that prepare and check data: synthesize, prepare and doctor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pg2lib.errors import ConfigError
 
 
 def add_commands(commands: Any) -> None:
-    """Adds the commands of this module."""
+    """Add the commands of this module to the command line."""
     _add_synthesize(commands)
     _add_prepare(commands)
     _add_doctor(commands)
@@ -19,18 +19,23 @@ def add_commands(commands: Any) -> None:
 
 def _add_synthesize(commands: Any) -> None:
     parser = add_command(
-        commands, "synthesize", _synthesize, "draw synthetic people, kept on disk as a real data set is",
+        commands, "synthesize", _synthesize, "draw a data set of synthetic people",
         "python -m pg2lib synthesize --look market --out data/synthetic",
     )  # fmt: skip
     parser.add_argument(
         "--look", choices=("market", "studio"), default="market",
-        help="market: 128x64, as Market-1501; studio: 256x256, as DeepFashion (default: %(default)s)",
+        help="market: 128x64 pixels, stored like Market-1501; studio: 256x256 pixels, stored like DeepFashion "
+        "(default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--people", type=int, default=400, help="in the train split (default: %(default)s)")
-    parser.add_argument("--test-people", type=int, default=60, help="in the test split (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another gives other people (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes (default: a core each)")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--people", type=int, default=400, metavar="COUNT", help="people in the train split (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--test-people", type=int, default=60, metavar="COUNT", help="people in the test split (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--workers", type=int, metavar="COUNT", help="worker processes (default: one per CPU core)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to create")
 
 
 def _synthesize(options: argparse.Namespace) -> int:
@@ -41,41 +46,48 @@ def _synthesize(options: argparse.Namespace) -> int:
         options.out, people=options.people, test_people=options.test_people, seed=options.seed,
         workers=options.workers, on_progress=progress_bar("drawing", "image"),
     )  # fmt: skip
-    print(f"{options.out}: read it with --data {options.out}")
+    print(f"The synthetic people are in {options.out}. Train on them with --data {options.out}")
     return 0
 
 
 def _add_prepare(commands: Any) -> None:
     parser = add_command(
-        commands, "prepare", _prepare, "find the pose of every image in a folder and write the keypoint CSV",
+        commands, "prepare", _prepare, "detect the pose in every image of a folder and write a keypoint CSV",
         "python -m pg2lib prepare photos/ --out keypoints.csv",
     )  # fmt: skip
     parser.add_argument(
-        "images", type=Path, help="folder of images, searched with its subfolders; or what --format reads"
+        "images", type=Path, metavar="IMAGES",
+        help="folder of images, searched with its subfolders; with --format openpose or coco, the keypoints to import",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="CSV",
+        help="keypoint CSV to write, which must not exist yet; images without a pose are listed next to it, in a file "
+        "that ends in .missing.txt",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, metavar="COUNT", help="worker processes that detect poses (default: one per CPU core)"
     )
     parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="keypoint CSV to write, which must not exist; images without a person go beside it",
-    )
-    parser.add_argument("--workers", type=int, help="processes that detect (default: one a CPU)")
+        "--shard", metavar="NUMBER/COUNT",
+        help="process one part of the images only, such as 3/16 for the third of sixteen parts; run once per part, on "
+        "any number of machines, and then once with --merge",
+    )  # fmt: skip
+    parser.add_argument("--merge", action="store_true", help="merge the CSVs of all shards into one and delete them")
     parser.add_argument(
-        "--shard", metavar="NUMBER/COUNT", help="do one part, such as 3/16, into OUT.shard-03-of-16.csv; all alike"
-    )
-    parser.add_argument("--merge", action="store_true", help="put the parts of all shards together and remove them")
-    parser.add_argument(
-        "--crop", metavar="HEIGHTxWIDTH", help="IMAGES are own photos, a folder a person: make --out a folder of "
-        "crops to train on, such as 128x64, apart from the photos",
+        "--crop", metavar="HEIGHTxWIDTH",
+        help="make a data set to train on from your own photos, one folder per person: crop every photo to the person "
+        "at this size in pixels, such as 128x64; --out is then the folder of the data set, which must lie outside the "
+        "folder of the photos",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=("images", "openpose", "coco"), default="images",
-        help="openpose: IMAGES is a folder of its JSON files; coco: a JSON file of 17 keypoints a person (default: "
-        "%(default)s)",
+        help="images: detect poses; openpose: import a folder of OpenPose JSON files; coco: import a COCO keypoint "
+        "file, a JSON file with 17 keypoints per person (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--suffix", default=".jpg", help="with openpose, how the images' names end (default: %(default)s)"
-    )
+        "--suffix", default=".jpg",
+        help="with --format openpose: file name suffix of the images (default: %(default)s)",
+    )  # fmt: skip
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -84,10 +96,10 @@ def _prepare(options: argparse.Namespace) -> int:
     from pg2lib.data.prepare import Shard, merge_shards, prepare
     from pg2lib.detect import MediaPipeDetector
 
-    ways = {"--shard": options.shard, "--merge": options.merge, "--crop": options.crop}
-    given = [name for name, value in ways.items() if value] + ["--format"] * (options.format != "images")
+    modes = {"--shard": options.shard, "--merge": options.merge, "--crop": options.crop}
+    given = [name for name, value in modes.items() if value] + ["--format"] * (options.format != "images")
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} do not go together")
+        raise ConfigError(f"{' and '.join(given)} cannot be combined; give one of them")
     out: Path = options.out
     detecting = progress_bar("detecting", "image")
     if options.format == "openpose":
@@ -108,8 +120,8 @@ def _prepare(options: argparse.Namespace) -> int:
     print(
         f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
         f"{len(summary.unreadable):,} unreadable"
-        + (f", {summary.flat:,} garments without a person left out" if summary.flat else "")
-        + (f": see {summary.missing_file}" if summary.missing_file else "")
+        + (f" (listed in {summary.missing_file})" if summary.missing_file else "")
+        + (f"; {summary.flat:,} images of garments without a person skipped" if summary.flat else "")
     )
     return 0
 
@@ -117,28 +129,31 @@ def _prepare(options: argparse.Namespace) -> int:
 def _canvas(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"--crop {text!r}: expected HEIGHTxWIDTH in pixels, such as 128x64")
+        raise ConfigError(f"--crop: expected HEIGHTxWIDTH in pixels, such as 128x64, got {text!r}")
     return int(height), int(width)
 
 
 def _add_doctor(commands: Any) -> None:
     parser = add_command(
-        commands, "doctor", _doctor, "say what is installed, and what is right or wrong with the data",
+        commands, "doctor", _doctor, "check the installation and, with --data, a data set",
         "python -m pg2lib doctor --data Market-1501-v15.09.15",
     )  # fmt: skip
-    parser.add_argument("--data", help="data to examine: a folder of any layout, or market1501, deepfashion")
     parser.add_argument(
-        "--keypoints", type=Path, metavar="CSV", help="a detector's keypoints, to compare with the annotations"
+        "--data", metavar="FOLDER", help="data set to check: a folder, or market1501 or deepfashion as in train"
     )
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw 16 people with their skeletons")
-    parser.add_argument("--thorough", action="store_true", help="decode every image, not a sample")
+    parser.add_argument(
+        "--keypoints", type=Path, metavar="CSV",
+        help="keypoints found by a detector, to compare with the annotations of the data",
+    )  # fmt: skip
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw 16 people with their poses into this file")
+    parser.add_argument("--thorough", action="store_true", help="decode every image instead of a sample")
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from pg2lib.doctor import examine_data, examine_installation
 
     if options.data is None and (options.keypoints or options.picture or options.thorough):
-        raise ConfigError("--keypoints, --picture and --thorough are about data: add --data FOLDER")
+        raise ConfigError("--keypoints, --picture and --thorough need a data set: add --data FOLDER")
     findings = examine_installation()
     if options.data is not None:
         findings += examine_data(options.data, options.keypoints, options.thorough, options.picture)

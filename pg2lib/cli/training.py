@@ -1,4 +1,4 @@
-"""Commands that train and score models: train, evaluate, table1, results."""
+"""Commands that train and evaluate models: train, evaluate, table1 and results."""
 
 from __future__ import annotations
 
@@ -10,18 +10,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg2lib.cli.options import add_command, add_data, add_weights, count, open_store, positive, progress_bar
-from pg2lib.config import MARKET1501_CHECKPOINT
+from pg2lib.cli.options import (
+    add_command,
+    add_config,
+    add_data,
+    add_flat,
+    add_hardware,
+    add_metrics,
+    add_skip_corrupt,
+    add_weights,
+    count,
+    positive,
+    progress_bar,
+)
+from pg2lib.config import MARKET1501_CHECKPOINT, TABLE1_ROWS
 from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pg2lib.config import PG2Config
     from pg2lib.data.pairs import PairTable
+    from pg2lib.data.people import PersonTable
     from pg2lib.data.store import ImageStore
     from pg2lib.detect import PoseDetector
 
+PAIR_RULES = (
+    "all (every ordered pair of two images of one person), torso (those in which both shoulders and both hips are "
+    "visible in both images)"
+)
+"""For help texts: the names of the pair rules, and what they mean."""
+
 
 def add_commands(commands: Any) -> None:
-    """Adds the commands of this module."""
+    """Add the commands of this module to the command line."""
     _add_train(commands)
     _add_evaluate(commands)
     _add_table1(commands)
@@ -30,76 +50,96 @@ def add_commands(commands: Any) -> None:
 
 def _add_train(commands: Any) -> None:
     parser = add_command(
-        commands, "train", _train, "train both stages, or go on where a run stopped",
+        commands, "train", _train, "train a model, or resume an interrupted run",
         "python -m pg2lib train --data Market-1501-v15.09.15 --config compact --out runs/compact",
     )  # fmt: skip
-    add_data(parser, "train")
-    parser.add_argument("--config", default="market1501", help="preset or JSON file (default: %(default)s)")
+    add_data(parser, split="train", cache="OUT/cache")
+    add_config(parser, "market1501", "market1501")
     parser.add_argument(
-        "--row", help="train the model of this row of Table 1, such as G1-L1 or G1+D (default: G1+G2+D)"
-    )
+        "--row", metavar="MODEL",
+        help=f"train this model of the paper's Table 1: {', '.join(TABLE1_ROWS)} (default: the model that the "
+        "configuration describes)",
+    )  # fmt: skip
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage1.steps=100; repeatable"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--pairs", default="torso", help="rule all or torso, or a pair file (default: %(default)s)")
-    _add_speed(parser)
+        "--pairs", default="torso", metavar="RULE_OR_FILE",
+        help=f"pairs to train on: {PAIR_RULES} or a pair file (default: %(default)s)",
+    )  # fmt: skip
+    add_hardware(parser)
     parser.add_argument(
-        "--sample-every", type=int, default=500, metavar="STEPS", help="picture grids (default: %(default)s)"
-    )
-    parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS", help="(default: %(default)s)")
-    parser.add_argument("--cpu", action="store_true", help="use no GPU")
+        "--sample-every", type=count, default=500, metavar="STEPS",
+        help="steps between grids of sample images; 0 writes none (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--checkpoint-every", type=positive, default=500, metavar="STEPS",
+        help="steps between checkpoints (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER",
+        help="folder of the run; a run that was interrupted there is resumed",
+    )  # fmt: skip
 
 
 def _train(options: argparse.Namespace) -> int:
     from pg2lib.config import PG2Config
+    from pg2lib.data.locate import find_data
+    from pg2lib.data.read import title_of
     from pg2lib.training.check import check_run
     from pg2lib.training.run import Reports, make_accelerator, on_main, train
 
     config = PG2Config.load(options.config)
     config = (config.row(options.row) if options.row else config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
-    # Before the cache is written; once the pairs are known, `train` checks the rest.
+    # Before the cache is written. `train` checks the rest, for which it needs the pairs.
     on_main(accelerator, lambda: check_run(config, options.out))
+    root = find_data(options.data)
     with accelerator.main_process_first():
-        store = open_store(options, options.cache or options.out / "cache", accelerator.device, config)
-    pairs = _pairs(options.pairs, store)
-    name = f"{_title(options)} {options.split}, pair rule {options.pairs}"
+        cache = (options.cache or options.out / "cache") / options.split
+        store = _open_store(_read_split(options, root), cache, accelerator.device, config, options.skip_corrupt)
+    name = f"{title_of(root)} {options.split}, pair rule {options.pairs}"
     reports = Reports(sample_every=options.sample_every, checkpoint_every=options.checkpoint_every)
-    pipeline = train(config, store, pairs, options.out, name, reports, accelerator)
+    pipeline = train(config, store, _pairs(options.pairs, store), options.out, name, reports, accelerator)
     if accelerator.is_main_process:
-        print(f"{pipeline!r} is in {options.out / 'pipeline'}")
+        print(f"The trained pipeline is in {options.out / 'pipeline'}: {pipeline!r}")
     return 0
 
 
 def _add_evaluate(commands: Any) -> None:
     parser = add_command(
-        commands, "evaluate", _evaluate, "score a pipeline on test pairs",
+        commands, "evaluate", _evaluate, "score a trained pipeline on test pairs",
         "python -m pg2lib evaluate --data Market-1501-v15.09.15 --pairs market-pairs-test.csv --out report/",
     )  # fmt: skip
-    add_data(parser, "test")
+    add_data(parser, split="test", cache="none, images are decoded into memory")
     add_weights(parser, MARKET1501_CHECKPOINT)
-    parser.add_argument("--pairs", default="all", help="rule all or torso, or a pair file (default: %(default)s)")
     parser.add_argument(
-        "--count", type=positive, help="score this many pairs, drawn at random (default: all; evaluation.pairs of the "
-        "configuration is for table1 alone)",
+        "--pairs", default="all", metavar="RULE_OR_FILE",
+        help=f"pairs to score: {PAIR_RULES} or a pair file (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
-    parser.add_argument("--batch-size", type=positive, default=32, help="(default: %(default)s)")
+    parser.add_argument(
+        "--count", type=positive,
+        help="score this many pairs, drawn at random (default: all of them; evaluation.pairs of the configuration "
+        "applies to table1 only)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed for drawing pairs and for bootstrap intervals (default: "
+        "%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--batch-size", type=positive, default=32, help="pairs per batch (default: %(default)s)")
     parser.add_argument(
         "--dialect", choices=("released", "pose-gan", "gfla"), default="released",
-        help="whose SSIM; figures of different dialects cannot be compared (default: %(default)s)",
+        help="variant of SSIM: that of the authors' released code, of Pose-GAN or of GFLA; scores of different "
+        "variants cannot be compared (default: %(default)s)",
     )  # fmt: skip
+    add_metrics(parser)
+    parser.add_argument("--lpips", choices=("alex", "vgg", "squeeze"), help="also compute LPIPS with this network")
     parser.add_argument(
-        "--inception", metavar="NAME_OR_FILE", help="also Inception Score, mask-IS and FID: inception2015, or a "
-        "TorchScript file",
+        "--out", type=Path, required=True, metavar="FOLDER",
+        help="folder for report.json, report.md, and pairs.csv with the scores of every pair",
     )  # fmt: skip
-    parser.add_argument("--lpips", choices=("alex", "vgg", "squeeze"), help="also LPIPS, with this network")
-    _add_pose_pairs(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for report.json, report.md and pairs.csv")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from pg2lib.data.locate import find_data
+    from pg2lib.data.read import title_of
     from pg2lib.evaluation import evaluate
     from pg2lib.files import refuse_to_replace
     from pg2lib.metrics.inception import load_inception
@@ -112,9 +152,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
     inception = load_inception(options.inception, pipeline.device) if options.inception else None
     lpips = load_lpips(options.lpips, pipeline.device) if options.lpips else None
-    store = open_store(options, options.cache, pipeline.device, pipeline.config)
+    root = find_data(options.data)
+    cache = options.cache / options.split if options.cache else None
+    store = _open_store(_read_split(options, root), cache, pipeline.device, pipeline.config, options.skip_corrupt)
     pairs = _pairs(options.pairs, store)
-    name = f"{_title(options)} {options.split}, pairs {Path(options.pairs).name}"
+    name = f"{title_of(root)} {options.split}, pairs {Path(options.pairs).name}"
     if options.count is not None:
         pairs = pairs.sample(options.count, options.seed)
         name += f", {options.count:,} drawn with seed {options.seed}"
@@ -132,48 +174,48 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _add_table1(commands: Any) -> None:
     parser = add_command(
-        commands, "table1", _table1, "train and score every model of the paper's Table 1",
+        commands, "table1", _table1, "train and score the models of the paper's Table 1",
         "python -m pg2lib table1 --data Market-1501-v15.09.15 --out runs/table1",
     )  # fmt: skip
     parser.add_argument(
-        "--data", default="synthetic", help="as in train; synthetic draws people (default: %(default)s)"
-    )
+        "--data", default="synthetic", metavar="FOLDER",
+        help="data set: a folder, or market1501 or deepfashion as in train; or synthetic, which draws synthetic people "
+        "(default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--profile", choices=("full", "fast"), default="full",
-        help="full: the paper's schedule; fast: minutes on a laptop (default: %(default)s)",
+        help="full: the paper's model and training schedule; fast: a small model that trains within minutes on a "
+        "laptop (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--config", help="preset or JSON file (default: what the profile and the image size say)")
+    add_config(parser, None, "chosen by profile and image size")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. stage1.steps=100; repeatable"
+        "--rows", nargs="+", metavar="MODEL", help=f"models to train, of {', '.join(TABLE1_ROWS)} (default: all)"
     )
-    parser.add_argument("--rows", nargs="+", help="only these, such as G1-L1 G1+D (default: all six)")
-    parser.add_argument("--pairs", default="torso", help="to train on: all or torso (default: %(default)s)")
     parser.add_argument(
-        "--test-pairs", nargs="+", default=["all"], help="to score on: rule or pair file (default: all); where there "
-        "are more than evaluation.pairs, that many are drawn; of several, the first makes the table, and each of the "
-        "others a table also-NAME.md",
+        "--pairs", choices=("all", "torso"), default="torso",
+        help=f"pairs to train on: {PAIR_RULES} (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--flat", action="store_true", help="DeepFashion: keep test images of garments alone, which test pair files "
-        "list",
+        "--test-pairs", nargs="+", default=["all"], metavar="RULE_OR_FILE",
+        help="pairs to score: all, torso or a pair file. From a longer list, evaluation.pairs of the configuration are "
+        "drawn at random. Give several lists to score on each: the first makes the table, and every other a table "
+        "of its own, also-NAME.md (default: all)",
     )  # fmt: skip
+    add_flat(parser)
+    add_metrics(parser)
+    add_skip_corrupt(parser)
+    add_hardware(parser)
     parser.add_argument(
-        "--inception", metavar="NAME_OR_FILE", help="as in evaluate; without it IS and mask-IS stay empty"
-    )
-    _add_pose_pairs(parser)
-    parser.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be decoded")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs, the table and its pictures")
-    parser.add_argument("--cpu", action="store_true", help="use no GPU")
-    _add_speed(parser)
+        "--out", type=Path, required=True, metavar="FOLDER",
+        help="folder for the models, the table and its pictures; an interrupted run is resumed",
+    )  # fmt: skip
 
 
 def _table1(options: argparse.Namespace) -> int:
-    from pg2lib.config import TABLE1_ROWS
     from pg2lib.data.pairs import make_pairs
     from pg2lib.data.read import read_people, title_of
-    from pg2lib.data.store import ImageStore
     from pg2lib.metrics.inception import load_inception
-    from pg2lib.table1 import also_name, choose_config, make_table1, published_name
+    from pg2lib.table1 import choose_config, make_table1, published_name
     from pg2lib.training.check import refuse_foreign
     from pg2lib.training.run import Reports, make_accelerator, on_main
 
@@ -184,33 +226,16 @@ def _table1(options: argparse.Namespace) -> int:
         train, test = read_people(root, "train"), read_people(root, "test", flat=options.flat)
         config = choose_config(options.config, options.profile, train.canvas).override(assignments(options.set))
         store, test_store = (
-            ImageStore.open(
-                table,
-                options.out / "cache" / split,
-                accelerator.device,
-                skip_corrupt=options.skip_corrupt,
-                mattes=config.model.matte,
-            )
+            _open_store(table, options.out / "cache" / split, accelerator.device, config, options.skip_corrupt)
             for split, table in (("train", train), ("test", test))
         )
-    train_name = f"{title_of(root)} train, pair rule {options.pairs}"
-    lists: dict[str, PairTable] = {}
-    for rule_or_file in options.test_pairs:
-        pairs, name = _pairs(rule_or_file, test_store), f"{title_of(root)} test, pairs {Path(rule_or_file).name}"
-        if config.evaluation.pairs < len(pairs):
-            pairs = pairs.sample(config.evaluation.pairs, seed=0)
-            name += f", {len(pairs):,} drawn with seed 0"
-        if also_name(name) in map(also_name, lists):
-            raise ConfigError(
-                f"--test-pairs: two lists would be kept as {also_name(name)!r}; give each once, in files whose names "
-                f"differ in a letter or number"
-            )
-        lists[name] = pairs
+    lists = _test_lists(options.test_pairs, f"{title_of(root)} test", test_store, config.evaluation.pairs)
     test_name = next(iter(lists))
     with _detector(options.pose_pairs if accelerator.is_main_process else 0) as detector:
         table = make_table1(
             config, store, make_pairs(store.table, options.pairs), test_store, lists.pop(test_name), options.out,
-            train_name, test_name, published_name(root), options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
+            f"{title_of(root)} train, pair rule {options.pairs}", test_name, published_name(root),
+            options.rows or tuple(TABLE1_ROWS), Reports(), accelerator,
             load_inception(options.inception, accelerator.device) if options.inception else None,
             command=_command_line(options, accelerator.num_processes), also=lists,
             detector=detector, pose_pairs=options.pose_pairs,
@@ -221,7 +246,7 @@ def _table1(options: argparse.Namespace) -> int:
 
 
 def _table1_data(options: argparse.Namespace) -> Path:
-    """The folder of the data; synthetic people are drawn where there are none yet."""
+    """Return the folder of the data, after drawing synthetic people if they are asked for and not there yet."""
     from pg2lib.data.locate import find_data
     from pg2lib.data.synthetic import write_market1501
 
@@ -232,21 +257,43 @@ def _table1_data(options: argparse.Namespace) -> Path:
     return write_market1501(options.out / "people", people, test_people, on_progress=bar)
 
 
+def _test_lists(rules_or_files: Sequence[str], data: str, store: ImageStore, most: int) -> dict[str, PairTable]:
+    """Return the lists of pairs to score, by their name in the reports; at most `most` pairs of each."""
+    from pg2lib.table1 import also_name
+
+    lists: dict[str, PairTable] = {}
+    for rule_or_file in rules_or_files:
+        pairs, name = _pairs(rule_or_file, store), f"{data}, pairs {Path(rule_or_file).name}"
+        if most < len(pairs):
+            pairs = pairs.sample(most, seed=0)
+            name += f", {most:,} drawn with seed 0"
+        if also_name(name) in map(also_name, lists):
+            raise ConfigError(
+                f"--test-pairs: the scores of two lists would both be stored as {also_name(name)!r}; give each list "
+                f"once, and rename files whose names differ in punctuation or case only"
+            )
+        lists[name] = pairs
+    return lists
+
+
 def _command_line(options: argparse.Namespace, processes: int) -> str:
-    """What was given to the shell, but for the path of Python."""
+    """Return the command that was run, without the path of Python."""
     start = ["python"] if processes == 1 else ["torchrun", "--nproc_per_node", str(processes)]
     return shlex.join([*start, "-m", "pg2lib", *map(str, options.arguments)])
 
 
 def _add_results(commands: Any) -> None:
     parser = add_command(
-        commands, "results", _results, "write what runs of table1 gave, and what they took, as one page",
+        commands, "results", _results, "write one page with the tables, settings and training times of table1 runs",
         "python -m pg2lib results runs/table1 runs/table1-deepfashion --out RESULTS.md",
     )  # fmt: skip
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder that table1 wrote, finished or not")
     parser.add_argument(
-        "--out", type=Path, default=Path("RESULTS.md"),
-        help="page to write; its pictures go into a folder beside it that has its name (default: %(default)s)",
+        "runs", type=Path, nargs="+", metavar="RUN", help="output folder of table1; the run need not be finished"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("RESULTS.md"), metavar="FILE",
+        help="Markdown file to write; its pictures go into a folder of the same name in lower case, such as results/ "
+        "(default: %(default)s)",
     )  # fmt: skip
 
 
@@ -254,44 +301,49 @@ def _results(options: argparse.Namespace) -> int:
     from pg2lib.results import write_results
 
     write_results(options.runs, options.out)
-    print(f"{options.out}: {len(options.runs)} run{'s' if len(options.runs) > 1 else ''}")
+    print(f"Wrote {options.out} ({len(options.runs)} run{'s' if len(options.runs) > 1 else ''})")
     return 0
 
 
-def _add_pose_pairs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pose-pairs", type=count, default=0, metavar="COUNT", help="also detect the pose again, on so many pairs, "
-        "and compare it with the target pose (default: %(default)s)",
+def assignments(settings: Sequence[str]) -> dict[str, Any]:
+    """Parse the values of ``--set`` for `PG2Config.override`.
+
+    Args:
+        settings: strings of the form KEY=VALUE. A value that is not valid JSON is taken as a string.
+
+    Raises:
+        ConfigError: a string has no ``=``.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set: expected KEY=VALUE, such as stage1.steps=100, got {setting!r}")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text
+    return values
+
+
+def _read_split(options: argparse.Namespace, root: Path) -> PersonTable:
+    """Read the images and keypoints that the options of `add_data` select."""
+    from pg2lib.data.read import read_people
+
+    keypoints = options.keypoints[0] if options.keypoints and len(options.keypoints) == 1 else options.keypoints
+    return read_people(root, options.split, keypoints, options.person, options.leak_free, options.flat)
+
+
+def _open_store(
+    table: PersonTable, cache: Path | None, device: Any, config: PG2Config, skip_corrupt: bool
+) -> ImageStore:
+    """Decode the images of a table, with mattes if the model needs them, and show progress."""
+    from pg2lib.data.store import ImageStore
+
+    bar = progress_bar("decoding, then mattes" if config.model.matte else "decoding", "image")
+    return ImageStore.open(
+        table, cache, device, skip_corrupt=skip_corrupt, on_progress=bar, mattes=config.model.matte
     )  # fmt: skip
-
-
-def _add_speed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "no", "bf16"),
-        default="auto",
-        help="auto: bf16 on a GPU that has it; bf16 also pays on a CPU that multiplies in it (AVX512-BF16, AMX)",
-    )
-    parser.add_argument("--compile", action="store_true", help="use torch.compile, for a GPU; see make_accelerator")
-
-
-@contextmanager
-def _detector(pose_pairs: int) -> Iterator[PoseDetector | None]:
-    """What finds the poses of so many pairs again; None for none."""
-    if not pose_pairs:
-        yield None
-        return
-    from pg2lib.detect import MediaPipeDetector
-
-    with MediaPipeDetector() as detector:
-        yield detector
-
-
-def _title(options: argparse.Namespace) -> str:
-    from pg2lib.data.locate import find_data
-    from pg2lib.data.read import title_of
-
-    return title_of(find_data(options.data))
 
 
 def _pairs(rule_or_file: str, store: ImageStore) -> PairTable:
@@ -304,19 +356,13 @@ def _pairs(rule_or_file: str, store: ImageStore) -> PairTable:
             return read_pairs(file, store.table)
 
 
-def assignments(pairs: Sequence[str]) -> dict[str, Any]:
-    """What ``--set KEY=VALUE`` sets, as `PG2Config.override` takes it.
+@contextmanager
+def _detector(pose_pairs: int) -> Iterator[PoseDetector | None]:
+    """Open the pose detector, unless there are no pairs to detect poses on."""
+    if not pose_pairs:
+        yield None
+        return
+    from pg2lib.detect import MediaPipeDetector
 
-    Raises:
-        ConfigError: no ``=``.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {pair!r}: expected KEY=VALUE, such as stage1.steps=100")
-        try:
-            values[key] = json.loads(text)
-        except json.JSONDecodeError:
-            values[key] = text  # a bare word is a string
-    return values
+    with MediaPipeDetector() as detector:
+        yield detector
