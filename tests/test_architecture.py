@@ -16,7 +16,7 @@ LAYERS = [
     {"errors", "config", "files", "processes"},
     {"images", "losses", "models.blocks"},
     {"pose", "raster", "warp", "cutout", "models", "metrics"},
-    {"data", "detect", "matte", "onnx_model", "output", "pipeline", "provenance"},
+    {"comparison", "data", "detect", "matte", "onnx_model", "output", "pipeline", "provenance"},
     {"training", "evaluation", "doctor", "table1", "user_study"},
     {"viz"},
     {"results"},
