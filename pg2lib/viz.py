@@ -213,7 +213,7 @@ def show_samples(folder: str | PathLike[str], columns: int, count: int = 5) -> G
     if not paths:
         raise DataError(f"{folder} holds no samples; a run writes the first one at its start")
     chosen = sorted({round(place) - 1 for place in np.geomspace(1, len(paths), count)})
-    pictures = []
+    pictures: list[Image.Image] = []
     for index in chosen:
         grid = load_image(paths[index])
         if pictures:  # the last column, as wide as any other, with the gap to its left

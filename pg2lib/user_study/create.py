@@ -1,20 +1,18 @@
-"""Making a study: images under names that say nothing, and the protocol."""
+"""Creation of user studies, from images or from pipelines and test pairs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from pg2lib.data.pairs import PairTable
@@ -27,8 +25,8 @@ from pg2lib.provenance import provenance
 from pg2lib.user_study.study import FORMAT, IMAGES_NAME, STUDY_NAME, Protocol, Study, shuffled
 
 Images = str | PathLike[str] | NDArray[np.generic] | Tensor | Iterable[ImageLike | Tensor]
-"""A folder (hidden files are passed over), an array (images, height, width, 3), a tensor (images, 3, height, width), or
-images one by one."""
+"""A folder, whose hidden files are ignored; an array of shape (images, height, width, 3); a tensor of shape (images, 3,
+height, width); or a sequence of single images."""
 
 BATCH_SIZE = 16
 
@@ -41,38 +39,42 @@ def create_study(
     data: str,
     protocol: Protocol | None = None,
 ) -> Study:
-    """Makes the folder of a study, whole or not at all.
+    """Create a user study in a new folder, which appears only when it is complete.
 
-    All images are copied, as PNG without anything but pixels, and named in an order that tells nothing. With more of
-    them than a session needs, every rater gets others.
+    All images are copied as PNG files that hold pixels and nothing else. Their names are numbers in random order. If
+    there are more images than a session needs, every rater sees another selection.
 
     Args:
-        folder: must not exist yet.
-        real: real images; at least `Protocol.real`.
-        generated: generated images by the name of their model; at least `Protocol.generated` each.
-        title: what raters read. It should not give away which model is under study.
-        data: what the images show, say "DeepFashion"; it stands in the result.
-        protocol: by default the paper's.
+        folder: folder to create.
+        real: real images, at least `Protocol.real`.
+        generated: generated images by the name of their model, at least `Protocol.generated` of each.
+        title: heading that raters see. It should not reveal what is studied.
+        data: name of the data set, such as "DeepFashion", for the results.
+        protocol: course of a session; by default that of the paper.
 
     Raises:
-        DataError: the folder exists, too few images, images of different sizes, an image that cannot be read, or the
-            same picture among the real and the generated ones.
+        DataError: the folder exists, there are too few images, their sizes differ, one of them cannot be read, or a
+            picture is among both the real and the generated images.
     """
     target, protocol = Path(folder), protocol or Protocol()
     if target.exists():
         raise DataError(f"{target} exists already; open it with Study.open, or name another folder")
     if not generated or "" in generated:
-        raise DataError("a study needs the generated images of at least one model, and every model a name")
+        raise DataError("expected the generated images of at least one model, by the name of the model")
     groups = {"": _listed(real, "real")} | {model: _listed(images, model) for model, images in generated.items()}
     for model, images in groups.items():
         needed, what = (protocol.generated, f"generated images of {model}") if model else (protocol.real, "real images")
         if len(images) < needed:
-            raise DataError(f"a session shows {needed} {what}, and there are {len(images)}; give more, or lower it")
+            raise DataError(
+                f"a session shows {needed} {what}, but there are {len(images)}; give more images, or a protocol that "
+                f"needs fewer"
+            )
     places = [(model, index) for model, images in groups.items() for index in range(len(images))]
     named = {f"{number:05d}.png": place for number, place in enumerate(shuffled(places, str(protocol.seed)))}
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        canvas = _write_images(temporary / IMAGES_NAME, groups, named)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        unfinished = Path(temporary) / target.name
+        canvas = _write_images(unfinished / IMAGES_NAME, groups, named)
         values = {
             "format": FORMAT,
             "title": title,
@@ -83,11 +85,9 @@ def create_study(
             "generated": {m: [name for name, (model, _) in named.items() if model == m] for m in generated},
             "made_with": provenance(),
         }
-        (temporary / STUDY_NAME).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        Study.open(temporary)  # makes the database
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        (unfinished / STUDY_NAME).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        Study.open(unfinished)  # makes the database
+        unfinished.rename(target)
     return Study.open(target)
 
 
@@ -100,18 +100,22 @@ def create_study_from_pairs(
     data: str,
     protocol: Protocol | None = None,
 ) -> Study:
-    """Makes a study of what pipelines generate for pairs, against target images of other pairs.
+    """Create a user study of the images that pipelines generate for pairs, and of the target images of other pairs.
 
-    No image is the target of two: a rater never sees a real image beside its generated likeness. Every model gets the
-    same pairs, and as many real images of its own as a session needs.
+    No target image is used twice, so that a rater never sees both a real image and its generated counterpart. All
+    models get the same pairs, and each as many real images of its own as a session needs.
 
     Args:
-        pipelines: by the name of the model.
-        store, pairs: test pairs and their images, on the models' canvas.
-        folder, title, data, protocol: as in `create_study`.
+        folder: folder to create.
+        pipelines: pipelines by the name of the model.
+        store: images of the pairs, of the size that the models generate.
+        pairs: test pairs.
+        title: heading that raters see, as in `create_study`.
+        data: name of the data set.
+        protocol: course of a session; by default that of the paper.
 
     Raises:
-        DataError: too few different target images, or what `create_study` refuses.
+        DataError: there are too few different target images, or as in `create_study`.
     """
     protocol = protocol or Protocol()
     pair_of = {int(row): pair for pair, row in enumerate(pairs.to_rows.tolist())}
@@ -120,7 +124,7 @@ def create_study_from_pairs(
     if len(targets) < needed:
         raise DataError(
             f"{len(pipelines)} models need {needed} different target images ({real} real, {protocol.generated} to "
-            f"generate), and the pairs have {len(targets)}; take more pairs, fewer models or a smaller protocol"
+            f"generate), but the pairs have {len(targets)}; give more pairs, fewer models or a smaller protocol"
         )
     chosen = torch.tensor([pair_of[row] for row in targets[real:needed]])
     generated: dict[str, list[Tensor]] = {model: [] for model in pipelines}
@@ -132,6 +136,7 @@ def create_study_from_pairs(
 
 
 def _listed(images: Images, what: str) -> Sequence[ImageLike | Tensor]:
+    """Return a sequence of single images."""
     if isinstance(images, str | PathLike):
         folder = Path(images)
         if not folder.is_dir():
@@ -142,14 +147,17 @@ def _listed(images: Images, what: str) -> Sequence[ImageLike | Tensor]:
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")  # macOS's ._name.jpg is no image
         )
     if isinstance(images, Tensor | np.ndarray) and images.ndim != 4:
-        raise DataError(f"the images of {what!r} must have four dimensions, images first; got {tuple(images.shape)}")
+        raise DataError(
+            f"the images of {what!r} must have four dimensions, the first of which counts them; got the shape "
+            f"{tuple(images.shape)}"
+        )
     return list(images)
 
 
 def _write_images(
     folder: Path, groups: Mapping[str, Sequence[ImageLike | Tensor]], named: Mapping[str, tuple[str, int]]
 ) -> tuple[int, int]:
-    """Writes every image under its new name, in the order of the names; returns (height, width) of all."""
+    """Write all images in the order of their new names; return the (height, width) that all have."""
     folder.mkdir(parents=True)
     sizes: dict[tuple[int, int], str] = {}
     kinds: dict[bytes, tuple[bool, str]] = {}
@@ -161,9 +169,9 @@ def _write_images(
         digest = hashlib.sha256(picture.tobytes()).digest()
         is_real, twin = kinds.setdefault(digest, (not model, which))
         if is_real != (not model):
-            raise DataError(f"the same picture is real and generated: {twin}, {which}")
-        Image.fromarray(np.asarray(picture)).save(folder / name)  # from pixels: no comment, no colour profile
+            raise DataError(f"the same picture is both real and generated: {twin} and {which}")
+        picture.save(folder / name)
     if len(sizes) > 1:
         listed = "; ".join(f"{width}x{height}: {which}" for (height, width), which in list(sizes.items())[:5])
-        raise DataError(f"images of different sizes give away what they are; bring them to one size ({listed})")
+        raise DataError(f"the images have different sizes, which gives them away; resize them to one size ({listed})")
     return next(iter(sizes))
