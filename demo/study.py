@@ -164,7 +164,7 @@ def sessions_of(study: Study, rater: str) -> list[Session]:
     except DataError:  # a name that no rater can have
         sessions = []
     if not sessions:
-        raise HTTPException(404, "There is no such rater.")
+        raise HTTPException(404, "there is no such rater")
     return sessions
 
 
@@ -176,7 +176,7 @@ def session_of(study: Study, rater: str, number: int) -> Session:
     """
     sessions = sessions_of(study, rater)
     if not 1 <= number <= len(sessions):
-        raise HTTPException(404, "There is no such session.")
+        raise HTTPException(404, "there is no such session")
     return sessions[number - 1]
 
 
