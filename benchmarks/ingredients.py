@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from pg2lib import ImageStore, PairTable, PG2Config, PG2Pipeline, evaluate, make_pairs
-from pg2lib.cli import assignments
+from pg2lib.cli.training import assignments
 from pg2lib.data.read import find_data, read_people, title_of
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.models import G1

@@ -1,41 +1,41 @@
-/* A rater's session. Each picture is drawn in one frame of the screen and cleared in another; the time between the two is
-   what is stored as its exposure. The next picture waits until the server has the last answer on its disk. */
+/* A rater's session. Each picture is drawn in one frame of the screen and cleared in a later one. The time between the
+   two frames is stored as the exposure. The next picture is shown when the server has stored the last answer. */
 "use strict";
 
-const LARGEST_PX = 512; // a picture is enlarged by the largest whole factor that keeps it within this and the window
+const LARGEST_PX = 512; // a picture is enlarged by the largest whole factor with which it fits this size and the window
 const PAUSE_MS = 500; // between an answer and the next picture
-const PATIENCE_MS = 15000; // for one request
-const AT_ONCE = 6; // pictures loaded side by side
+const TIMEOUT_MS = 15000; // of one request
+const AT_ONCE = 6; // pictures loaded at the same time
 
 const element = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const nextFrame = () => new Promise((done) => requestAnimationFrame(() => done(performance.now())));
 
-/* What this browser remembers: the rater's name, an answer on its way, and how often a picture was shown. A browser that
-   remembers nothing (private windows) still has the name in the address. */
+/* What the browser stores: the rater's name, an answer that is being sent, and how often a picture was shown. A browser
+   that stores nothing (in private windows) still has the name in the address. */
 const memory = {
   get(key) {
     try { return JSON.parse(localStorage.getItem(`pg2-study-${key}`)); } catch { return null; }
   },
   set(key, value) {
-    try { localStorage.setItem(`pg2-study-${key}`, JSON.stringify(value)); } catch { /* the address has the name */ }
+    try { localStorage.setItem(`pg2-study-${key}`, JSON.stringify(value)); } catch { /* not stored; see above */ }
   },
 };
 
-let state = null; // of the session, as the server describes it
-let pictures = []; // by position, decoded
-let asked = null; // takes the answer of the question on the screen
-let busy = false; // while a task runs: a second click on its button then does nothing
+let state = null; // state of the session, from the server
+let pictures = []; // decoded pictures by position
+let asked = null; // callback for the answer while the question is on the screen
+let busy = false; // true while a task runs, so that a double click does not run it twice
 
 class Refused extends Error {
   constructor(status, detail) { super(detail); this.status = status; }
 }
 
-/* Asks until the server answers. What it refuses for good is thrown. */
+/* Sends a request again until the server answers it. Throws Refused if the server rejects it. */
 async function request(path, values) {
   for (let wait = 1000; ; wait = Math.min(2 * wait, 4000)) {
     try {
-      const options = { signal: AbortSignal.timeout(PATIENCE_MS) };
+      const options = { signal: AbortSignal.timeout(TIMEOUT_MS) };
       if (values !== undefined) {
         Object.assign(options, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(values) });
       }
@@ -51,7 +51,7 @@ async function request(path, values) {
     }
     element("trouble").textContent =
       path === "answer"
-        ? "The connection is lost. Your answer is kept and sent again until it arrives; please leave this page open."
+        ? "The connection is lost. Your answer will be sent as soon as the connection is back. Please leave this page open."
         : "The connection is lost. Trying again …";
     element("trouble").hidden = false;
     await sleep(wait);
@@ -63,12 +63,12 @@ function show(id) {
   document.querySelector(`#${id} h2`).focus();
 }
 
-/* -- Coming and going ------------------------------------------------------------------------------------------------ */
+/* -- Start and end --------------------------------------------------------------------------------------------------- */
 
 async function arrive() {
   listen();
   await recognise();
-  element("start").disabled = false; // not before: an answer left over must be in its place when pictures are shown
+  element("start").disabled = false; // only now, because an unsent answer must be stored before pictures are shown
 }
 
 function listen() {
@@ -84,7 +84,7 @@ function listen() {
   });
 }
 
-/* Who comes back is told how far they are. */
+/* Resumes the session of a rater who comes back, and says how far it is. */
 async function recognise() {
   const known = new URLSearchParams(location.search).get("rater") ?? memory.get("rater");
   if (known === null) return;
@@ -93,14 +93,14 @@ async function recognise() {
   } catch (error) {
     if (error.status !== 404) throw error;
     if (new URLSearchParams(location.search).has("rater")) {
-      note("This link does not belong to this study, perhaps for a letter that is missing. Start begins anew.");
+      note("This link does not belong to this study. Is a letter missing? Press Start to begin from the first picture.");
     }
     return;
   }
   await sendLeftOver();
   if (state.answered === state.images) return finish();
-  note(`Welcome back: ${state.answered} of ${state.images} pictures are answered.`);
-  element("start").textContent = "Go on";
+  note(`Welcome back! You have answered ${state.answered} of ${state.images} pictures.`);
+  element("start").textContent = "Continue";
 }
 
 function note(text) {
@@ -108,7 +108,7 @@ function note(text) {
   document.querySelector("#welcome .back").hidden = false;
 }
 
-/* The rater's name goes into the address, which so becomes the link to come back with. */
+/* Puts the rater's name into the address, which becomes the link to come back with. */
 function enter(described) {
   state = described;
   memory.set("rater", state.rater);
@@ -117,7 +117,7 @@ function enter(described) {
   document.querySelector("#rater code").textContent = state.rater;
 }
 
-/* An answer that a closed window or a crash kept from arriving. */
+/* Sends an answer that was not sent because the window was closed or the browser crashed. */
 async function sendLeftOver() {
   const left = memory.get("answer");
   if (left === null || left.rater !== state.rater) return;
@@ -125,7 +125,7 @@ async function sendLeftOver() {
     const stored = await request("answer", left);
     if (left.number === state.number) state.answered = stored.answered;
   } catch (error) {
-    if (!(error instanceof Refused)) throw error; // refused: another window has answered in its place
+    if (!(error instanceof Refused)) throw error; // another answer was given in another window
   }
   memory.set("answer", null);
 }
@@ -138,7 +138,8 @@ async function begin(another) {
   await announce(
     practice > 0 ? "Practice first" : "Ready",
     practice > 0
-      ? `${practice === 1 ? "One practice picture comes" : `${practice} practice pictures come`} first. Look at the cross.`
+      ? `${practice === 1 ? "One practice picture comes" : `${practice} practice pictures come`} first. Look at the cross; ` +
+        "the first picture appears there."
       : "Look at the cross; the first picture appears there.",
   );
   await rate();
@@ -173,7 +174,7 @@ function finish() {
   const left = state.sessions - state.number;
   document.querySelector("#finished .text").textContent =
     `All ${state.images} answers are stored. ` +
-    (left > 0 ? "If you like, there is another round with other pictures." : "You can close this page.");
+    (left > 0 ? "If you like, you can do another round with other pictures." : "You can close this page.");
   element("another").hidden = left === 0;
   show("finished");
 }
@@ -198,7 +199,7 @@ async function rate() {
     if (state.answered === state.images) break;
     if (element("pause").checked) {
       element("pause").checked = false;
-      await announce("Pause", "Every answer is stored. Go on when you like, or come back later with this page's link.");
+      await announce("Pause", "All your answers are stored. Continue when you like, or come back later with the link in the address bar.");
       show("rating");
     } else if (state.answered === state.practice) {
       await announce("Practice is over", `The next ${state.images - state.practice} pictures count.`);
@@ -218,7 +219,7 @@ function describe(position) {
   element("done").value = position;
 }
 
-/* Shows a picture for the protocol's time, to the nearest frame, and returns how long that was. */
+/* Shows a picture for the protocol's exposure, to the nearest frame, and returns the measured exposure. */
 async function expose(position) {
   const canvas = element("picture");
   const context = prepare(canvas);
@@ -235,8 +236,8 @@ async function expose(position) {
   return { ms: ended - shown, showings };
 }
 
-/* The frame in which the picture has had its time, or the moment in which the window goes out of sight: that draws no
-   frames, and the picture then was seen too shortly to count. */
+/* Waits for the end of the exposure and returns its time. A hidden window draws no frames, so hiding it ends the
+   exposure, which then is too short to count. */
 function over(shown) {
   return new Promise((done) => {
     let before = shown;
@@ -259,7 +260,7 @@ function over(shown) {
   });
 }
 
-/* The picture's own pixels, enlarged by a whole factor. */
+/* Sets the size of the canvas: that of the pictures, shown enlarged by a whole factor. */
 function prepare(canvas) {
   canvas.width = state.width;
   canvas.height = state.height;
@@ -274,7 +275,7 @@ function prepare(canvas) {
   return canvas.getContext("2d");
 }
 
-/* How often a picture has been shown, this time included: more than once if the page was closed before its answer. */
+/* Returns how often a picture was shown, including now: more than once if the page was closed before the answer. */
 function countShowing(position) {
   const picture = `${state.rater}/${state.number}/${position}`;
   const last = memory.get("showing");
@@ -303,7 +304,7 @@ async function ask() {
   return { saysReal, responseMs: Math.max(0, time - since) };
 }
 
-/* Before the picture is gone and after the first answer there is no question, and keys do nothing. */
+/* Takes an answer. Keys and buttons do nothing while the picture is visible and after the first answer. */
 function decide(saysReal, event) {
   if (asked === null) return;
   event.preventDefault();
@@ -317,7 +318,7 @@ function enable(on) {
   for (const id of ["real", "generated"]) element(id).setAttribute("aria-disabled", String(!on));
 }
 
-/* One task at a time. Whatever the page cannot go on from is said, never swallowed. */
+/* Runs one task at a time and shows its errors. */
 async function run(task) {
   if (busy) return;
   busy = true;
@@ -326,8 +327,8 @@ async function run(task) {
   } catch (error) {
     document.querySelector("#stopped .text").textContent =
       error instanceof Refused
-        ? `The study does not take this: ${error.message} If it is open in another window, go on there.`
-        : "Something went wrong on this page. Every answer you gave is stored; try again.";
+        ? `The server refused the request: ${error.message}. If the study is open in another window, continue there.`
+        : "There was an error on this page. Your answers are stored. Please try again.";
     show("stopped");
     if (!(error instanceof Refused)) throw error;
   } finally {

@@ -1,10 +1,11 @@
-"""The user study (Table 2) in a browser: a page for raters on a network, over the engine `pg2lib.user_study`.
+"""The web page on which raters take part in a user study (Table 2) of `pg2lib.user_study`.
 
     python demo/app.py --study DIR --host 0.0.0.0     serves the page
-    python demo/app.py --study DIR --results          prints the table; raters have no way to it
+    python demo/app.py --study DIR --results          prints the results, which the page does not show
 
-The page loads all images of a session first, shows each for the protocol's time, measured where it is shown, and asks
-for the next one only when the last answer is stored. Raters are random names; nothing else about them is kept.
+The page loads all images of a session before it shows the first. It shows every image for the protocol's exposure,
+measures the exposure itself, and goes on to the next image when the server has stored the answer. Of a rater only a
+random name is stored.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ HEADERS = {
 
 
 class Begin(BaseModel):
-    """Somebody new, or a rater who comes back; `another` asks for a further session once one is finished."""
+    """Request for a session.
+
+    Attributes:
+        rater: name of a rater who comes back; None for a new one.
+        another: whether to begin another session if the last one is finished.
+    """
 
     model_config = ConfigDict(extra="forbid")
     rater: str | None = None
@@ -48,7 +54,7 @@ class Begin(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a rater says of one image."""
+    """Answer of a rater for one image; see `Session.answer`."""
 
     model_config = ConfigDict(extra="forbid")
     rater: str
@@ -61,7 +67,7 @@ class Answer(BaseModel):
 
 
 class State(BaseModel):
-    """Where a rater stands. Models have numbers here: their names would tell what is under study."""
+    """State of a session. It has a number instead of the model's name, which would reveal what is studied."""
 
     rater: str
     number: int
@@ -75,7 +81,7 @@ class State(BaseModel):
 
 
 def build_page(study: Study) -> FastAPI:
-    """The page and what it asks for."""
+    """Return the web application: the page, and what its script requests."""
     app = FastAPI(title=study.title, openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.middleware("http")
@@ -90,7 +96,7 @@ def build_page(study: Study) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     def correct(request: Request, error: RequestValidationError) -> Response:
-        # Not with what came, as FastAPI does: NaN and half a character are no JSON, and the answer would fail in turn.
+        # FastAPI would repeat the input, which JSON cannot hold if it is NaN or half a surrogate pair.
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         return JSONResponse({"detail": ascii(wrong)[1:-1]}, status_code=422)
 
@@ -115,7 +121,7 @@ def build_page(study: Study) -> FastAPI:
             session = sessions_of(study, request.rater)[-1]
             if request.another and session.finished:
                 session = study.next_session(request.rater) or session
-        assert session is not None  # somebody new has every model before them
+        assert session is not None  # a new rater has not judged any model
         return describe(session)
 
     @app.get("/image/{rater}/{number}/{position}")
@@ -132,9 +138,9 @@ def build_page(study: Study) -> FastAPI:
 
 
 def render(study: Study) -> str:
-    """The page's HTML, with what the study's protocol says in its words."""
+    """Return the page's HTML, filled in from the study's protocol."""
     protocol = study.protocol
-    minutes = round(protocol.images * (protocol.exposure_s + 2) / 60)  # two seconds to answer and to wait
+    minutes = round(protocol.images * (protocol.exposure_s + 2) / 60)  # about two seconds to answer and for the pause
     words = {
         "title": study.title,
         "images": protocol.images,
@@ -148,34 +154,34 @@ def render(study: Study) -> str:
 
 
 def sessions_of(study: Study, rater: str) -> list[Session]:
-    """What a rater has begun, in that order: one session or more.
+    """Return the sessions that a rater has begun, at least one.
 
     Raises:
-        HTTPException: 404, nobody of that name has begun.
+        HTTPException: 404, the rater has not begun any.
     """
     try:
         sessions = study.sessions_of(rater)
     except DataError:  # a name that no rater can have
         sessions = []
     if not sessions:
-        raise HTTPException(404, "There is no such rater.")
+        raise HTTPException(404, "there is no such rater")
     return sessions
 
 
 def session_of(study: Study, rater: str, number: int) -> Session:
-    """A session that was begun, 1 for the rater's first.
+    """Return a session that a rater has begun; the first has the number 1.
 
     Raises:
         HTTPException: 404, there is no such session.
     """
     sessions = sessions_of(study, rater)
     if not 1 <= number <= len(sessions):
-        raise HTTPException(404, "There is no such session.")
+        raise HTTPException(404, "there is no such session")
     return sessions[number - 1]
 
 
 def describe(session: Session) -> State:
-    """What the page has to know of a session."""
+    """Return the state of a session for the page."""
     study, protocol = session.study, session.study.protocol
     return State(
         rater=session.rater,
@@ -191,7 +197,7 @@ def describe(session: Session) -> State:
 
 
 def print_results(folder: Path) -> int:
-    """Prints the table of a study, as Markdown; returns the exit status."""
+    """Print the results of a study as Markdown and return the exit status."""
     try:
         print(results(folder).to_markdown(), end="")
     except PG2Error as error:
@@ -201,22 +207,22 @@ def print_results(folder: Path) -> int:
 
 
 def serve_study(folder: Path, host: str, port: int) -> int:
-    """Serves the page until it is interrupted; returns the exit status."""
+    """Serve the page until interrupted and return the exit status."""
     try:
         study = Study.open(folder)
         listener = socket.create_server((host, port), backlog=128)
-        port = listener.getsockname()[1]  # for 0 the system chooses
+        port = listener.getsockname()[1]  # which the system has chosen if it was 0
         page = Guard(build_page(study), served_addresses(host, port))
     except PG2Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: cannot serve on {host}:{port}; try another --port. ({error})", file=sys.stderr)
+        print(f"error: cannot serve on {host}:{port} ({error}); try another --port", file=sys.stderr)
         return 2
     print(f"{study!r}", flush=True)
-    print(f"The study runs on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    print(f"The study runs on http://{host}:{port} (press Ctrl-C to stop)", flush=True)
     if host == "0.0.0.0":
-        print(f"Raters open http://NAME:{port}, where NAME is what this computer is called on the network.", flush=True)
+        print(f"Raters open http://NAME:{port}, where NAME is the name of this computer on the network.", flush=True)
     server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False))
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

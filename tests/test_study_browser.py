@@ -70,7 +70,7 @@ class Server:
         self.process.wait(timeout=60)
 
     def end(self) -> None:
-        """As Ctrl-C does, for which the page must leave without a word."""
+        """Stops the server as Ctrl-C does; it must end without a traceback."""
         self.process.terminate()
         self.process.wait(timeout=60)
         assert "Traceback" not in self.log.read_text()
@@ -85,7 +85,7 @@ class Rater(Visit):
 
     def start(self) -> None:
         self.page.locator("#start").click()
-        self.go_on()
+        self.proceed()
 
     def cannot_start(self) -> None:
         start = self.page.locator("#start")
@@ -93,7 +93,7 @@ class Rater(Visit):
         start.click(force=True)
         assert start.is_visible()
 
-    def go_on(self) -> None:
+    def proceed(self) -> None:
         self.page.locator("#ready").wait_for()
         self.page.keyboard.press("Enter")
         self.page.locator("#rating").wait_for()
@@ -110,7 +110,7 @@ class Rater(Visit):
         for key in keys:
             self.page.locator("#real[aria-disabled=false], #ready:not([hidden])").first.wait_for()
             if self.page.locator("#ready").is_visible():
-                self.go_on()
+                self.proceed()
             self.answer(key)
 
     def wait_for_answers(self, session: Session, count: int) -> None:
@@ -166,7 +166,7 @@ def colour_shown(rater: Rater) -> tuple[int, ...]:
 def test_a_session_with_the_keyboard_one_second_an_image(browser: Any, server: Server, study: Study) -> None:
     before = study.raters()
     anna = visit(browser, server.address)
-    assert "The first 2 are practice; the 4 after them count" in " ".join(
+    assert "The first 2 pictures are for practice. The 4 pictures after them count" in " ".join(
         anna.page.locator("#welcome").inner_text().split()
     )
     assert study.raters() == before, "looking at the page stores nothing"
@@ -186,7 +186,7 @@ def test_a_session_with_the_keyboard_one_second_an_image(browser: Any, server: S
 
     anna.rate("rg")
     anna.page.locator("#ready").filter(has_text="Practice is over").wait_for()
-    anna.go_on()
+    anna.proceed()
     assert anna.page.locator("#count").inner_text() == "Picture 1 of 4"
     for key in ("ArrowLeft", "ArrowRight"):
         anna.answer(key)
@@ -219,7 +219,7 @@ def test_breaking_off_and_coming_back_with_the_link(browser: Any, server: Server
     anna.start()
     anna.rate("rg")
     anna.page.locator("#ready").wait_for()
-    anna.go_on()
+    anna.proceed()
     anna.answer("r")
     (session,) = study.sessions_of(anna.name)
     anna.wait_for_answers(session, 3)
@@ -227,7 +227,7 @@ def test_breaking_off_and_coming_back_with_the_link(browser: Any, server: Server
     anna.page.context.close()
 
     again = visit(browser, link)  # another browser: nothing but the link
-    again.page.locator(".back").filter(has_text="Welcome back: 3 of 6 pictures are answered").wait_for()
+    again.page.locator(".back").filter(has_text="3 of 6").wait_for()
     again.start()
     assert again.page.locator("#count").inner_text() == "Picture 2 of 4"
     again.rate("ggg")
@@ -252,8 +252,8 @@ def test_two_raters_at_once_do_not_mix(browser: Any, server: Server, study: Stud
     assert anna.name != bert.name
     for position in range(3):
         if position == 2:
-            anna.go_on()
-            bert.go_on()
+            anna.proceed()
+            bert.proceed()
         anna.wait_for_question()
         bert.wait_for_question()
         anna.answer("r")
@@ -277,7 +277,7 @@ def test_a_killed_server_loses_no_answer_and_the_page_goes_on(browser: Any, serv
     assert Study.open(study.folder).sessions_of(anna.name)[0].answered == 1
 
     anna.page.keyboard.press("g")
-    anna.page.get_by_role("alert").filter(has_text="The connection is lost. Your answer is kept").wait_for()
+    anna.page.get_by_role("alert").filter(has_text="The connection is lost. Your answer will be sent").wait_for()
     assert anna.page.locator("#count").inner_text() == "Practice 2 of 2", "no further picture before it is stored"
     server.start()
     anna.page.locator("#ready").filter(has_text="Practice is over").wait_for()
@@ -300,7 +300,7 @@ def test_an_answer_that_was_not_sent_before_the_window_closed_is_sent_later(
     assert session.answered == 0
     anna.page.unroute("**/answer")
     anna.page.reload()
-    anna.page.locator(".back").filter(has_text="Welcome back: 1 of 6").wait_for()
+    anna.page.locator(".back").filter(has_text="1 of 6").wait_for()
     assert [row["says_real"] for row in rows(study, anna.name)] == [0]
 
 
@@ -316,7 +316,7 @@ def test_a_double_click_on_start_makes_one_rater(browser: Any, server: Server, s
 
     anna.page.route("**/session", answer_slowly)
     anna.page.locator("#start").dblclick()
-    anna.go_on()
+    anna.proceed()
     assert len(asked) == 1
     assert study.raters() == (*before, anna.name)
 
@@ -341,7 +341,7 @@ def test_start_waits_until_the_page_knows_where_the_rater_stands(browser: Any, s
         held.pop().continue_()
     anna.cannot_start()
     held.pop().continue_()
-    anna.page.locator("#start:enabled").filter(has_text="Go on").wait_for()
+    anna.page.locator("#start:enabled").filter(has_text="Continue").wait_for()
     anna.page.unroute_all()
     anna.start()
     assert anna.page.locator("#count").inner_text() == "Practice 2 of 2"
@@ -406,7 +406,7 @@ def test_the_owner_gets_the_table_and_raters_do_not(
     assert app.main(["--study", str(study.folder), "--results"]) == 0
     printed = capsys.readouterr().out
     assert printed == results(study).to_markdown()
-    assert "| zebra |" in printed and "not verified against the PDF" in printed
+    assert "| zebra " in printed and "not verified against the PDF" in printed
     anna = visit(browser, server.address)
     for path in ("results", "study.json", "answers.sqlite3", "images/00000.png", "docs", "openapi.json", "image/a/1/0"):
         assert anna.page.request.get(f"{server.address}/{path}").status == 404, path

@@ -22,7 +22,8 @@ from pg2lib.doctor.remedies import RUN_AGAIN, where_to_look
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.files import lies_in
 from pg2lib.images import image_grid
-from pg2lib.pipeline import PG2Pipeline, shipped_checkpoints
+from pg2lib.pipeline import PG2Pipeline
+from pg2lib.pipeline_folder import shipped_checkpoints
 from pg2lib.provenance import provenance
 
 OPTIONAL = {

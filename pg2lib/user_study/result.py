@@ -1,9 +1,11 @@
-"""Table 2: how often real images are taken for generated ones (R2G), and generated ones for real (G2R)."""
+"""The results of a user study, Table 2 of the paper.
+
+R2G is the share of real images that raters take for generated ones, G2R the share of generated images that they take
+for real ones.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections import defaultdict
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pg2lib.errors import DataError
@@ -23,14 +26,15 @@ from pg2lib.user_study.study import Study
 
 PUBLISHED_RATERS = 30
 PUBLISHED_G2R = {("DeepFashion", "G1+D"): 0.093, ("DeepFashion", "G1+G2+D"): 0.149}
-"""By data set and model, from the paper's text. Its table is not at hand, so R2G and Market-1501 are missing."""
+"""G2R by data set and model, as the text of the paper gives it. The paper's table also has R2G and Market-1501."""
 PUBLISHED_MARK = "published, not verified against the PDF"
 PUBLISHED_REST = "On Market-1501 the paper has lower G2R, and R2G above 10 %."
 
 TOLERANCE = (0.8, 1.3)
 RESAMPLES = 2_000
+SEED = 0
 Z95 = 1.959963984540054
-"""Of the standard normal distribution, 95 % lie within this many standard deviations."""
+"""95 % of the standard normal distribution lie within this many standard deviations of the mean."""
 
 Interval = tuple[float, float]
 NO_INTERVAL: Interval = (math.nan, math.nan)
@@ -38,14 +42,15 @@ NO_INTERVAL: Interval = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Share:
-    """How many answers were wrong, of how many, and how sure that is.
+    """A share of wrong answers.
 
     Attributes:
-        wrong: answers.
-        shown: answers.
-        wilson: 95 % interval of the share if every answer were independent; NaN without answers.
-        over_raters: 95 % bootstrap interval over raters. They differ, which Wilson's does not know, so this is the
-            interval to quote, from some ten raters on. NaN with fewer than two.
+        wrong: number of wrong answers.
+        shown: number of answers.
+        wilson: 95 % Wilson interval of the share, which assumes that all answers are independent. NaN if there are no
+            answers.
+        over_raters: 95 % bootstrap interval over raters, which allows for differences between them. This is the
+            interval to report for ten raters or more. NaN if there are fewer than two.
     """
 
     wrong: int
@@ -55,18 +60,18 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share itself; NaN without answers."""
+        """The share; NaN if there are no answers."""
         return self.wrong / self.shown if self.shown else math.nan
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What raters made of one model.
+    """The result for one model.
 
     Attributes:
-        raters: whose answers count.
-        r2g: real images that were taken for generated ones.
-        g2r: generated images that were taken for real ones.
+        raters: number of raters whose answers count.
+        r2g: share of the real images that were taken for generated ones.
+        g2r: share of the generated images that were taken for real ones.
     """
 
     raters: int
@@ -76,22 +81,23 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Table 2 of a study, with all that is needed to read it.
+    """The result of a user study, with what is needed to interpret it.
 
     Attributes:
-        title, data: of the study.
-        protocol: of the study, as plain values.
-        models: by name.
-        raters: how many have begun.
-        answers: how many are stored, practice included.
-        excluded: how many of these are not counted, by reason.
-        incomplete_sessions: how many sessions are not finished.
-        tolerance: exposures that count, as shares of the protocol's.
-        complete_only: whether answers of sessions that are not finished are excluded.
-        exposure_ms, response_ms: 5th, 50th and 95th percentile over all stored answers; NaN without any.
-        resamples, seed: of the bootstrap.
-        made_with: what the study was made with.
-        provenance: what the result was computed with.
+        title: title of the study.
+        data: name of the data set.
+        protocol: fields of the study's protocol.
+        models: results by the name of the model.
+        raters: number of raters who have begun a session.
+        answers: number of stored answers, including those that do not count.
+        excluded: number of answers that do not count, by reason.
+        incomplete_sessions: number of sessions that are not finished.
+        tolerance: shortest and longest exposure that counts, as a fraction of the protocol's.
+        exposure_ms: 5th, 50th and 95th percentile of the exposure over all stored answers, in milliseconds; NaN if
+            there are none.
+        response_ms: the same of the response time.
+        made_with: version, commit and hardware with which the study was made.
+        provenance: version, commit and hardware with which the result was computed.
     """
 
     title: str
@@ -103,72 +109,60 @@ class StudyResult:
     excluded: Mapping[str, int]
     incomplete_sessions: int
     tolerance: Interval
-    complete_only: bool
     exposure_ms: tuple[float, float, float]
     response_ms: tuple[float, float, float]
-    resamples: int
-    seed: int
     made_with: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
     def to_json(self) -> str:
-        """Everything, as indented JSON; what is unknown is null."""
+        """Return the whole result as indented JSON, with null for NaN."""
         return json.dumps(_without_nan(asdict(self)), indent=2, allow_nan=False) + "\n"
 
     def to_markdown(self) -> str:
-        """The table, the published figures below ours, and what they stand for."""
-        head = ("model", "raters", "answers", *_columns("R2G"), *_columns("G2R"))
-        lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        lines += [f"| {' | '.join(row)} |" for row in self._rows()]
-        return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes())]).rstrip() + "\n"
+        """Return the table as Markdown, with the published values below ours, and the notes."""
+        table = self._table().to_markdown(index=False, tablefmt="github", disable_numparse=True)
+        return "\n".join([str(table), "", *(f"{note}\n" for note in self.notes())]).rstrip() + "\n"
 
     def to_latex(self) -> str:
-        """The table as a LaTeX ``tabular`` that needs no package, with the notes as comments."""
-        head = ("model", "raters", "answers", *_columns("R2G"), *_columns("G2R"))
-        lines = [f"% {_latex(note)}" for note in self.notes()]
-        lines += [r"\begin{tabular}{lrr rll rll}", r"\hline"]
-        lines.append(" & ".join(map(_latex, head)) + r" \\ \hline")
-        lines += [" & ".join(map(_latex, row)) + r" \\" for row in self._rows()]
-        return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
+        """Return the table as a LaTeX ``tabular`` that needs no package, with the notes as comments."""
+        table = str(self._table().to_markdown(index=False, tablefmt="latex", disable_numparse=True))
+        notes = [f"% {note}" for note in self.notes()]
+        return "\n".join([*notes, table]).replace("†", r"$\dagger$").replace("–", "--") + "\n"
 
     def to_csv(self) -> str:
-        """A row a model, ours first and the published ones after them; shares and intervals as fractions of 1."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        ends = ("", "_wilson_low", "_wilson_high", "_raters_low", "_raters_high", "_wrong", "_shown")
-        writer.writerow(
-            ("source", "data", "model", "raters", *(f"{name}{end}" for name in ("r2g", "g2r") for end in ends))
-        )
+        """Return one row per model as CSV, ours first and then the published ones; shares are fractions of 1."""
+        rows: list[dict[str, Any]] = []
         for model, result in self.models.items():
-            cells = [cell for share in (result.r2g, result.g2r) for cell in _csv_cells(share)]
-            writer.writerow(("this study", self.data, model, result.raters, *cells))
+            shares = {**_columns("r2g", result.r2g), **_columns("g2r", result.g2r)}
+            rows.append({"source": "this study", "data": self.data, "model": model, "raters": result.raters, **shares})
         for (data, model), g2r in PUBLISHED_G2R.items():
-            cells = [*[""] * len(ends), f"{g2r:.3f}", *[""] * (len(ends) - 1)]
-            writer.writerow((PUBLISHED_MARK, data, model, PUBLISHED_RATERS, *cells))
-        return buffer.getvalue()
+            rows.append(
+                {"source": PUBLISHED_MARK, "data": data, "model": model, "raters": PUBLISHED_RATERS, "g2r": g2r}
+            )
+        table = pd.DataFrame(rows).convert_dtypes(convert_string=False, convert_floating=False)
+        return str(table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
     def notes(self) -> list[str]:
-        """What has to stand below the table."""
+        """Return the sentences that belong below the table."""
         protocol = self.protocol
         low, high = self.tolerance
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.excluded.items())
-        partly = "" if self.complete_only else " (their answers count)"
-        code = f"pg2lib {self.provenance['pg2lib']}, commit {self.provenance['commit'] or 'unknown'}"
+        commit = self.provenance["commit"] or "unknown"
         return [
-            "R2G: real images rated generated; G2R: generated images rated real. Wilson: 95 % interval over answers; "
-            f"over raters: 95 % bootstrap interval over raters ({self.resamples:,} resamples, seed {self.seed}).",
+            "R2G: share of real images rated as generated. G2R: share of generated images rated as real. Wilson: 95 % "
+            f"interval over answers. Over raters: 95 % bootstrap interval over raters ({RESAMPLES:,} resamples).",
             f"{self.data}: {_counted(self.raters, 'rater')}, {_counted(self.answers, 'answer')}. "
-            f"Not counted: {reasons}. Sessions not finished: {self.incomplete_sessions:,}{partly}. "
-            f"An exposure counts from {low:g} to {high:g} times {protocol['exposure_s']:g} s.",
-            f"A session: {protocol['real']} real and {protocol['generated']} generated images, the first "
-            f"{protocol['practice']} of them practice. Measured exposure: {_times(self.exposure_ms)}; time to answer: "
-            f"{_times(self.response_ms)} (median, 5th to 95th percentile).",
+            f"Not counted: {reasons}. Unfinished sessions: {self.incomplete_sessions:,}. "
+            f"An answer counts if the exposure was {low:g} to {high:g} times {protocol['exposure_s']:g} s.",
+            f"A session has {protocol['real']} real and {protocol['generated']} generated images, of which the first "
+            f"{protocol['practice']} are practice. Median (5th to 95th percentile) of the measured exposure: "
+            f"{_times(self.exposure_ms)}; of the response time: {_times(self.response_ms)}.",
             f"† {PUBLISHED_MARK}. {PUBLISHED_REST}",
-            f"{code}.",
+            f"pg2lib {self.provenance['pg2lib']}, commit {commit}.",
         ]
 
     def save(self, folder: str | PathLike[str]) -> list[Path]:
-        """Writes ``table2.md``, ``.csv``, ``.tex`` and ``.json``, each whole or not at all; returns where they are."""
+        """Write ``table2.md``, ``.csv``, ``.tex`` and ``.json`` into a folder and return their paths."""
         texts = {".md": self.to_markdown(), ".csv": self.to_csv(), ".tex": self.to_latex(), ".json": self.to_json()}
         paths = [Path(folder) / f"table2{suffix}" for suffix in texts]
         for path, text in zip(paths, texts.values(), strict=True):
@@ -176,68 +170,53 @@ class StudyResult:
                 file.write(text)
         return paths
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        ours = [
-            (
-                model,
-                f"{result.raters:,}",
-                f"{result.r2g.shown + result.g2r.shown:,}",
-                *_cells(result.r2g),
-                *_cells(result.g2r),
-            )
-            for model, result in self.models.items()
-        ]
-        published = [
-            (f"{model}, {data} †", f"{PUBLISHED_RATERS}", *["–"] * 4, _percent(g2r), "–", "–")
-            for (data, model), g2r in PUBLISHED_G2R.items()
-        ]
-        return ours + published
+    def _table(self) -> pd.DataFrame:
+        """Return the cells of the table as text."""
+        rows: list[list[str]] = []
+        for model, result in self.models.items():
+            answers = result.r2g.shown + result.g2r.shown
+            rows.append([model, f"{result.raters:,}", f"{answers:,}", *_cells(result.r2g), *_cells(result.g2r)])
+        for (data, model), g2r in PUBLISHED_G2R.items():
+            rows.append([f"{model}, {data} †", f"{PUBLISHED_RATERS}", *["–"] * 4, _percent(g2r), "–", "–"])
+        shares = [f"{name}{end}" for name in ("R2G", "G2R") for end in ("", ", Wilson", ", over raters")]
+        return pd.DataFrame(rows, columns=["model", "raters", "answers", *shares])
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
 
 
-def results(
-    study: Study | str | PathLike[str],
-    tolerance: Interval = TOLERANCE,
-    complete_only: bool = True,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> StudyResult:
-    """What the raters of a study made of it so far.
+def results(study: Study | str | PathLike[str], tolerance: Interval = TOLERANCE) -> StudyResult:
+    """Compute the result of a user study from the answers so far.
 
-    Not counted are practice answers, answers to images that were shown for a time outside the tolerance or more than
-    once, and those of sessions that are not finished; how many each is stands in the result.
+    Practice answers do not count, nor do answers of unfinished sessions and answers for images that were shown more
+    than once or for a time outside the tolerance. The result states how many these are.
 
     Args:
-        study: or its folder.
-        tolerance: exposures that count, lowest and highest, as shares of `Protocol.exposure_s`.
-        complete_only: leave out sessions that are not finished.
-        resamples, seed: of the bootstrap over raters.
+        study: study or its folder.
+        tolerance: shortest and longest exposure that counts, as a fraction of `Protocol.exposure_s`.
 
     Raises:
-        DataError: the folder holds no study, or a tolerance that admits nothing.
+        DataError: the folder holds no study, or the tolerance is not a lower and a higher fraction.
     """
     study = study if isinstance(study, Study) else Study.open(study)
     low, high = tolerance
     if not 0 <= low < high:
-        raise DataError(f"the tolerance must be a lower and a higher share of the exposure, got {tolerance}")
+        raise DataError(f"tolerance: expected a lower and a higher fraction of the exposure, got {tolerance}")
     with study.database() as database:
         answers = [_Answer(*row) for row in database.execute(f"SELECT {', '.join(_Answer._fields)} FROM answers")]
         sessions = database.execute("SELECT rater, model FROM sessions").fetchall()
-    raters = {session["rater"] for session in sessions}
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for answer in answers:
         counts[answer.rater, answer.model] += 1
     unfinished = {tuple(session) for session in sessions if counts[tuple(session)] < study.protocol.images}
     limits_ms = (low * study.protocol.exposure_s * 1000, high * study.protocol.exposure_s * 1000)
-    excluded = dict.fromkeys(("practice", "in sessions not finished", "exposure too short or long", "shown again"), 0)
+    excluded = dict.fromkeys(("practice", "in unfinished sessions", "exposure too short or long", "shown again"), 0)
     counted: dict[str, list[_Answer]] = {model: [] for model in study.models}
     for answer in answers:
         if answer.position < study.protocol.practice:
             excluded["practice"] += 1
-        elif complete_only and (answer.rater, answer.model) in unfinished:
-            excluded["in sessions not finished"] += 1
+        elif (answer.rater, answer.model) in unfinished:
+            excluded["in unfinished sessions"] += 1
         elif not limits_ms[0] <= answer.exposure_ms <= limits_ms[1]:
             excluded["exposure too short or long"] += 1
         elif answer.showings > 1:
@@ -249,17 +228,14 @@ def results(
         title=study.title,
         data=study.data,
         protocol=asdict(study.protocol),
-        models={model: _judge(list_, real, resamples, seed) for model, list_ in counted.items()},
-        raters=len(raters),
+        models={model: _judge(of_model, real) for model, of_model in counted.items()},
+        raters=len({session["rater"] for session in sessions}),
         answers=len(answers),
         excluded=excluded,
         incomplete_sessions=len(unfinished),
         tolerance=(low, high),
-        complete_only=complete_only,
         exposure_ms=_percentiles([answer.exposure_ms for answer in answers]),
         response_ms=_percentiles([answer.response_ms for answer in answers]),
-        resamples=resamples,
-        seed=seed,
         made_with=study.made_with,
         provenance=provenance(),
     )
@@ -276,29 +252,32 @@ class _Answer(NamedTuple):
     showings: int
 
 
-def _judge(answers: Iterable[_Answer], real: set[str], resamples: int, seed: int) -> ModelResult:
-    """Wrong and shown answers, per rater and kind, and the shares of all."""
+def _judge(answers: Iterable[_Answer], real: set[str]) -> ModelResult:
+    """Return the result for the model that the answers are about."""
     per_rater: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros((2, 2), dtype=np.int64))
     for answer in answers:
         is_real = answer.image in real
         kind = 0 if is_real else 1
         per_rater[answer.rater][kind] += (bool(answer.says_real) != is_real, 1)
     table = np.array([per_rater[rater] for rater in sorted(per_rater)]).reshape(-1, 2, 2)  # rater, kind, (wrong, shown)
-    r2g, g2r = (_share(table[:, kind], resamples, seed) for kind in range(2))
+    r2g, g2r = (_share(table[:, kind]) for kind in range(2))
     return ModelResult(len(table), r2g, g2r)
 
 
-def _share(table: NDArray[np.int64], resamples: int, seed: int) -> Share:
-    """Of a row a rater: (wrong, shown)."""
+def _share(table: NDArray[np.int64]) -> Share:
+    """Return the share of wrong answers of all raters from (wrong, shown) of each."""
     wrong, shown = (int(total) for total in table.sum(axis=0))
-    return Share(wrong, shown, wilson(wrong, shown), bootstrap(table, resamples, seed))
+    return Share(wrong, shown, wilson(wrong, shown), bootstrap(table, RESAMPLES, SEED))
 
 
 def wilson(wrong: int, shown: int) -> Interval:
-    """The 95 % interval of a share (Wilson 1927); it is of use for few answers and for shares near 0 and 1.
+    """Compute the 95 % Wilson score interval of a share, which suits few answers and shares near 0 and 1.
 
     Returns:
-        Low and high; NaN without answers.
+        Lower and upper end; NaN if there are no answers.
+
+    References:
+        Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
     if not shown:
         return NO_INTERVAL
@@ -310,13 +289,15 @@ def wilson(wrong: int, shown: int) -> Interval:
 
 
 def bootstrap(table: NDArray[np.int64], resamples: int, seed: int) -> Interval:
-    """The 95 % percentile interval of a share when raters are drawn anew, with all their answers.
+    """Compute the 95 % percentile bootstrap interval of a share, resampling raters with all their answers.
 
     Args:
-        table: (raters, 2): wrong and shown answers of each.
+        table: numbers of wrong and of all answers of each rater, of shape (raters, 2).
+        resamples: number of resamples.
+        seed: random seed.
 
     Returns:
-        Low and high; NaN with fewer than two raters that have any answer.
+        Lower and upper end; NaN if fewer than two raters have answers.
     """
     table = table[table[:, 1] > 0]
     if len(table) < 2:
@@ -334,17 +315,21 @@ def _percentiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def _columns(name: str) -> tuple[str, str, str]:
-    return name, "Wilson", "over raters"
-
-
 def _cells(share: Share) -> tuple[str, str, str]:
     return _percent(share.value), _range(share.wilson), _range(share.over_raters)
 
 
-def _csv_cells(share: Share) -> list[str]:
-    values = (share.value, *share.wilson, *share.over_raters)
-    return [*("" if math.isnan(value) else f"{value:.6f}" for value in values), str(share.wrong), str(share.shown)]
+def _columns(name: str, share: Share) -> dict[str, float]:
+    """Return the columns of a share in the CSV file."""
+    return {
+        name: share.value,
+        f"{name}_wilson_low": share.wilson[0],
+        f"{name}_wilson_high": share.wilson[1],
+        f"{name}_raters_low": share.over_raters[0],
+        f"{name}_raters_high": share.over_raters[1],
+        f"{name}_wrong": share.wrong,
+        f"{name}_shown": share.shown,
+    }
 
 
 def _counted(count: int, what: str) -> str:
@@ -361,18 +346,11 @@ def _range(interval: Interval) -> str:
 
 def _times(percentiles: tuple[float, float, float]) -> str:
     low, middle, high = percentiles
-    return "not yet" if math.isnan(middle) else f"{middle:,.0f} ms ({low:,.0f} to {high:,.0f})"
-
-
-def _latex(text: str) -> str:
-    for plain, escaped in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"),
-                           ("$", r"\$"), ("†", r"$\dagger$"), ("–", "--")):  # fmt: skip
-        text = text.replace(plain, escaped)
-    return text
+    return "no answers yet" if math.isnan(middle) else f"{middle:,.0f} ms ({low:,.0f} to {high:,.0f})"
 
 
 def _without_nan(value: Any) -> Any:
-    """Plain values with None in place of NaN, which JSON does not have."""
+    """Replace NaN, which JSON does not have, by None."""
     if isinstance(value, Mapping):
         return {key: _without_nan(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

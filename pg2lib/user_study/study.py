@@ -1,11 +1,13 @@
-"""A study on disk: images, protocol, raters' sessions, and every answer in one transaction of its own.
+"""A user study on disk: its images, its protocol, the sessions of its raters and their answers.
 
-    study.json        title, data, protocol, which image is real or whose, and what it was made with
-    images/           00000.png and so on, in an order that tells nothing
-    answers.sqlite3   sessions and answers
+::
 
-Any number of processes and threads may work on one study at once, on a local disk. Whoever rates is a random name and
-nothing else: no address, no browser, no person.
+    study.json        title, data, protocol, which images are real and which model generated the others
+    images/           00000.png and so on, real and generated ones in random order
+    answers.sqlite3   sessions and answers; every answer is a transaction of its own
+
+Any number of processes and threads may use a study at the same time, if it lies on a local disk. Of a rater only a
+random name is stored: no address, no browser and nothing about the person.
 """
 
 from __future__ import annotations
@@ -13,44 +15,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import secrets
-import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
-
-from pg2lib.data.pairs import PairTable
-from pg2lib.data.store import ImageStore
 from pg2lib.errors import ConfigError, DataError
-from pg2lib.files import IMAGE_SUFFIXES
-from pg2lib.images import ImageLike, load_image, pil_from_tensor
-from pg2lib.pipeline import PG2Pipeline
-from pg2lib.provenance import provenance
 
 FORMAT = "pg2lib user study 1"
 STUDY_NAME, IMAGES_NAME, ANSWERS_NAME = "study.json", "images", "answers.sqlite3"
 
 RATER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FILE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
-
-Images = str | PathLike[str] | NDArray[np.generic] | Tensor | Iterable[ImageLike | Tensor]
-"""A folder (hidden files are passed over), an array (images, height, width, 3), a tensor (images, 3, height, width), or
-images one by one."""
-
-BATCH_SIZE = 16
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
@@ -79,16 +61,24 @@ CREATE TABLE IF NOT EXISTS answers (
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a rater goes through in one session, which is about one model. By default the paper's (section 4.4).
+    """The course of a session, in which one rater judges images of one model. By default that of the paper.
 
-    The paper leaves to chance how many of the practice images are real. Here half of them are, so that every rater
-    knows both kinds and has as many scored images of each. Nobody is told whether an answer was right, nor in practice.
+    The paper does not say how many of the practice images are real. Here half of them are, so that every rater sees
+    both kinds during practice and scores the same number of each. Raters are never told whether an answer was right,
+    not even during practice.
 
     Attributes:
-        real, generated: images of each kind in a session, practice included.
-        practice: how many images at the start are not scored; even.
-        exposure_s: how long an image is seen, in seconds.
-        seed: of every rater's order.
+        real: number of real images in a session, including those for practice.
+        generated: number of generated images in a session, including those for practice.
+        practice: number of images at the start that are not scored; even.
+        exposure_s: time for which an image is shown, in seconds.
+        seed: random seed of the order of the images, which is different for every rater.
+
+    Raises:
+        ConfigError: a number is out of range.
+
+    References:
+        Ma et al. 2017, section 4.4.
     """
 
     real: int = 55
@@ -99,34 +89,37 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.practice < 0 or self.practice % 2:
-            raise ConfigError(f"practice must be even and not negative, half real and half not; got {self.practice}")
+            raise ConfigError(
+                f"practice must be even and not negative, since half of these images are real; got {self.practice}"
+            )
         for name in ("real", "generated"):
             if getattr(self, name) <= self.practice // 2:
                 raise ConfigError(
-                    f"{name} is {getattr(self, name)}, {self.practice // 2} of them practice: none is left to score"
+                    f"{name} must be more than {self.practice // 2}, the number of these images that are practice; got "
+                    f"{getattr(self, name)}"
                 )
         if not (math.isfinite(self.exposure_s) and self.exposure_s > 0):
-            raise ConfigError(f"exposure_s must be a number of seconds above 0, got {self.exposure_s}")
+            raise ConfigError(f"exposure_s must be a positive number of seconds, got {self.exposure_s}")
 
     @property
     def images(self) -> int:
-        """In a session."""
+        """Number of images in a session."""
         return self.real + self.generated
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study to hold sessions of, and to read answers from; see `create_study`.
+    """A user study. `create_study` makes one, and `Study.open` opens it.
 
     Attributes:
-        folder: where it is.
-        title: what raters read above it.
-        data: what the images show, say "DeepFashion".
-        protocol: of every session.
-        canvas: (height, width) of every image.
+        folder: folder of the study.
+        title: heading that raters see.
+        data: name of the data set, such as "DeepFashion".
+        protocol: course of every session.
+        canvas: (height, width) of every image in pixels.
         real: file names of the real images.
-        generated: file names of the generated images, by model.
-        made_with: code version, commit and hardware.
+        generated: file names of the generated images by the name of their model.
+        made_with: version, commit and hardware with which the study was made.
     """
 
     folder: Path
@@ -140,17 +133,17 @@ class Study:
 
     def __repr__(self) -> str:
         return (
-            f"Study({self.title!r}, {self.data}: {len(self.real):,} real images, generated ones of "
-            f"{', '.join(self.generated)}; raters so far: {len(self.raters())}; in {self.folder})"
+            f"Study({self.title!r}, {self.data}, {len(self.real):,} real images, models: {', '.join(self.generated)}, "
+            f"{len(self.raters())} raters so far, in {self.folder})"
         )
 
     @classmethod
     def open(cls, folder: str | PathLike[str]) -> Study:
-        """Opens a study that `create_study` made.
+        """Open the study in a folder.
 
         Raises:
-            DataError: no such folder, no study in it, one of another format, fewer images than a session shows, images
-                missing from it, or a name or a link that leads out of it.
+            DataError: the folder holds no study or one of another format, an image is missing, there are fewer images
+                than a session shows, or a name or link leads out of the folder.
         """
         path = Path(folder) / STUDY_NAME
         try:
@@ -158,9 +151,9 @@ class Study:
         except FileNotFoundError as error:
             raise DataError(f"{folder} holds no study: it has no {STUDY_NAME}; make one with create_study") from error
         except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
+            raise DataError(f"cannot read {path}: {error}") from error
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-            raise DataError(f"{path} is not of the format {FORMAT!r}; was it made by another version?")
+            raise DataError(f"{path} is not of the format {FORMAT!r}; was it made by another version of pg2lib?")
         try:
             study = cls(
                 folder=Path(folder),
@@ -181,11 +174,11 @@ class Study:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models under study, in the order they were given."""
+        """Names of the models, in the order in which they were given."""
         return tuple(self.generated)
 
     def image_path(self, name: str) -> Path:
-        """Where an image of the study lies.
+        """Return the path of an image of the study.
 
         Raises:
             DataError: the name or a link leads out of the folder of the images.
@@ -193,52 +186,55 @@ class Study:
         return self._inside(IMAGES_NAME, name)
 
     def is_real(self, name: str) -> bool:
-        """What an image of the study truly is."""
+        """Return whether an image of the study is real."""
         return name in self.real
 
     def raters(self) -> tuple[str, ...]:
-        """Everybody who has begun, in that order."""
+        """Return the names of all raters who have begun a session, in the order in which they began."""
         with self.database() as database:
             rows = database.execute("SELECT rater FROM sessions WHERE number = 1 ORDER BY started, rowid").fetchall()
         return tuple(row["rater"] for row in rows)
 
     @staticmethod
     def new_rater() -> str:
-        """A random name for somebody new."""
+        """Return a random name for a new rater."""
         return secrets.token_hex(8)
 
     def session(self, rater: str, model: str) -> Session:
-        """A rater's session about one model; begun, or gone on with.
+        """Begin a rater's session about one model, or return the one that was begun before.
 
         Raises:
-            DataError: a name that no rater can have, or a model that is not in the study.
+            DataError: the rater's name is invalid, or the study has no such model.
         """
         if model not in self.generated:
             raise DataError(f"the study has no model {model!r}; it has {', '.join(self.models)}")
         with self.database() as database:
             database.execute("BEGIN IMMEDIATE")  # so that no other process gives the same number
-            return self._begin(database, check_rater(rater), model)
+            return self._begin(database, _check_rater(rater), model)
 
     def sessions_of(self, rater: str) -> list[Session]:
-        """The sessions a rater has begun, in that order; none for a rater that nobody knows.
+        """Return the sessions that a rater has begun, in that order; an unknown rater has none.
 
         Raises:
-            DataError: a name that no rater can have.
+            DataError: the rater's name is invalid.
         """
         with self.database() as database:
-            return self._sessions(database, check_rater(rater))
+            return self._sessions(database, _check_rater(rater))
 
     def next_session(self, rater: str) -> Session | None:
-        """What a rater should do next: the session that is not finished, else one about another model.
+        """Return the rater's unfinished session, or else begin one about another model.
 
-        Of the models the rater has not judged, it is the one that the fewest have begun with. None: nothing is left.
+        Of the models that the rater has not judged yet, the one with the fewest sessions is chosen.
+
+        Returns:
+            The session; None if the rater has judged all models.
 
         Raises:
-            DataError: a name that no rater can have.
+            DataError: the rater's name is invalid.
         """
         with self.database() as database:
             database.execute("BEGIN IMMEDIATE")
-            sessions = self._sessions(database, check_rater(rater))
+            sessions = self._sessions(database, _check_rater(rater))
             for session in sessions:
                 if session._answered(database) < len(session):
                     return session
@@ -249,9 +245,9 @@ class Study:
 
     @contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own, which commits at the end and rolls back on an error.
+        """Open a new connection to the database, which commits at the end and rolls back after an error.
 
-        What is committed is on the disk, not merely with the operating system.
+        Committed data are on the disk, not only in the cache of the operating system.
         """
         with closing(sqlite3.connect(self._inside(ANSWERS_NAME), timeout=60)) as connection:
             connection.row_factory = sqlite3.Row
@@ -276,25 +272,29 @@ class Study:
         return [Session(self, rater, row["number"], row["model"], self.order(rater, row["model"])) for row in rows]
 
     def order(self, rater: str, model: str) -> tuple[str, ...]:
-        """The images of a rater's session, practice first: a function of the seed, the rater and the model alone.
+        """Return the file names of a rater's session in the order in which they are shown, practice first.
 
-        A rater sees other real images with every model as far as the study has enough of them.
+        The order depends on the protocol's seed, the rater and the model only. If there are enough real images, a rater
+        sees different ones with every model.
         """
         protocol = self.protocol
         start = self.models.index(model) * protocol.real
-        of_rater = _shuffled(self.real, f"{protocol.seed}/{rater}")
+        of_rater = shuffled(self.real, f"{protocol.seed}/{rater}")
         real = [of_rater[(start + place) % len(of_rater)] for place in range(protocol.real)]
-        generated = _shuffled(self.generated[model], f"{protocol.seed}/{rater}/{model}")[: protocol.generated]
+        generated = shuffled(self.generated[model], f"{protocol.seed}/{rater}/{model}")[: protocol.generated]
         half = protocol.practice // 2
         key = f"{protocol.seed}/{rater}/{model}/order"
-        return (*_shuffled(real[:half] + generated[:half], key), *_shuffled(real[half:] + generated[half:], key))
+        return (*shuffled(real[:half] + generated[:half], key), *shuffled(real[half:] + generated[half:], key))
 
     def _inside(self, *parts: str) -> Path:
-        """A path in the folder of the study, which may come from anybody: its names and links must not lead out."""
+        """Return a path in the folder of the study, whose names and links must not lead out of it.
+
+        The folder may come from anybody.
+        """
         *folders, name = parts
         if FILE_NAME.fullmatch(name):
             path = self.folder.joinpath(*parts)
-            # On a circle of links Python raises before 3.13, and later returns the path as it is.
+            # For a loop of links Python raises before 3.13, and returns the path unchanged since.
             with suppress(RuntimeError):
                 if path.resolve().parent == self.folder.resolve().joinpath(*folders):
                     return path
@@ -302,16 +302,16 @@ class Study:
         raise DataError(f"{name[:80]!r} is not the name of a file that itself lies in {place}")
 
     def _check_images(self, path: Path) -> None:
-        """Refuses what ``study.json``, at `path`, says of images that are not those of the study or too few."""
+        """Check that ``study.json``, at `path`, lists enough images, and that they are files of the study."""
         protocol = self.protocol
         lists = [("real", protocol.real, self.real)]
         lists += [(f"generated, {model}", protocol.generated, names) for model, names in self.generated.items()]
         for field, needed, names in lists:
             if len(names) < needed:
-                raise DataError(f"{path}: {field}: a session shows {needed} images, and {len(names)} are listed")
+                raise DataError(f"{path}: {field}: a session shows {needed} images, but {len(names)} are listed")
             for name in names:
                 if not isinstance(name, str):
-                    raise DataError(f"{path}: {field}: an image is given by the name of its file, got {name!r}")
+                    raise DataError(f"{path}: {field}: expected the file name of an image, got {name!r}")
                 try:
                     self.image_path(name)
                 except DataError as error:
@@ -324,14 +324,14 @@ class Study:
 
 @dataclass(frozen=True)
 class Session:
-    """One rater and one model: which image comes at which position, and the answers so far.
+    """The session of one rater about one model.
 
     Attributes:
-        study: where the answers go.
-        rater: who rates.
+        study: the study.
+        rater: name of the rater.
         number: 1 for the rater's first session.
-        model: whose images are among the real ones.
-        images: file names, in the order they are shown; the first `Protocol.practice` are not scored.
+        model: model whose images are shown among real ones.
+        images: file names in the order in which they are shown; the first `Protocol.practice` are not scored.
     """
 
     study: Study
@@ -348,17 +348,17 @@ class Session:
 
     @property
     def answered(self) -> int:
-        """How many answers are stored; also the position of the first image without one."""
+        """Number of stored answers, which is also the position of the first image without one."""
         with self.study.database() as database:
             return self._answered(database)
 
     @property
     def finished(self) -> bool:
-        """Whether every image is answered."""
+        """Whether every image has an answer."""
         return self.answered == len(self)
 
     def image_path(self, position: int) -> Path:
-        """Where the image at a position lies.
+        """Return the path of the image at a position.
 
         Raises:
             DataError: the session has no such position.
@@ -366,29 +366,31 @@ class Session:
         return self.study.image_path(self.images[self._check(position)])
 
     def answer(self, position: int, says_real: bool, exposure_ms: float, response_ms: float, showings: int = 1) -> int:
-        """Stores what the rater says of the image at a position. When this returns, the answer is on the disk.
+        """Store the rater's answer for the image at a position.
 
-        The same answer given again changes nothing, so that whoever gets no confirmation can send it once more.
+        The answer is on the disk when this returns. Storing the same answer again changes nothing, so that an answer
+        may be sent again if its confirmation got lost.
 
         Args:
-            position: the first one without an answer, or one whose answer is given again.
-            says_real: the rater's opinion.
-            exposure_ms: how long the image was seen, as measured where it was shown.
-            response_ms: from the image's end to the answer.
-            showings: how often the image has been shown; more than once if the rater broke off while looking at it.
+            position: first position without an answer, or that of an answer sent again.
+            says_real: whether the rater takes the image for real.
+            exposure_ms: time for which the image was visible in milliseconds, measured where it was shown.
+            response_ms: time from the end of the exposure to the answer in milliseconds.
+            showings: how many times the image was shown; more than once if the rater was interrupted while it was
+                visible.
 
         Returns:
-            How many answers of the session are stored.
+            The number of stored answers of the session.
 
         Raises:
-            DataError: no such position, one before it is not answered, another answer is stored for it, or a time is
-                negative or no number.
+            DataError: the session has no such position, an earlier position has no answer, another answer is stored for
+                the position, or a number is out of range.
         """
         for name, value in (("exposure_ms", exposure_ms), ("response_ms", response_ms)):
             if not (math.isfinite(value) and value >= 0):
-                raise DataError(f"{name} must be a number of milliseconds, not negative; got {value}")
+                raise DataError(f"{name} must be a number of milliseconds of at least 0, got {value}")
         if showings < 1:
-            raise DataError(f"showings must be 1 or more, got {showings}")
+            raise DataError(f"showings must be at least 1, got {showings}")
         image = self.images[self._check(position)]
         given = (image, int(says_real), float(exposure_ms), float(response_ms), int(showings))
         with self.study.database() as database:
@@ -417,7 +419,7 @@ class Session:
         stored = tuple(database.execute(query, (self.rater, self.model, position)).fetchone())
         if stored != given:
             raise DataError(
-                f"position {position} already has another answer, which stays; is the session open in two windows?"
+                f"position {position} already has another answer, which is kept; is the session open in two windows?"
             )
 
     def _check(self, position: int) -> int:
@@ -426,159 +428,17 @@ class Session:
         return position
 
 
-# Making one -----------------------------------------------------------------------------------------------------------
-
-
-def create_study(
-    folder: str | PathLike[str],
-    real: Images,
-    generated: Mapping[str, Images],
-    title: str,
-    data: str,
-    protocol: Protocol | None = None,
-) -> Study:
-    """Makes the folder of a study, whole or not at all.
-
-    All images are copied, as PNG without anything but pixels, and named in an order that tells nothing. With more of
-    them than a session needs, every rater gets others.
-
-    Args:
-        folder: must not exist yet.
-        real: real images; at least `Protocol.real`.
-        generated: generated images by the name of their model; at least `Protocol.generated` each.
-        title: what raters read. It should not give away which model is under study.
-        data: what the images show, say "DeepFashion"; it stands in the result.
-        protocol: by default the paper's.
-
-    Raises:
-        DataError: the folder exists, too few images, images of different sizes, an image that cannot be read, or the
-            same picture among the real and the generated ones.
-    """
-    target, protocol = Path(folder), protocol or Protocol()
-    if target.exists():
-        raise DataError(f"{target} exists already; open it with Study.open, or name another folder")
-    if not generated or "" in generated:
-        raise DataError("a study needs the generated images of at least one model, and every model a name")
-    groups = {"": _listed(real, "real")} | {model: _listed(images, model) for model, images in generated.items()}
-    for model, images in groups.items():
-        needed, what = (protocol.generated, f"generated images of {model}") if model else (protocol.real, "real images")
-        if len(images) < needed:
-            raise DataError(f"a session shows {needed} {what}, and there are {len(images)}; give more, or lower it")
-    places = [(model, index) for model, images in groups.items() for index in range(len(images))]
-    named = {f"{number:05d}.png": place for number, place in enumerate(_shuffled(places, str(protocol.seed)))}
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        canvas = _write_images(temporary / IMAGES_NAME, groups, named)
-        values = {
-            "format": FORMAT,
-            "title": title,
-            "data": data,
-            "protocol": asdict(protocol),
-            "canvas": canvas,
-            "real": [name for name, (model, _) in named.items() if not model],
-            "generated": {m: [name for name, (model, _) in named.items() if model == m] for m in generated},
-            "made_with": provenance(),
-        }
-        (temporary / STUDY_NAME).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        Study.open(temporary)  # makes the database
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return Study.open(target)
-
-
-def create_study_from_pairs(
-    folder: str | PathLike[str],
-    pipelines: Mapping[str, PG2Pipeline],
-    store: ImageStore,
-    pairs: PairTable,
-    title: str,
-    data: str,
-    protocol: Protocol | None = None,
-) -> Study:
-    """Makes a study of what pipelines generate for pairs, against target images of other pairs.
-
-    No image is the target of two: a rater never sees a real image beside its generated likeness. Every model gets the
-    same pairs, and as many real images of its own as a session needs.
-
-    Args:
-        pipelines: by the name of the model.
-        store, pairs: test pairs and their images, on the models' canvas.
-        folder, title, data, protocol: as in `create_study`.
-
-    Raises:
-        DataError: too few different target images, or what `create_study` refuses.
-    """
-    protocol = protocol or Protocol()
-    pair_of = {int(row): pair for pair, row in enumerate(pairs.to_rows.tolist())}
-    targets = _shuffled(sorted(pair_of), f"{protocol.seed}/targets")
-    real, needed = protocol.real * len(pipelines), protocol.real * len(pipelines) + protocol.generated
-    if len(targets) < needed:
-        raise DataError(
-            f"{len(pipelines)} models need {needed} different target images ({real} real, {protocol.generated} to "
-            f"generate), and the pairs have {len(targets)}; take more pairs, fewer models or a smaller protocol"
-        )
-    chosen = torch.tensor([pair_of[row] for row in targets[real:needed]])
-    generated: dict[str, list[Tensor]] = {model: [] for model in pipelines}
-    for batch in store.batches(pairs.select(chosen), BATCH_SIZE):
-        for model, pipeline in pipelines.items():
-            generated[model] += pipeline.generate_pairs(batch).refined.cpu().unbind()
-    real_images = store.images(torch.tensor(targets[:real])).cpu()
-    return create_study(folder, real_images, generated, title, data, protocol)
-
-
-def check_rater(rater: str) -> str:
-    """The name of a rater, as it is.
-
-    Raises:
-        DataError: a name that no rater can have.
-    """
-    if not RATER.fullmatch(rater):
-        raise DataError(f"a rater's name is 1 to 64 letters, digits, '-' and '_', got {rater[:80]!r}")
-    return rater
-
-
-def _listed(images: Images, what: str) -> Sequence[ImageLike | Tensor]:
-    if isinstance(images, str | PathLike):
-        folder = Path(images)
-        if not folder.is_dir():
-            raise DataError(f"no folder {folder} for the images of {what!r}")
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")  # macOS's ._name.jpg is no image
-        )
-    if isinstance(images, Tensor | np.ndarray) and images.ndim != 4:
-        raise DataError(f"the images of {what!r} must have four dimensions, images first; got {tuple(images.shape)}")
-    return list(images)
-
-
-def _write_images(
-    folder: Path, groups: Mapping[str, Sequence[ImageLike | Tensor]], named: Mapping[str, tuple[str, int]]
-) -> tuple[int, int]:
-    """Writes every image under its new name, in the order of the names; returns (height, width) of all."""
-    folder.mkdir(parents=True)
-    sizes: dict[tuple[int, int], str] = {}
-    kinds: dict[bytes, tuple[bool, str]] = {}
-    for name, (model, index) in named.items():
-        image = groups[model][index]
-        picture = pil_from_tensor(image) if isinstance(image, Tensor) else load_image(image)
-        which = f"{image if isinstance(image, str | PathLike) else f'image {index}'} of {model or 'the real images'}"
-        sizes.setdefault((picture.height, picture.width), which)
-        digest = hashlib.sha256(picture.tobytes()).digest()
-        is_real, twin = kinds.setdefault(digest, (not model, which))
-        if is_real != (not model):
-            raise DataError(f"the same picture is real and generated: {twin}, {which}")
-        Image.fromarray(np.asarray(picture)).save(folder / name)  # from pixels: no comment, no colour profile
-    if len(sizes) > 1:
-        listed = "; ".join(f"{width}x{height}: {which}" for (height, width), which in list(sizes.items())[:5])
-        raise DataError(f"images of different sizes give away what they are; bring them to one size ({listed})")
-    return next(iter(sizes))
-
-
-def _shuffled(items: Sequence[Any], key: str) -> list[Any]:
-    """An order that depends on the key and the items alone, for ever and on every machine."""
+def shuffled(items: Sequence[Any], key: str) -> list[Any]:
+    """Return the items in an order that depends on them and on the key only, on every machine and in every version."""
     return sorted(items, key=lambda item: hashlib.sha256(f"{key}/{item}".encode()).digest())
+
+
+def _check_rater(rater: str) -> str:
+    if not RATER.fullmatch(rater):
+        raise DataError(
+            f"invalid rater name {rater[:80]!r}: expected 1 to 64 characters, each an ASCII letter, a digit, '-' or '_'"
+        )
+    return rater
 
 
 def _now() -> str:

@@ -1,8 +1,8 @@
-"""A rater's session in a notebook, with ipywidgets. For a study among several people use the page of the app.
+"""A widget with which a rater takes part in a user study in a notebook. It needs ipywidgets.
 
-The image is timed where the kernel is, not in the browser: what lies between the two (a message, decoding, a frame of
-the screen) is not measured, and over a slow connection one second is not one second. Whether an image was shown
-before is known as long as the widget lives.
+For studies with several raters use the web page, ``python demo/app.py --study DIR``. The widget measures exposures in
+the kernel, so that they do not include the time of messages, decoding and drawing, and they are wrong over a slow
+connection. It remembers which images were shown before only as long as it exists.
 """
 
 from __future__ import annotations
@@ -18,45 +18,47 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from pg2lib.errors import DataError, PG2Error
+from pg2lib.images import load_image
 from pg2lib.user_study.study import Session, Study
 
 if TYPE_CHECKING:
     import ipywidgets
 
 SHOWN_HEIGHT_PX = 512
-"""Images are enlarged by the whole factor that comes closest, without smoothing."""
+"""Images are enlarged, without smoothing, by the largest whole factor that does not exceed this height."""
 
 PAUSE_S = 0.4
-"""Between an answer and the next image."""
+"""Time between an answer and the next image, in seconds."""
 
 GREY = (119, 119, 119)
 
 
 class RaterWidget:
-    """Shows a rater one image after the other and stores what they say.
+    """Widget that shows a rater one image after another and stores the answers.
 
-    It does nothing until its start button is pressed, and goes on where the rater broke off.
+    Nothing happens before the start button is pressed. A session that was interrupted is resumed.
+
+    Args:
+        study: study to take part in.
+        rater: name of the rater; by default a new one.
 
     Attributes:
-        start, real, generated: the buttons.
-        picture: where the images are shown.
-        words: what the rater is told.
-        box: all of them; the widget to display.
+        start: button that begins or resumes a session.
+        real: button for the answer "real".
+        generated: button for the answer "generated".
+        picture: place of the images.
+        words: place of the instructions.
+        box: the whole widget.
+
+    Raises:
+        PG2Error: ipywidgets is not installed.
     """
 
     def __init__(self, study: Study, rater: str | None = None) -> None:
-        """Lays out the widget.
-
-        Args:
-            rater: who rates; by default somebody new.
-
-        Raises:
-            PG2Error: ipywidgets is not installed.
-        """
         try:
             import ipywidgets
         except ImportError as error:
-            raise PG2Error("rating in a notebook needs ipywidgets: pip install 'pg2lib[notebooks]'") from error
+            raise PG2Error("RaterWidget needs ipywidgets; install it with: pip install 'pg2lib[notebooks]'") from error
         self.study, self.rater = study, rater or study.new_rater()
         self.session: Session | None = None
         self._blank = _enlarged_png(Image.new("RGB", (study.canvas[1], study.canvas[0]), GREY))
@@ -80,14 +82,14 @@ class RaterWidget:
     def _welcome(self) -> str:
         protocol = self.study.protocol
         return (
-            f"<b>{protocol.images} images, {protocol.exposure_s:g} s each.</b> After each say whether it was a real "
-            f"photo or a generated picture. The first {protocol.practice} are practice."
+            f"<b>You will see {protocol.images} images for {protocol.exposure_s:g} s each.</b> After each of them, say "
+            f"whether it was a real photo or a generated picture. The first {protocol.practice} are practice."
         )
 
     def _on_start(self, _: ipywidgets.Button) -> None:
         if self.start.disabled:
             return
-        with self._saying_what_fails():
+        with self._showing_errors():
             self.session = self.study.next_session(self.rater)
             self._show_next()
 
@@ -103,26 +105,26 @@ class RaterWidget:
         self.real.disabled = self.generated.disabled = True
         response_ms = (time.perf_counter() - self._blanked) * 1000
         showings = self._showings[self.session.model, self._position]
-        with self._saying_what_fails():
+        with self._showing_errors():
             self.session.answer(self._position, says_real, self._exposure_ms, response_ms, showings)
             self._show_next()
 
     @contextmanager
-    def _saying_what_fails(self) -> Iterator[None]:
-        """Tells the rater what a session stops at, and lets them go on: nobody sees what a button's callback raises."""
+    def _showing_errors(self) -> Iterator[None]:
+        """Show errors to the rater, who can then continue; nobody sees what the callback of a button raises."""
         try:
             yield
         except (DataError, OSError, sqlite3.Error) as error:
             reason = html.escape(str(error), quote=False)
-            self.words.value = f"<b>This cannot go on:</b> {reason} <b>Go on</b> tries again."
-            self.start.description = "Go on"
+            self.words.value = f"<b>Something went wrong:</b> {reason} Press <b>Continue</b> to try again."
+            self.start.description = "Continue"
             self.start.disabled = False
 
     def _show_next(self) -> None:
-        """The next image for the protocol's time, then the buttons."""
+        """Show the next image for the protocol's exposure, then enable the buttons for the answer."""
         self.start.disabled = self.real.disabled = self.generated.disabled = True
         if self.session is None or self.session.finished:
-            self.words.value = "<b>Done, and thank you.</b> Every answer is stored."
+            self.words.value = "<b>Done. Thank you!</b> All your answers are stored."
             self.start.disabled = self.session is None or len(self.study.sessions_of(self.rater)) == len(
                 self.study.models
             )
@@ -136,7 +138,7 @@ class RaterWidget:
             else f"<b>Image {position + 1 - practice} of {len(self.session) - practice}</b>"
         )
         self._showings[self.session.model, position] = self._showings.get((self.session.model, position), 0) + 1
-        image = _enlarged_png(Image.open(self.session.image_path(position)))
+        image = _enlarged_png(load_image(self.session.image_path(position)))
         time.sleep(PAUSE_S)
         shown = time.perf_counter()
         self.picture.value = image

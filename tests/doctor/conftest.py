@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pg2lib.data.people import CSV_HEADER
+from pg2lib.data.keypoint_csv import CSV_HEADER
 from pg2lib.doctor.findings import Finding
 from tests.conftest import STANDING
 

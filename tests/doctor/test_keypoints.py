@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pg2lib.data.people import PersonTable, read_keypoints
+from pg2lib.data.keypoint_csv import read_keypoints
+from pg2lib.data.people import PersonTable
 from pg2lib.doctor import examine_data
 from pg2lib.doctor.findings import Finding
 from pg2lib.doctor.keypoints import examine_table, without_joint

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from pg2lib.data.people import CSV_HEADER
+from pg2lib.data.keypoint_csv import CSV_HEADER
 from pg2lib.doctor import examine_data
 from tests.doctor.conftest import assert_only_mistake, change_rows, draw_image, read_csv, train_images, write_csv, wrong
 

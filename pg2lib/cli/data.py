@@ -1,0 +1,162 @@
+"""Commands that prepare and check data: synthesize, prepare and doctor."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pg2lib.cli.options import add_command, progress_bar
+from pg2lib.errors import ConfigError
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this module to the command line."""
+    _add_synthesize(commands)
+    _add_prepare(commands)
+    _add_doctor(commands)
+
+
+def _add_synthesize(commands: Any) -> None:
+    parser = add_command(
+        commands, "synthesize", _synthesize, "draw a data set of synthetic people",
+        "python -m pg2lib synthesize --look market --out data/synthetic",
+    )  # fmt: skip
+    parser.add_argument(
+        "--look", choices=("market", "studio"), default="market",
+        help="market: 128x64 pixels, stored like Market-1501; studio: 256x256 pixels, stored like DeepFashion "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--people", type=int, default=400, metavar="COUNT", help="people in the train split (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--test-people", type=int, default=60, metavar="COUNT", help="people in the test split (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--workers", type=int, metavar="COUNT", help="worker processes (default: one per CPU core)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to create")
+
+
+def _synthesize(options: argparse.Namespace) -> int:
+    from pg2lib.data.synthetic import write_deepfashion, write_market1501
+
+    write = {"market": write_market1501, "studio": write_deepfashion}[options.look]
+    write(
+        options.out, people=options.people, test_people=options.test_people, seed=options.seed,
+        workers=options.workers, on_progress=progress_bar("drawing", "image"),
+    )  # fmt: skip
+    print(f"The synthetic people are in {options.out}. Train on them with --data {options.out}")
+    return 0
+
+
+def _add_prepare(commands: Any) -> None:
+    parser = add_command(
+        commands, "prepare", _prepare, "detect the pose in every image of a folder and write a keypoint CSV",
+        "python -m pg2lib prepare photos/ --out keypoints.csv",
+    )  # fmt: skip
+    parser.add_argument(
+        "images", type=Path, metavar="IMAGES",
+        help="folder of images, searched with its subfolders; with --format openpose or coco, the keypoints to import",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="CSV",
+        help="keypoint CSV to write, which must not exist yet; images without a pose are listed next to it, in a file "
+        "that ends in .missing.txt",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, metavar="COUNT", help="worker processes that detect poses (default: one per CPU core)"
+    )
+    parser.add_argument(
+        "--shard", metavar="NUMBER/COUNT",
+        help="process one part of the images only, such as 3/16 for the third of sixteen parts; run once per part, on "
+        "any number of machines, and then once with --merge",
+    )  # fmt: skip
+    parser.add_argument("--merge", action="store_true", help="merge the CSVs of all shards into one and delete them")
+    parser.add_argument(
+        "--crop", metavar="HEIGHTxWIDTH",
+        help="make a data set to train on from your own photos, one folder per person: crop every photo to the person "
+        "at this size in pixels, such as 128x64; --out is then the folder of the data set, which must lie outside the "
+        "folder of the photos",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=("images", "openpose", "coco"), default="images",
+        help="images: detect poses; openpose: import a folder of OpenPose JSON files; coco: import a COCO keypoint "
+        "file, a JSON file with 17 keypoints per person (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--suffix", default=".jpg",
+        help="with --format openpose: file name suffix of the images (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from pg2lib.data.photos import prepare_photos
+    from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose
+    from pg2lib.data.prepare import prepare
+    from pg2lib.data.shards import Shard, merge_shards
+    from pg2lib.detect import MediaPipeDetector
+
+    modes = {"--shard": options.shard, "--merge": options.merge, "--crop": options.crop}
+    given = [name for name, value in modes.items() if value] + ["--format"] * (options.format != "images")
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} cannot be combined; give one of them")
+    out: Path = options.out
+    detecting = progress_bar("detecting", "image")
+    if options.format == "openpose":
+        summary = import_keypoints(read_openpose(options.images, options.suffix), out)
+    elif options.format == "coco":
+        summary = import_keypoints(read_coco(options.images), out)
+    elif options.merge:
+        summary = merge_shards(options.images, out)
+    elif options.crop:
+        canvas, cropping = _canvas(options.crop), progress_bar("cropping", "photo")
+        summary, count = prepare_photos(
+            options.images, out, canvas, MediaPipeDetector, options.workers, detecting, cropping
+        )
+        print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {out}")
+    else:
+        shard = Shard.parse(options.shard) if options.shard else None
+        summary = prepare(options.images, out, MediaPipeDetector, options.workers, shard, detecting)
+    print(
+        f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
+        f"{len(summary.unreadable):,} unreadable"
+        + (f" (listed in {summary.missing_file})" if summary.missing_file else "")
+        + (f"; {summary.flat:,} images of garments without a person skipped" if summary.flat else "")
+    )
+    return 0
+
+
+def _canvas(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise ConfigError(f"--crop: expected HEIGHTxWIDTH in pixels, such as 128x64, got {text!r}")
+    return int(height), int(width)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = add_command(
+        commands, "doctor", _doctor, "check the installation and, with --data, a data set",
+        "python -m pg2lib doctor --data Market-1501-v15.09.15",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="data set to check: a folder, or market1501 or deepfashion as in train"
+    )
+    parser.add_argument(
+        "--keypoints", type=Path, metavar="CSV",
+        help="keypoints found by a detector, to compare with the annotations of the data",
+    )  # fmt: skip
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw 16 people with their poses into this file")
+    parser.add_argument("--thorough", action="store_true", help="decode every image instead of a sample")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pg2lib.doctor import examine_data, examine_installation, report
+
+    if options.data is None and (options.keypoints or options.picture or options.thorough):
+        raise ConfigError("--keypoints, --picture and --thorough need a data set: add --data FOLDER")
+    findings = examine_installation()
+    if options.data is not None:
+        findings += examine_data(options.data, options.keypoints, options.thorough, options.picture)
+    print(report(findings))
+    return 1 if any(finding.wrong for finding in findings) else 0
