@@ -319,9 +319,7 @@ def test_a_large_photo_is_reduced_as_it_lies_and_points_follow(
     assert size == (upright.height, upright.width)
     assert picture.size == tuple(-(-side // 4) for side in upright.size)
     middles = [np.argwhere(np.asarray(image)[:, :, 1] > 127).mean(axis=0) for image in (picture, upright)]
-    assert np.allclose((middles[0] + 0.5) * 4 - 0.5, middles[1], atol=2.5), (
-        "the last pixels may average fewer than four"
-    )
+    assert np.allclose((middles[0] + 0.5) * 4 - 0.5, middles[1], atol=2.5), "the last pixels may average fewer"
     expected = ImageOps.exif_transpose(Image.open(tmp_path / "a"))
     assert upright.tobytes() == expected.tobytes()
 

@@ -1,4 +1,4 @@
-"""Heatmaps and pose masks against a plain re-statement of the released routine: loops, and scikit-image's closing."""
+"""Heatmaps and pose masks, compared with a plain version of the released routine: loops and scikit-image's closing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from skimage.morphology import dilation, erosion
 
 from pg2lib import render_heatmaps, render_pose_masks
-from pg2lib.data.keypoint_csv import read_keypoints
-from pg2lib.pose import MASK_LIMBS
+from pg2lib.data.people import read_keypoints
+from pg2lib.pose import MASK_LIMBS, flip_permutation
 
 RADIUS_PX = 4
 
@@ -137,6 +137,4 @@ def test_a_bound_on_the_limbs_changes_nothing(standing) -> None:
 
 def test_flipping_whole_keypoints_flips_the_heatmaps(standing) -> None:
     flipped = render_heatmaps(standing.flip().xy[None], (128, 64))[0]
-    from pg2lib.pose import flip_permutation
-
     assert torch.equal(flipped, render_heatmaps(standing.xy[None], (128, 64))[0].flip(-1)[flip_permutation()])
