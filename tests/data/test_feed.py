@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from pg2lib.data.feed import PairFeed, PairOrder
 
 from pg2lib import DataError, ImageStore, PairBatch, make_pairs, read_market1501
-from pg2lib.data.feed import PairFeed, PairOrder
 
 
 def test_every_pair_once_an_epoch_in_another_order_each() -> None:

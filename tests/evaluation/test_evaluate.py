@@ -31,12 +31,12 @@ from pg2lib import (
 from pg2lib.detect import Detection
 from pg2lib.evaluation import EvaluationOptions, PairScores
 from pg2lib.evaluation.report import METRICS
+from pg2lib.framing import Framing
 from pg2lib.images import to_uint8
 from pg2lib.metrics.bootstrap import bootstrap_intervals
 from pg2lib.metrics.classes import PSNR_CEILING_DB
 from pg2lib.metrics.inception import InceptionNetwork, inception_scores
 from pg2lib.metrics.perceptual import PerceptualNetwork
-from pg2lib.framing import Framing
 from tests.evaluation.conftest import Colours, pipeline
 
 
