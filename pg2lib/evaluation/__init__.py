@@ -154,13 +154,13 @@ def evaluate(
         mask_from=pipeline.config.evaluation.mask_from,
         model={"name": pipeline.name, "config": pipeline.config.to_dict()},
         data=data_name,
-        seconds=round(time.perf_counter() - start, 1),
         provenance=provenance(),
         pairs_digest=pairs_digest(scores.names),
         sets=sets.figures() if sets is not None else {},
         poses=poses,
         lpips=options.lpips.name if options.lpips is not None else None,
         detector=detector_name(options.detector) if options.detector is not None else None,
+        seconds=round(time.perf_counter() - start, 1),
     )
 
 
