@@ -60,7 +60,7 @@ def test_evaluate_writes_a_report_and_a_row_a_pair(run: Path) -> None:
         "evaluate", "--data", run / "market1501", "--split", "train", "--weights", run / "run" / "pipeline",
         "--count", 5, "--seed", 1, "--out", run / "report",
     )  # fmt: skip
-    assert "| refined |" in done.stdout
+    assert "| refined " in done.stdout
     report = json.loads((run / "report" / "report.json").read_text())
     assert (report["pairs"], report["data"]) == (5, "Market-1501 train, pairs all, 5 drawn with seed 1")
     assert len((run / "report" / "pairs.csv").read_text().splitlines()) == 6

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from pg2lib.detect import PoseDetector
-    from pg2lib.metrics import FrechetInceptionDistance, InceptionScore
+    from pg2lib.metrics import FrechetInceptionDistance, ImageMetric, InceptionScore
 
 __all__ = [
     "EvaluationOptions",
@@ -154,13 +154,13 @@ def evaluate(
         mask_from=pipeline.config.evaluation.mask_from,
         model={"name": pipeline.name, "config": pipeline.config.to_dict()},
         data=data_name,
-        seconds=round(time.perf_counter() - start, 1),
         provenance=provenance(),
         pairs_digest=pairs_digest(scores.names),
         sets=sets.figures() if sets is not None else {},
         poses=poses,
-        lpips=options.lpips and options.lpips.name,
+        lpips=options.lpips.name if options.lpips is not None else None,
         detector=detector_name(options.detector) if options.detector is not None else None,
+        seconds=round(time.perf_counter() - start, 1),
     )
 
 
@@ -198,7 +198,7 @@ def _generate(pipeline: PG2Pipeline, batch: PairBatch) -> tuple[dict[str, Tensor
 def _pair_scores(scored: Mapping[str, MetricCollection], pairs: PairTable) -> PairScores:
     """Collect the scores of every pair from the metrics of every result."""
     columns = {
-        f"{result}_{name}": collection[name].scores
+        f"{result}_{name}": cast("ImageMetric", collection[name]).scores
         for result, collection in scored.items()
         for name in METRICS
         if name in collection
@@ -248,8 +248,10 @@ class _InceptionScores:
         for name in self.whole:
             logits, features[name] = self.network(images[name])
             if logits is not None:
+                masked_logits, _ = self.network(images[name] * mask.to(torch.uint8))
+                assert masked_logits is not None
                 self.whole[name].update(logits)
-                self.masked[name].update(self.network(images[name] * mask.to(torch.uint8))[0])
+                self.masked[name].update(masked_logits)
         real = features.pop(REAL)
         for name, generated in features.items():
             if generated is not None and real is not None:

@@ -265,40 +265,43 @@ def _pair_table(figures: Mapping[str, Mapping[str, Figure]]) -> pd.DataFrame:
     for name, metric in METRICS.items():
         if any(name in row for row in figures.values()):
             columns[metric.title] = [figure_cell(row.get(name), metric.decimals) for row in figures.values()]
-    return pd.DataFrame({"result": list(figures), **columns})
+    frame: pd.DataFrame = pd.DataFrame({"result": list(figures), **columns})
+    return frame
 
 
 def _set_table(sets: Mapping[str, SetScores]) -> pd.DataFrame:
     def cell(score: InceptionFigure | None) -> str | None:
         return None if score is None else f"{score.mean:.3f} ± {score.std:.3f}"
 
-    return pd.DataFrame(
+    rows = [
         {
-            "images": list(sets),
-            "IS": [cell(scores.inception_score) for scores in sets.values()],
-            "mask-IS": [cell(scores.mask_inception_score) for scores in sets.values()],
-            "FID": [None if scores.fid is None else f"{scores.fid.distance:.2f}" for scores in sets.values()],
+            "images": name,
+            "IS": cell(scores.inception_score),
+            "mask-IS": cell(scores.mask_inception_score),
+            "FID": None if scores.fid is None else f"{scores.fid.distance:.2f}",
         }
-    )
+        for name, scores in sets.items()
+    ]
+    frame: pd.DataFrame = pd.DataFrame(rows)
+    return frame
 
 
 def _pose_table(poses: Mapping[str, PoseScores]) -> pd.DataFrame:
-    columns = {
-        "PCKh@0.5": "pckh",
-        "mean error": "mean_error",
-        "joints missing": "joints_missing",
-        "nobody found": "not_found",
-    }
-
     def cell(share: float | None) -> str | None:
         return None if share is None else f"{share:.1%}"
 
-    return pd.DataFrame(
+    rows = [
         {
-            "images": list(poses),
-            **{title: [cell(getattr(row, name)) for row in poses.values()] for title, name in columns.items()},
+            "images": name,
+            "PCKh@0.5": cell(scores.pckh),
+            "mean error": cell(scores.mean_error),
+            "joints missing": cell(scores.joints_missing),
+            "nobody found": cell(scores.not_found),
         }
-    )
+        for name, scores in poses.items()
+    ]
+    frame: pd.DataFrame = pd.DataFrame(rows)
+    return frame
 
 
 def _read_figure(mean: float, std: float, interval: Sequence[float] | None = None, pairs: int | None = None) -> Figure:

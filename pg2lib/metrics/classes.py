@@ -1,17 +1,17 @@
 """The metrics as `torchmetrics.Metric` classes, whose state covers many batches and is synchronised over processes.
 
-Use them alone or in a `torchmetrics.MetricCollection`, which passes each metric the arguments that it takes:
+Use them alone or in a `torchmetrics.MetricCollection`, which passes each metric the arguments that it takes::
 
->>> from torchmetrics import MetricCollection
->>> metrics = MetricCollection({"ssim": SSIM(), "mask_ssim": MaskSSIM()})
->>> for generated, target, mask in batches:  # doctest: +SKIP
-...     metrics.update(generated=generated, target=target, mask=mask)
->>> metrics.compute()  # doctest: +SKIP
-{"mask_ssim": tensor(0.8088), "ssim": tensor(0.2553)}
+    from pg2lib.metrics import SSIM, FeatureExtractor, FrechetInceptionDistance, MaskSSIM
 
-FID and KID are torchmetrics' own classes. `pg2lib.metrics.inception.FeatureExtractor` gives them their network:
+    collection = MetricCollection({"ssim": SSIM(), "mask_ssim": MaskSSIM()})
+    for generated, target, mask in batches:
+        collection.update(generated=generated, target=target, mask=mask)
+    collection.compute()  # {"mask_ssim": tensor(0.8089), "ssim": tensor(0.2553)}
 
->>> FrechetInceptionDistance(feature=FeatureExtractor(network, "features"))  # doctest: +SKIP
+FID and KID are torchmetrics' own classes, with the network of your choice::
+
+    fid = FrechetInceptionDistance(feature=FeatureExtractor(network, "features"))
 """
 
 from __future__ import annotations
