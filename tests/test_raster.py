@@ -10,7 +10,7 @@ import torch
 from skimage.morphology import dilation, erosion
 
 from pg2lib import render_heatmaps, render_pose_masks
-from pg2lib.data.people import read_keypoints
+from pg2lib.data.keypoint_csv import read_keypoints
 from pg2lib.pose import MASK_LIMBS, flip_permutation
 
 RADIUS_PX = 4
