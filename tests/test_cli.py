@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +17,8 @@ from PIL import Image
 
 from pg2lib import PG2Config, PG2Pipeline, Pose, build_models, read_keypoints
 from pg2lib.cli import main
+from pg2lib.cli.options import progress_bar
+from pg2lib.cli.training import assignments
 from pg2lib.data.photos import read_photos
 from pg2lib.framing import Framing
 from tests.conftest import ROOT, STANDING, make_market1501
@@ -55,7 +56,7 @@ def test_train_leaves_a_pipeline_that_loads(run: Path) -> None:
     assert pipeline.training["seconds"]["stage1"] > 0
 
 
-def test_evaluate_writes_a_report_and_a_row_a_pair(run: Path) -> None:
+def test_evaluate_writes_a_report_and_one_row_per_pair(run: Path) -> None:
     done = pg2lib(
         "evaluate", "--data", run / "market1501", "--split", "train", "--weights", run / "run" / "pipeline",
         "--count", 5, "--seed", 1, "--out", run / "report",
@@ -266,30 +267,63 @@ def test_what_a_command_reads_it_does_not_write_over(
     assert (tmp_path / kept).read_text() == kept
 
 
-def test_wrong_usage_is_exit_code_2() -> None:
-    for arguments in ([], ["train"], ["fly"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments)
-        assert stopped.value.code == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train"],
+        ["train", "--data", "d", "--out", "o", "--sample-every", "-1"],
+        ["train", "--data", "d", "--out", "o", "--checkpoint-every", "0"],
+        ["evaluate", "--data", "d", "--out", "o", "--count", "0"],
+        ["evaluate", "--data", "d", "--out", "o", "--pose-pairs", "some"],
+        ["table1", "--out", "o", "--pairs", "pairs.csv"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
 
 
-def test_ctrl_c_ends_training_without_a_traceback_and_it_goes_on(tmp_path) -> None:
+def test_values_of_set_are_json_or_else_strings() -> None:
+    given = ["stage1.steps=3", "model.part_warp=true", "stage1.lr=2e-5", "networks=G1+D", 'a="3"', "b=c=d"]
+    assert assignments(given) == {
+        "stage1.steps": 3, "model.part_warp": True, "stage1.lr": 2e-5, "networks": "G1+D", "a": "3", "b": "c=d",
+    }  # fmt: skip
+
+
+def test_a_progress_bar_starts_again_when_counting_starts_again(capsys) -> None:
+    on_progress = progress_bar("decoding", "image")
+    for done in (1, 2, 1, 2):
+        on_progress(done, 2)
+    assert [line.count("2/2") for line in capsys.readouterr().err.strip().split("\n")] == [1, 1]
+
+
+def test_ctrl_c_ends_training_without_a_traceback_and_it_can_be_resumed(tmp_path) -> None:
     make_market1501(tmp_path / "market1501")
-    steps = ["--set", "stage1.steps=100000", "--checkpoint-every", "5", "--sample-every", "0"]
-    command = [
-        sys.executable, "-m", "pg2lib", "train", "--data", str(tmp_path / "market1501"), "--config", "fast",
-        *SMALL, *steps, "--out", str(tmp_path / "run"), "--cpu",
-    ]  # fmt: skip
+    train = [
+        "train",
+        "--data",
+        str(tmp_path / "market1501"),
+        "--out",
+        str(tmp_path / "run"),
+        "--config",
+        "fast",
+        *SMALL,
+    ]
+    train += ["--cpu", "--checkpoint-every", "5", "--sample-every", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment,
+        [sys.executable, "-m", "pg2lib", *train, "--set", "stage1.steps=100000"],
+        stderr=subprocess.PIPE, text=True, env=environment,
         # Where the tests themselves run in the background, a child would inherit that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 240
-        while not list((tmp_path / "run" / "stage1").glob("step-*.safetensors")) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        assert process.stderr is not None
+        while not list((tmp_path / "run" / "stage1").glob("step-*.safetensors")):
+            assert process.stderr.read(1), "training ended without a checkpoint"  # the progress bar writes all the time
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
@@ -297,18 +331,6 @@ def test_ctrl_c_ends_training_without_a_traceback_and_it_goes_on(tmp_path) -> No
     assert process.returncode == 130
     assert "interrupted" in errors and "Traceback" not in errors
     reached = max(int(path.stem[5:]) for path in (tmp_path / "run" / "stage1").glob("step-*.safetensors"))
-    fewer = ["--set", f"stage1.steps={reached + 1}", "--set", "stage2.steps=1", "--checkpoint-every", "5"]
-    pg2lib(
-        "train",
-        "--data",
-        tmp_path / "market1501",
-        "--config",
-        "fast",
-        *SMALL,
-        *fewer,
-        "--out",
-        tmp_path / "run",
-        "--cpu",
-    )
+    pg2lib(*train, "--set", f"stage1.steps={reached + 1}", "--set", "stage2.steps=1")
     lines = (tmp_path / "run" / "stage1" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, reached + 2))

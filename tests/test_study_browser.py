@@ -8,7 +8,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,33 +46,31 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.log = folder.parent / "log.txt"
         self.address = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, "demo/app.py", "--study", str(self.folder), "--port", str(self.port)]
-        with self.log.open("w") as output:
-            environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            if found := re.search(r"runs on (http://\S+)", self.log.read_text()):
-                assert found.group(1) == self.address
-                return
-            assert self.process.poll() is None, f"the page ended at once: {self.log.read_text()}"
-            time.sleep(0.1)
-        raise AssertionError(f"the page printed no address: {self.log.read_text()}")
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        printed = ""
+        while (found := re.search(r"runs on (http://\S+)", printed)) is None:
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            assert line, f"the server ended without printing its address: {printed}"
+            printed += line
+        assert found.group(1) == self.address
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(timeout=60)
+        self.process.communicate(timeout=60)
 
     def end(self) -> None:
         """Stops the server as Ctrl-C does; it must end without a traceback."""
         self.process.terminate()
-        self.process.wait(timeout=60)
-        assert "Traceback" not in self.log.read_text()
+        assert "Traceback" not in self.process.communicate(timeout=60)[0]
 
 
 class Rater(Visit):
@@ -114,10 +111,7 @@ class Rater(Visit):
             self.answer(key)
 
     def wait_for_answers(self, session: Session, count: int) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while session.answered < count:
-            assert time.monotonic() < deadline, session
-            time.sleep(0.05)
+        self.page.wait_for_function("count => state.answered >= count", arg=count)
         assert session.answered == count
 
 
@@ -307,15 +301,11 @@ def test_an_answer_that_was_not_sent_before_the_window_closed_is_sent_later(
 def test_a_double_click_on_start_makes_one_rater(browser: Any, server: Server, study: Study) -> None:
     before = study.raters()
     anna = visit(browser, server.address)
-    asked: list[str] = []
-
-    def answer_slowly(route: Any) -> None:
-        asked.append(route.request.url)
-        time.sleep(0.3)  # in which the second click comes
-        route.continue_()
-
-    anna.page.route("**/session", answer_slowly)
-    anna.page.locator("#start").dblclick()
+    asked: list[Any] = []
+    anna.page.route("**/session", lambda route: asked.append(route))
+    with anna.page.expect_request("**/session"):
+        anna.page.locator("#start").dblclick()
+    asked[0].continue_()
     anna.proceed()
     assert len(asked) == 1
     assert study.raters() == (*before, anna.name)

@@ -179,7 +179,8 @@ class StudyResult:
         for (data, model), g2r in PUBLISHED_G2R.items():
             rows.append([f"{model}, {data} †", f"{PUBLISHED_RATERS}", *["–"] * 4, _percent(g2r), "–", "–"])
         shares = [f"{name}{end}" for name in ("R2G", "G2R") for end in ("", ", Wilson", ", over raters")]
-        return pd.DataFrame(rows, columns=["model", "raters", "answers", *shares])
+        table: pd.DataFrame = pd.DataFrame(rows, columns=["model", "raters", "answers", *shares])
+        return table
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
