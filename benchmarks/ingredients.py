@@ -1,11 +1,11 @@
-"""What each ingredient of a "plus" preset is worth: the plain recipe with one of them at a time, trained and scored.
+"""An ablation of the "-plus" presets: the plain configuration with one ingredient at a time, trained and scored.
 
     python -m benchmarks.ingredients Market-1501-v15.09.15 --out runs/ingredients
     python -m benchmarks.ingredients deepfashion --config deepfashion --out runs/ingredients-deepfashion
 
-Stage I is trained once an ingredient of its own; those of stage II all start from the plain G1, or from the G1 of a
-pipeline (`--g1`), and then stage I is left out. Stopped at any time, it goes on where it was. The table is in
-OUT/ingredients.md, a grid of test pairs a model in OUT/grids/.
+Stage I is trained once for each of its ingredients. Stage II is trained once for each of its own, always on the plain
+G1, or on the G1 of a pipeline (`--g1`), which leaves stage I out. An interrupted run resumes when the command is given
+again. The table is written to OUT/ingredients.md, and a grid of test pairs for each model to OUT/grids/.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from accelerate import Accelerator
 
@@ -53,11 +54,12 @@ STAGE2: dict[str, dict[str, Any]] = {
     "D learns four times as fast": {"d_lr_factor": 4},
     "G2 sees the target pose": {"g2_pose": True},
 }
-METRICS = ("ssim", "mask_ssim", "l1", "sharpness")
+METRICS = {"ssim": "SSIM", "mask_ssim": "mask-SSIM", "l1": "L1", "sharpness": "sharpness"}
+"""Metrics of the table, with their titles."""
 
 
 def configuration(plain: PG2Config, stage: int, ingredient: Mapping[str, Any]) -> PG2Config:
-    """The plain configuration with an ingredient of stage I or II; factors and shares are of its own values."""
+    """Return the plain configuration with one ingredient of stage I or II; factors multiply the plain values."""
     training = plain.stage1 if stage == 1 else plain.stage2
     given = dict(ingredient)
     changes = {f"model.{key}": given.pop(key) for key in ("discriminator_norm", "g2_pose") if key in given}
@@ -72,8 +74,8 @@ def configuration(plain: PG2Config, stage: int, ingredient: Mapping[str, Any]) -
     return plain.override(changes | {f"stage{stage}.{key}": value for key, value in given.items()})
 
 
-class Kitchen:
-    """Trains and scores one configuration after the other on the same data."""
+class Ablation:
+    """Trains and scores configurations on the same data."""
 
     def __init__(
         self, store: ImageStore, pairs: PairTable, test: tuple[ImageStore, PairTable], out: Path,
@@ -111,54 +113,56 @@ class Kitchen:
         return scores
 
 
-def main() -> None:
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", help="market1501, deepfashion or a folder")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--config", default="market1501", help="what is plain: a preset or a JSON file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the plain configuration; repeatable"
-    )
-    parser.add_argument(
-        "--g1", metavar="PIPELINE", help="do stage II alone, from the G1 of this folder or shipped name"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and of the table")
+    parser.add_argument("--config", default="market1501", help="the plain configuration: a preset or a JSON file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value; repeatable")
+    parser.add_argument("--g1", metavar="PIPELINE", help="train stage II only, on the G1 of this folder")
     parser.add_argument("--pairs", default="all", choices=("all", "torso"))
     parser.add_argument("--test-pairs", type=int, default=2_000)
     parser.add_argument("--precision", default="auto", choices=("auto", "no", "bf16"))
     parser.add_argument("--cpu", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
     root = find_data(options.data)
     plain = PG2Config.load(options.config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu)
+    cache, device = options.out / "cache", accelerator.device
     store, test_store = (
-        ImageStore.open(
-            read_people(root, split), options.out / "cache" / split, accelerator.device, mattes=plain.model.matte
-        )
+        ImageStore.open(read_people(root, split), cache / split, device, mattes=plain.model.matte)
         for split in ("train", "test")
     )
     pairs, test_pairs = make_pairs(store.table, options.pairs), make_pairs(test_store.table)
     test_pairs = test_pairs.sample(min(options.test_pairs, len(test_pairs)), seed=0)
     title = title_of(root)
     names = f"{title} train, pair rule {options.pairs}", f"{title} test, {len(test_pairs):,} random pairs, seed 0"
-    kitchen = Kitchen(store, pairs, (test_store, test_pairs), options.out, accelerator, names)
+    ablation = Ablation(store, pairs, (test_store, test_pairs), options.out, accelerator, names)
 
-    lines = [f"{names[1]}; trained on {names[0]}. {provenance()}. Plain is:", "", "```json", plain.to_json(), "```", ""]
-    lines += ["| stage | ingredient | SSIM | mask-SSIM | L1 | sharpness |", "|---|---|---|---|---|---|"]
+    head = f"{names[1]}; trained on {names[0]}. {provenance()}. The plain configuration:"
+    rows: list[dict[str, Any]] = []
 
-    def note(stage: str, name: str, scores: Mapping[str, float]) -> None:
-        lines.append(f"| {stage} | {name} | " + " | ".join(f"{scores[metric]:.3f}" for metric in METRICS) + " |")
-        print(lines[-1], flush=True)
+    def add_row(stage: str, name: str, scores: Mapping[str, float]) -> None:
+        titled = {title: scores[metric] for metric, title in METRICS.items()}
+        rows.append({"stage": stage, "ingredient": name, **titled})
+        table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3f")
+        print(table, flush=True)
         with atomic_write(options.out / "ingredients.md") as file:
-            file.write("\n".join(lines) + "\n")
+            file.write(f"{head}\n\n```json\n{plain.to_json()}```\n\n{table}\n")
 
     g1 = PG2Pipeline.from_pretrained(options.g1, "cpu").g1 if options.g1 else None
     for name, ingredient in STAGE1.items() if g1 is None else ():
-        trained, scores = kitchen.stage1(name, configuration(plain, 1, ingredient))
+        trained, scores = ablation.stage1(name, configuration(plain, 1, ingredient))
         g1 = trained if name == PLAIN else g1
-        note("I", name, scores)
+        add_row("I", name, scores)
     assert g1 is not None
     for name, ingredient in STAGE2.items():
-        note("II", name, kitchen.stage2(name, configuration(plain, 2, ingredient), g1))
+        add_row("II", name, ablation.stage2(name, configuration(plain, 2, ingredient), g1))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Training steps against a plain step of the same models and against what the card can do.
+"""Training steps, compared with a straightforward implementation and with the rates that the device can reach.
 
-The plain step is what one writes first: models in PyTorch's own memory format, float32, Adam, no autocast, PyTorch's
-defaults, one batch that is on the device already. Ours is the training loop itself, as `pg2lib.training` runs it: the
-batch drawn, flipped and rendered, the losses read back, the moving average where the preset has one.
+The straightforward step uses PyTorch's defaults: its own memory format, float32, Adam without options, no autocast, and
+one batch that is already on the device. Ours is the training loop of `pg2lib.training` itself, which also draws, flips
+and renders each batch, reads the losses, and updates a moving average where the preset has one.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ STANDING = (
 
 
 def poses(rows: int, canvas: tuple[int, int] = (128, 64)) -> Tensor:
-    """Somebody standing, a few pixels to and fro."""
+    """Return keypoints of a standing person, shifted by a few pixels in each row."""
     shifts = torch.randint(-5, 6, (rows, 1, 2), generator=torch.Generator().manual_seed(0))
     scale = torch.tensor((canvas[1] / 64, canvas[0] / 128))
     return (torch.tensor(STANDING, dtype=torch.float32) + shifts) * scale
 
 
 def random_store(rows: int, canvas: tuple[int, int], device: torch.device | str, resident: bool = True) -> ImageStore:
-    """Images of noise, half of them of one person."""
+    """Return a store of noise images of two persons."""
     generator = torch.Generator().manual_seed(0)
     names, persons = tuple(f"{i}.jpg" for i in range(rows)), tuple(str(i % 2) for i in range(rows))
     pixels = torch.randint(0, 256, (rows, *canvas, 3), dtype=torch.uint8, generator=generator)
@@ -57,7 +57,7 @@ def random_store(rows: int, canvas: tuple[int, int], device: torch.device | str,
 
 @dataclass(frozen=True)
 class Variant:
-    """How a training loop is run.
+    """Precision and compilation of a training loop.
 
     Attributes:
         precision: of accelerate.
@@ -76,7 +76,7 @@ class Variant:
 
     @contextmanager
     def accelerator(self, device: torch.device) -> Iterator[Accelerator]:
-        AcceleratorState._reset_state(True)  # accelerate keeps one state a process; each variant has its own
+        AcceleratorState._reset_state(True)  # accelerate keeps one state per process, and each variant needs its own
         torch._dynamo.reset()
         plugin = TorchDynamoPlugin(backend="inductor", mode=self.compile) if self.compile else None
         with torch.backends.cudnn.flags(enabled=True, benchmark=self.cudnn_benchmark, allow_tf32=True):
@@ -91,11 +91,11 @@ VARIANTS = (
     Variant("bf16", "default", cudnn_benchmark=True),
     Variant("bf16", "reduce-overhead", cudnn_benchmark=True),
 )
-"""What is weighed, on a CPU the first two. "reduce-overhead" replays CUDA graphs."""
+"""The variants that are compared; on a CPU the first two. "reduce-overhead" replays CUDA graphs."""
 
 
 def plain_step(config: PG2Config, stage: int, batch: PairBatch, device: torch.device) -> Callable[[], None]:
-    """A step of stage I or II as one writes it first, on a batch that is there."""
+    """Return a straightforward step of stage I or II on a batch."""
     g1, g2, d = (model.to(device) for model in build_models(config))
     image, target, mask = batch.condition_image.contiguous(), batch.target_image.contiguous(), batch.target_mask
     settings = config.stage2
@@ -138,7 +138,10 @@ def plain_step(config: PG2Config, stage: int, batch: PairBatch, device: torch.de
 def our_step_seconds(
     config: PG2Config, stage: int, store: ImageStore, pairs: PairTable, g1: G1, variant: Variant, steps: int
 ) -> tuple[float, float]:
-    """Median seconds of a step of the training loop itself, read back every ten, and those before the first read."""
+    """Return the median seconds per step of the training loop, and the seconds until losses were first read.
+
+    Losses are read every ten steps.
+    """
     records: list[StepRecord] = []
     begun = time.perf_counter()
     first: list[float] = []
@@ -160,7 +163,7 @@ def our_step_seconds(
 
 
 def bench_steps(name: str, config: PG2Config, device: torch.device, steps: int, rate: float) -> tuple[list[Row], Any]:
-    """Both stages of a preset: each variant, the plain step, and the whole schedule with the fastest."""
+    """Measure both stages of a preset: each variant, the plain step, and the schedule with the fastest variant."""
     store = random_store(64, config.model.canvas, device)
     pairs = make_pairs(store.table)
     g1 = to_device(build_models(config)[0], device)
@@ -176,10 +179,13 @@ def bench_steps(name: str, config: PG2Config, device: torch.device, steps: int, 
         ours: dict[str, float] = {}
         for variant in VARIANTS if device.type == "cuda" else VARIANTS[:2]:
             if stage == 2 and variant.compile == "reduce-overhead":
-                continue  # a graph's output lives until the next graph runs, and G2 runs on what G1 gave
+                continue  # a graph overwrites the output of the graph before it, and G2 needs that of G1
             try:
                 seconds, first = our_step_seconds(config, stage, store, pairs, g1, variant, steps)
-            except (RuntimeError, AssertionError) as error:  # the compiler gave up; the other variants still count
+            except (
+                RuntimeError,
+                AssertionError,
+            ) as error:  # the compiler failed; go on with the others
                 print(f"{name}, stage {stage}, {variant}: failed: {error}", flush=True)
                 continue
             ours[str(variant)] = seconds
@@ -206,7 +212,7 @@ def bench_steps(name: str, config: PG2Config, device: torch.device, steps: int, 
 
 
 def bench_input(name: str, config: PG2Config, device: torch.device, step_seconds: float) -> list[Row]:
-    """Drawing, flipping and rendering a batch, waited for after every ten, against a step."""
+    """Measure how long a batch takes to draw, flip and render, as a share of a step."""
     rows = []
     for resident in (True, False) if device.type == "cuda" else (True,):
         store = random_store(512, config.model.canvas, device, resident)
@@ -220,7 +226,7 @@ def bench_input(name: str, config: PG2Config, device: torch.device, step_seconds
 
 
 def bench_overheads(name: str, config: PG2Config, device: torch.device, step_seconds: float) -> list[Row]:
-    """A moving average of G1, and a checkpoint as often as the default share of the time lets one be."""
+    """Measure the moving average of G1, and the checkpoints that a run writes with the default share of its time."""
     g1 = to_device(build_models(config)[0], device)
     average = to_device(build_models(config)[0], device)
     ema = interleaved({"": lambda: update_average(average, g1, 0.999, step=20_000)}, 20, device)[""]
@@ -251,7 +257,7 @@ def bench_overheads(name: str, config: PG2Config, device: torch.device, step_sec
 
 
 def bench_memory(config: PG2Config, device: torch.device) -> Row:
-    """What autograd keeps of a step of stage II: nothing of G1's forward."""
+    """Measure the memory that autograd keeps for the backward pass of stage II: nothing of G1."""
     store = random_store(32, config.model.canvas, device)
     batch = store.batch(make_pairs(store.table), torch.arange(config.stage2.batch_size))
     g1, g2, _ = (to_device(model, device) for model in build_models(config))
@@ -271,7 +277,7 @@ def bench_memory(config: PG2Config, device: torch.device) -> Row:
         sizes.append(sum(kept.values()) / 2**30)
         del coarse, refined
     return Row(
-        "stage II keeps for the way back", f"{sizes[0]:.2f} GiB", f"with G1's activations {sizes[1]:.2f} GiB",
+        "stage II, memory for the backward pass", f"{sizes[0]:.2f} GiB", f"with G1's activations {sizes[1]:.2f} GiB",
         sizes[0] / sizes[1], "", None,
     )  # fmt: skip
 
@@ -292,7 +298,7 @@ def bench_scoring(device: torch.device, pairs: int) -> Row:
 
 
 def bench_curves(config: PG2Config, device: torch.device, steps: int, out: Path) -> Row:
-    """The same stage I in float32 and in bf16: seeds, batches and rates alike."""
+    """Train stage I in float32 and in bf16, with the same seed, batches and learning rate, and compare the losses."""
     store = random_store(64, config.model.canvas, device)
     pairs = make_pairs(store.table)
     curves: dict[str, list[float]] = {}
@@ -331,7 +337,7 @@ def draw_curves(curves: dict[str, list[float]], path: Path) -> None:
 
 
 def bench_training(device: torch.device, presets: dict[str, PG2Config], steps: int, out: Path) -> Iterator[Row]:
-    """All of it, row by row. Figures that are not in rows are printed, and kept in ``out``."""
+    """Run all benchmarks of training. Figures that are not in the rows are printed and saved in `out`."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     rate, bandwidth = matrix_rate(device, dtype), copy_rate(device)
     print(f"measured: {human(rate, 'FLOP/s')} in products of {dtype} matrices, copies at {human(bandwidth, 'B/s')}\n")

@@ -35,7 +35,7 @@ def test_the_command_measures_a_table_and_a_picture(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out" / "bench.json").read_text())["rows"]
     measured = " | ".join(row["what"] for row in rows)
-    for what in ("heatmaps and masks", "stage 1", "stage 2", "input", "checkpoints", "way back", "SSIM", "bf16"):
+    for what in ("heatmaps and masks", "stage 1", "stage 2", "input", "checkpoints", "backward pass", "SSIM", "bf16"):
         assert what in measured
     for row in rows:
         line = f"| {row['what']} | {row['ours']} | {row['yardstick']} | {row['ratio']:.2f} |"
@@ -43,7 +43,7 @@ def test_the_command_measures_a_table_and_a_picture(tmp_path: Path) -> None:
         if row["target"]:
             relation, target = row["target"].split()
             assert row["met"] == (row["ratio"] >= float(target) if relation == ">=" else row["ratio"] <= float(target))
-    kept = next(row for row in rows if "way back" in row["what"])
+    kept = next(row for row in rows if "backward pass" in row["what"])
     assert kept["ratio"] < 0.6  # G1's activations, which are more than G2's, are not kept
     pictures = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert pictures == {"bench.png", "bf16.png"}
@@ -73,10 +73,10 @@ def test_the_ingredients_of_stage_2_are_trained_from_one_g1_and_scored(tmp_path:
     for _ in range(2):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
-        rows = [
-            line.split(" | ") for line in (out / "ingredients.md").read_text().splitlines() if line.startswith("| II")
-        ]
+        lines = (out / "ingredients.md").read_text().splitlines()
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| II")]
         assert [row[1] for row in rows] == list(STAGE2)
+        assert len({len(row) for row in rows}) == 1
     assert len({tuple(row[2:]) for row in rows}) > 1  # one step each, and not all of them the same
     assert len(list((out / "grids").glob("stage2-*.png"))) == len(STAGE2)
     assert not (out / "stage1").exists()

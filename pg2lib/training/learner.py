@@ -102,5 +102,5 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
 
     Torch's `AveragedModel` is not used, as its counter makes every step wait for the GPU.
     """
-    update = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+    update = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
     update(list(average.parameters()), list(model.parameters()), step)

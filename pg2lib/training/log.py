@@ -29,7 +29,8 @@ def read_log(path: str | PathLike[str]) -> pd.DataFrame:
     lines = read_json_lines(path, "step", "seconds")
     if not lines:
         raise DataError(f"the training log {path} is empty: no step has been done yet")
-    return pd.DataFrame(lines)
+    log: pd.DataFrame = pd.DataFrame(lines)
+    return log
 
 
 def open_log(path: Path, before: int) -> TextIO:

@@ -58,7 +58,7 @@ def train_stage1(
     loop = Loop(1, config, store, pairs, Path(folder), accelerator, watch, [g1])
 
     def generate(model: Model, batch: PairBatch) -> Generated:
-        return _coarse(g1.model, model, config.model, batch)
+        return _coarse(config.model, g1.model, model, batch)
 
     for step in loop.steps():
         batch = loop.batch(step)
@@ -144,7 +144,7 @@ def train_one_stage(
     loop = Loop(0, config, store, pairs, Path(folder), accelerator, watch, [g1, d])
 
     def generate(model: Model, batch: PairBatch) -> Generated:
-        return _coarse(g1.model, model, config.model, batch)
+        return _coarse(config.model, g1.model, model, batch)
 
     _train_against_d(loop, stage, g1, d, generate)
     return g1.average, d.model
@@ -193,22 +193,21 @@ def _train_against_d(
     for step in loop.steps():
         for number, learners in turns(step):
             batch = loop.batch(number)
+            condition, target, mask = batch.condition_image, batch.target_image, batch.target_mask
             with torch.set_grad_enabled(generator in learners):
                 generated = generate(generator, batch)
             refined = generated.image
 
             if d in learners:
-                logits = judge(d, batch.condition_image, batch.target_image, refined.detach(), kind)
+                logits = judge(d, condition, target, refined.detach(), kind)
                 d_loss = losses.discriminator_loss(logits, kind)  # Eq. 2
                 d.learn(d_loss, step)
 
             if generator in learners:
                 with d.fixed() as fixed_d:
-                    logits = judge(fixed_d, batch.condition_image, batch.target_image, refined, kind)
+                    logits = judge(fixed_d, condition, target, refined, kind)
                 adversarial = losses.adversarial_loss(logits, kind)  # Eq. 3
-                g_loss = losses.generator_loss(
-                    adversarial, refined, batch.target_image, batch.target_mask, stage.l1_weight
-                )  # Eq. 4
+                g_loss = losses.generator_loss(adversarial, refined, target, mask, stage.l1_weight)  # Eq. 4
                 generator.learn(g_loss + _weighted(generated.extra, loop.config.stage1), step)
 
         step_losses = {"d": d_loss, generator.name: g_loss, "adversarial": adversarial}
@@ -227,12 +226,12 @@ def _seen(config: ModelConfig, batch: PairBatch) -> G1Input:
     )
 
 
-def _coarse(g1: G1, model: Model, config: ModelConfig, batch: PairBatch) -> Generated:
+def _coarse(config: ModelConfig, g1: G1, model: Model, batch: PairBatch) -> Generated:
     """Return the coarse result, and the losses of the matte and the blend where the configuration asks for them.
 
     Args:
-        g1: Splits the output of `model`.
-        model: G1 itself, or its moving average.
+        g1: The bare G1, which splits the output of `model`.
+        model: The learner of G1, or its moving average.
     """
     seen = _seen(config, batch)
     coarse, blend, matte_logits = g1.split(model(*seen))
