@@ -1,8 +1,4 @@
-"""RESULTS.md: one page on runs of Table 1, with figures, training time, hardware, commands, curves and pictures.
-
-The page is made from the files that `make_table1` wrote; nothing is trained or scored. The same files give the same
-page.
-"""
+"""RESULTS.md: one page on runs of Table 1, made from the files of their folders without training or scoring."""
 
 from __future__ import annotations
 
@@ -83,7 +79,7 @@ def _training(folder: Path) -> Iterator[str]:
     total = history.groupby(history["device"].replace({"cuda": "GPU", "cpu": "CPU"}))["device minutes"].sum()
     yield "### Training"
     yield markdown_table(history.drop(columns="command").round(1))
-    yield f"Total: {', '.join(f'{minutes:,.1f} {device}-minutes' for device, minutes in total.items())}."
+    yield f"Total: {', '.join(f'{minutes:,.1f} {device}-minutes' for device, minutes in total.items()) or 'no logs'}."
     paths = {row: folder / row / "config.json" for row in TABLE1_ROWS}
     settings = {row: _settings(PG2Config.load(path), row) for row, path in paths.items() if path.is_file()}
     yield "\n".join(f"- {rows}: {text}." for text, rows in group_rows(settings).items())

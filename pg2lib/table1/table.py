@@ -138,8 +138,8 @@ class Table1:
             yield f"PCKh@0.5: share of joints within half a head size, by {report.detector} on {images:,} images."
         if self.published:
             yield (
-                "Figures of Ma et al. 2017, Table 1: published, not verified against the PDF; none for the rows CE, HME "
-                "and L1, because the available copies contradict the paper's text."
+                "Figures of Ma et al. 2017, Table 1: published, not verified against the PDF. The rows CE, HME and L1 "
+                "have none here, because the available copies contradict the paper's text."
             )
         for text, rows in group_rows({row: _made(report) for row, report in self.reports.items()}).items():
             yield f"{rows}: {text}."

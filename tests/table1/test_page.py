@@ -67,6 +67,14 @@ def test_a_run_without_any_score_still_has_its_training(run: Path) -> None:
     assert "G1-L1/stage1" in text
 
 
+def test_a_run_without_logs_still_has_its_scores(run: Path) -> None:
+    for path in run.glob("*/*/log.jsonl"):
+        path.unlink()
+    text = make_page([run], run / "pictures")
+    assert read_table1(run, ["G1-L1", "G1+D"]).to_markdown() in text
+    assert "Total: no logs." in text
+
+
 def test_further_lists_of_pairs_have_tables_of_their_own(run: Path, write: Write) -> None:
     write(report("G1+D", 0.625, data="the 12,000 pairs"), also="also/list")
     text = make_page([run])
