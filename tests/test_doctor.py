@@ -304,7 +304,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "x first": (x_first_by_its_header, "expected the header", "x comes before y: exchange the two columns"),
     "UTF-16": (utf16, "cannot be read as a keypoint CSV", "save it as UTF-8"),
     "web page": (web_page, "expected the header", "this is a web page"),
-    "rows twice": (rows_twice, "stands on line 2 already", "2 names stand there more than once: leave one row of each"),
+    "rows twice": (rows_twice, "is already on line 2", "2 names stand there more than once: leave one row of each"),
     "person in both splits": (train_person_in_test, "1 of 7 test people are in train too (such as 0002)", "take them"),
     "no CSV": (no_csv, "no keypoints: market-annotation-train.csv", "python -m pg2lib prepare makes them"),
     "half the rows": (half_the_rows, "15 left out, no keypoints in market-annotation-train.csv", "prepare makes a CSV"),
