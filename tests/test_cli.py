@@ -143,7 +143,7 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["export", "{tmp}/nothing"], "{tmp}/nothing"),
         (["prepare", "{tmp}/nowhere", "--out", "{tmp}/k.csv"], "no folder"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--shard", "4/3"], "numbered from 1 to 3"),
-        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge"], "no part of {tmp}/k.csv"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge"], "{tmp}/k.csv has no shard"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge", "--crop", "9x9"], "--merge and --crop"),
         (["prepare", "{data}", "--out", "{tmp}/o", "--crop", "128"], "expected HEIGHTxWIDTH"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--workers", "0"], "workers must be at least 1"),
