@@ -98,8 +98,8 @@ def read_keypoints(
         person = person_of(name)
         if person is None:
             raise DataError(
-                f"{where}: {name!r} is neither a Market-1501 name nor a flattened DeepFashion name; for other names pass "
-                f"person_of=, which returns whose image it is"
+                f"{where}: {name!r} is neither a Market-1501 name nor a flattened DeepFashion name; for other names "
+                f"pass person_of=, which returns whose image it is"
             )
         names[name] = number
         persons.append(person)

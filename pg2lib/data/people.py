@@ -30,15 +30,6 @@ SkipKind = Literal[
 "unusable" an image that cannot be decoded or has another size."""
 
 
-SkipKind = Literal[
-    "junk", "distractor", "flat", "unknown name", "duplicate", "no keypoints", "no image", "other split", "shared item",
-    "unusable",
-]  # fmt: skip
-"""Why something was left out. "flat" is a garment without a person, "no image" keypoints or a pair without their image,
-"other split" keypoints of an image outside the split, "shared item" a training image whose item is in the test split,
-"unusable" an image that cannot be decoded or has another size."""
-
-
 @dataclass(frozen=True)
 class Skipped:
     """A file or row that was left out.

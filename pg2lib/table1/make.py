@@ -17,10 +17,11 @@ from PIL import Image
 from pg2lib.config import TABLE1_ROWS, PG2Config
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.read import SYNTHETIC, layout_of, title_of
-from pg2lib.data.store import ImageStore, fingerprint
+from pg2lib.data.store import ImageStore
+from pg2lib.data.store_files import fingerprint
 from pg2lib.detect import PoseDetector
 from pg2lib.errors import ConfigError
-from pg2lib.evaluation import detector_name, evaluate
+from pg2lib.evaluation import EvaluationOptions, detector_name, evaluate
 from pg2lib.evaluation.compare import PairScores
 from pg2lib.files import atomic_path, atomic_write, sha256_of
 from pg2lib.images import image_grid, pil_from_tensor
@@ -30,8 +31,8 @@ from pg2lib.table1.folder import ALSO, FULL_MODEL, list_name, read_stamp, row_st
 from pg2lib.table1.history import note_start
 from pg2lib.table1.table import Table1, read_table1
 from pg2lib.training import check
+from pg2lib.training.loop import check_data
 from pg2lib.training.run import held, make_accelerator, on_main, train
-from pg2lib.training.stages import check_data
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -171,6 +172,7 @@ def make_table1(
 def _score(pipeline: PG2Pipeline, scoring: Scoring, table: Path, origin: Origin) -> None:
     """Write the reports of one row on all lists of pairs, except those whose stamp says that nothing has changed."""
     people = scoring.store.table
+    options = EvaluationOptions(inception=scoring.inception, detector=scoring.detector, pose_pairs=scoring.pose_pairs)
     origins = {
         "layout": origin.layout,
         "synthetic": origin.synthetic,
@@ -191,10 +193,7 @@ def _score(pipeline: PG2Pipeline, scoring: Scoring, table: Path, origin: Origin)
         if (folder / "report.json").is_file() and read_stamp(folder) == stamp:
             continue
         (folder / "report.stamp.json").unlink(missing_ok=True)
-        report = evaluate(
-            pipeline, scoring.store, pairs, title, folder / "pairs.csv", inception=scoring.inception,
-            detector=scoring.detector, pose_pairs=scoring.pose_pairs,
-        )  # fmt: skip
+        report = evaluate(pipeline, scoring.store, pairs, title, folder / "pairs.csv", options=options)
         provenance = {**report.provenance, **origins, "command": origin.command}
         replace(report, provenance=provenance).save(folder / "report.json")
         with atomic_write(folder / "report.stamp.json") as file:

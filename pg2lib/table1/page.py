@@ -94,7 +94,7 @@ def _settings(config: PG2Config, row: str) -> str:
     """Name the preset that a row's settings are closest to, and what differs from it."""
 
     def flat(settings: PG2Config) -> Set[tuple[str, Any]]:
-        return pd.json_normalize(settings.to_dict()).to_dict("records")[0].items()
+        return {(str(key), value) for key, value in pd.json_normalize(settings.to_dict()).iloc[0].items()}
 
     changes = {name: sorted(flat(config) - flat(preset.row(row))) for name, preset in all_presets().items()}
     nearest = min(changes, key=lambda name: len(changes[name]))
