@@ -13,18 +13,31 @@ import pg2lib
 
 ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
-    {"errors", "config", "presets", "files", "processes"},
-    {"images", "losses", "models.blocks"},
-    {"pose", "raster", "retarget", "warp", "cutout", "models", "metrics"},
-    {"data", "detect", "matte", "onnx_model", "output", "pipeline", "provenance"},
-    {"training", "evaluation", "doctor", "table1", "user_study"},
-    {"viz"},
-    {"results"},
+    {"errors", "presets", "processes", "provenance"},
+    {"config", "files", "images"},
+    {"losses", "pipeline_folder", "pose"},
+    {"cutout", "detect", "metrics", "raster", "retarget", "video", "warp"},
+    {"framing", "matte", "models", "output"},
+    {"condition", "data"},
+    {"comparison", "pipeline"},
+    {"doctor", "evaluation", "training", "user_study", "viz"},
+    {"table1"},
     {"cli"},
+    {"__main__"},
 ]
-"""A module may import from its own layer and from those above it in this list."""
+"""Modules and packages from the ground up. Each may import from the layers before its own, and never from its own."""
 
-ONLY_IN = {"matplotlib": "viz", "mediapipe": ("detect", "matte"), "accelerate": "training", "gradio": ()}
+ONLY_IN = {
+    "accelerate": ("training",),
+    "av": ("video",),
+    "gradio": (),
+    "matplotlib": ("viz",),
+    "mediapipe": ("detect",),
+    "torchmetrics": ("metrics",),
+}
+"""Packages that take long to import, or that may be missing, and the only modules that import them."""
+
+MOST_LINES, MOST_FUNCTION_LINES = 500, 60
 
 
 def modules() -> list[str]:
@@ -33,20 +46,19 @@ def modules() -> list[str]:
     )
 
 
+def file_of(module: str) -> Path:
+    path = ROOT / Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def layer_of(module: str) -> int:
-    """The layer of the longest prefix that is listed."""
-    parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        for layer, members in enumerate(LAYERS):
-            if ".".join(parts[:length]) in members:
-                return layer
-    raise AssertionError(f"pg2lib.{module} stands in no layer: add it to LAYERS")
+    """The layer of a module's outermost package."""
+    (layer,) = (layer for layer, members in enumerate(LAYERS) if module.partition(".")[0] in members)
+    return layer
 
 
 def imports(module: str, everywhere: bool) -> set[str]:
     """What a module imports: at its top level only, or `everywhere`; not what it imports for annotations alone."""
-    path = ROOT / Path(*module.split("."))
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     found: set[str] = set()
 
     def visit(nodes: list[ast.stmt]) -> None:
@@ -63,31 +75,53 @@ def imports(module: str, everywhere: bool) -> set[str]:
                 for handler in getattr(node, "handlers", []):
                     visit(handler.body)
 
-    visit(ast.parse(file.read_text(encoding="utf-8")).body)
+    visit(ast.parse(file_of(module).read_text(encoding="utf-8")).body)
     return found
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name not in ("__init__", "__main__")])
-def test_imports_only_from_the_layers_above(module: str) -> None:
+def imported_modules(module: str) -> set[str]:
+    """The modules of pg2lib that a module imports, inside functions as well."""
     known = set(modules())
-    for imported in imports(module, everywhere=True):
-        if not imported.startswith("pg2lib."):
-            continue
-        inner = imported.removeprefix("pg2lib.")
-        target = inner if inner in known else inner.rpartition(".")[0]
-        if target:  # "from pg2lib import x" of the lazy top level is for users
-            assert layer_of(target) <= layer_of(module), f"{module} imports {target}"
+    names = {name.removeprefix("pg2lib.") for name in imports(module, everywhere=True) if name.startswith("pg2lib.")}
+    return {name if name in known else name.rpartition(".")[0] for name in names} - {module}
+
+
+PARTS = [name for name in modules() if name != "__init__"]
+
+
+@pytest.mark.parametrize("module", PARTS)
+def test_imports_only_from_lower_layers(module: str) -> None:
+    assert "pg2lib" not in imports(module, everywhere=True), "the top level is for users"
+    for imported in imported_modules(module):
+        assert imported, f"{module} imports from pg2lib/__init__.py, which is for users"
+        if imported.partition(".")[0] != module.partition(".")[0]:
+            assert layer_of(imported) < layer_of(module), f"{module} imports {imported}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    needs = {module: imported_modules(module) for module in PARTS}
+    while ready := [module for module, others in needs.items() if not others & needs.keys()]:
+        for module in ready:
+            del needs[module]
+    assert needs == {}, "these import each other in a circle"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_files_and_functions_stay_short(module: str) -> None:
+    text = file_of(module).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    functions = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    lengths = {function.name: (function.end_lineno or 0) - function.lineno + 1 for function in functions}
+    assert {name: length for name, length in lengths.items() if length > MOST_FUNCTION_LINES} == {}
 
 
 @pytest.mark.parametrize("package", ONLY_IN)
 def test_heavy_packages_have_one_home(package: str) -> None:
-    homes = ONLY_IN[package]
-    homes = (homes,) if isinstance(homes, str) else homes
     users = {m for m in modules() if any(i.split(".")[0] == package for i in imports(m, everywhere=True))}
-    assert {user for user in users if not any(user == home or user.startswith(f"{home}.") for home in homes)} == set()
+    assert {user for user in users if user.partition(".")[0] not in ONLY_IN[package]} == set()
 
 
-@pytest.mark.parametrize("module", ONLY_IN["mediapipe"])
+@pytest.mark.parametrize("module", [name for name in modules() if name.partition(".")[0] in ("detect", "matte")])
 def test_mediapipe_is_imported_inside_functions_only(module: str) -> None:
     assert not [i for i in imports(module, everywhere=False) if i.startswith("mediapipe")]
 
