@@ -214,8 +214,9 @@ def _add_table1(commands: Any) -> None:
 def _table1(options: argparse.Namespace) -> int:
     from pg2lib.data.pairs import make_pairs
     from pg2lib.data.read import read_people, title_of
+    from pg2lib.evaluation import EvaluationOptions
     from pg2lib.metrics.inception import load_inception
-    from pg2lib.table1 import Origin, Scoring, choose_config, make_table1
+    from pg2lib.table1 import Origin, choose_config, make_table1
     from pg2lib.training.check import refuse_foreign
     from pg2lib.training.run import make_accelerator, on_main
 
@@ -233,10 +234,10 @@ def _table1(options: argparse.Namespace) -> int:
     inception = load_inception(options.inception, accelerator.device) if options.inception else None
     origin = Origin.of(root, options.pairs, _command_line(options, accelerator.num_processes))
     with _detector(options.pose_pairs if accelerator.is_main_process else 0) as detector:
-        scoring = Scoring(test_store, lists, inception, detector, options.pose_pairs)
         table = make_table1(
-            config, store, make_pairs(store.table, options.pairs), scoring, options.out, origin,
-            options.rows or tuple(TABLE1_ROWS), accelerator,
+            config, store, make_pairs(store.table, options.pairs), test_store, lists, options.out, origin,
+            options.rows or tuple(TABLE1_ROWS),
+            EvaluationOptions(inception=inception, detector=detector, pose_pairs=options.pose_pairs), accelerator,
         )  # fmt: skip
     if accelerator.is_main_process:
         print(table.to_markdown(), end="")

@@ -19,15 +19,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 START = ["device", "processes", "hardware", "torch", "commit", "command"]
-"""What a line of ``starts.jsonl`` says about a start, besides the steps done before it."""
+"""Fields of a line of ``starts.jsonl``, besides "after", the steps done before, and the rest of `provenance`."""
 
 
 def note_start(stage: Stage, accelerator: Accelerator, command: str | None) -> None:
-    """Append a line to the ``starts.jsonl`` of a stage that is about to be trained; do nothing if it is finished.
-
-    The line has the number of steps done before ("after"), the type of device, the number of processes, the command,
-    and `pg2lib.provenance`.
-    """
+    """Append a line to the ``starts.jsonl`` of a stage that is about to be trained; do nothing if it is finished."""
     found = find_checkpoint(stage.folder)
     after = found.step if found is not None else 0
     if after >= stage.settings.steps:

@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from PIL import Image
 
+from pg2lib.comparison import comparison_rows
 from pg2lib.config import TABLE1_ROWS, PG2Config
 from pg2lib.data.pairs import PairTable
-from pg2lib.data.read import SYNTHETIC, layout_of, title_of
+from pg2lib.data.read import is_synthetic, layout_of, title_of
 from pg2lib.data.store import ImageStore
 from pg2lib.data.store_files import fingerprint
-from pg2lib.detect import PoseDetector
 from pg2lib.errors import ConfigError
-from pg2lib.evaluation import EvaluationOptions, detector_name, evaluate
-from pg2lib.evaluation.compare import PairScores
+from pg2lib.evaluation import EvaluationOptions, PairScores, detector_name, evaluate
 from pg2lib.files import atomic_path, atomic_write, sha256_of
-from pg2lib.images import image_grid, pil_from_tensor
-from pg2lib.metrics.inception import InceptionNetwork
+from pg2lib.images import image_grid
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.table1.folder import ALSO, FULL_MODEL, list_name, read_stamp, row_stages, scores_folder, stage1_folder
 from pg2lib.table1.history import note_start
@@ -63,36 +60,8 @@ class Origin:
         Raises:
             DataError: The folder holds no data set.
         """
-        synthetic = (Path(root) / SYNTHETIC).is_file()
-        return cls(f"{title_of(root)} train, pair rule {pair_rule}", layout_of(root), synthetic, command)
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What the rows of a table are scored on, and what judges them besides the metrics of every pair.
-
-    Attributes:
-        store: Test images.
-        pairs: Lists of pairs of these images by title. The first makes the table and the pictures; each of the others
-            makes a table of its own.
-        inception: Network for IS and mask-IS; None leaves these columns empty.
-        detector: Detects the pose in the results, for PCKh@0.5; None leaves that column out.
-        pose_pairs: Number of pairs on which the detector is run.
-
-    Raises:
-        ConfigError: There is no list, or two titles differ in punctuation or case alone.
-    """
-
-    store: ImageStore
-    pairs: Mapping[str, PairTable]
-    inception: InceptionNetwork | None = None
-    detector: PoseDetector | None = None
-    pose_pairs: int = 200
-
-    def __post_init__(self) -> None:
-        names = [list_name(title) for title in self.pairs]
-        if not names or len(set(names)) < len(names):
-            raise ConfigError(f"expected lists of test pairs whose titles differ in letters or digits, got {names}")
+        title = f"{title_of(root)} train, pair rule {pair_rule}"
+        return cls(title, layout_of(root), is_synthetic(root), command)
 
 
 def choose_config(name_or_file: str | None, profile: Literal["full", "fast"], canvas: tuple[int, int]) -> PG2Config:
@@ -113,10 +82,12 @@ def make_table1(
     config: PG2Config,
     store: ImageStore,
     pairs: PairTable,
-    scoring: Scoring,
+    test_store: ImageStore,
+    test_pairs: Mapping[str, PairTable],
     folder: str | PathLike[str],
     origin: Origin,
     rows: Sequence[str] = tuple(TABLE1_ROWS),
+    options: EvaluationOptions | None = None,
     accelerator: Accelerator | None = None,
 ) -> Table1:
     """Train and score the rows of Table 1, and write the table and its pictures: see `pg2lib.table1.folder`.
@@ -127,25 +98,24 @@ def make_table1(
     Args:
         config: Configuration of the full model, from which `PG2Config.row` derives that of every row.
         store, pairs: Training images, and the pairs of them to train on.
+        test_store, test_pairs: Test images, and lists of pairs of them by title. The first list makes the table and the
+            pictures, each of the others a table of its own.
         rows: Names of the rows, among `TABLE1_ROWS`.
+        options: How the rows are scored; without an Inception network, IS and mask-IS are left out.
         accelerator: Device and processes; by default those of `make_accelerator`.
 
     Raises:
-        ConfigError, CheckpointError, DataError: A row is unknown, or `pg2lib.training.run.train` refuses it; this is
-            found before any row is trained. See also `Scoring`, `pg2lib.evaluation.evaluate` and `read_table1`.
+        ConfigError, CheckpointError, DataError: There is no list of test pairs, or two titles differ in punctuation
+            alone; a row is unknown, or `pg2lib.training.run.train` refuses it: all found before any row is trained. See
+            also `pg2lib.evaluation.evaluate` and `read_table1`.
         TrainingDivergedError: See `pg2lib.training.run.train`.
     """
-    place, accelerator = Path(folder), accelerator or make_accelerator()
+    place, accelerator, options = Path(folder), accelerator or make_accelerator(), options or EvaluationOptions()
+    names = [list_name(title) for title in test_pairs]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"expected lists of test pairs whose titles differ in letters or digits, got {names}")
     configs = {row: config.row(row) for row in rows}
-
-    def check_runs() -> None:
-        check.refuse_foreign(place)
-        for row, settings in configs.items():
-            for stage in row_stages(place, row, settings):
-                check_data(settings, stage.settings, store, pairs, accelerator.num_processes)
-            check.check_run(settings, place / row, pairs, stage1_folder(place, row))
-
-    on_main(accelerator, check_runs)
+    on_main(accelerator, lambda: _check(configs, store, pairs, place, accelerator.num_processes))
     with held(place, accelerator):
         for row, settings in configs.items():
             log.info("%s: training what is missing", row)
@@ -158,21 +128,35 @@ def make_table1(
             )  # fmt: skip
             pipeline.name = row
             if accelerator.is_main_process:
-                _score(pipeline, scoring, place, origin)
+                _score(pipeline, test_store, test_pairs, place, origin, options)
         accelerator.wait_for_everyone()
         table = read_table1(place, rows)
         if accelerator.is_main_process:
             table.write(place / "table1")
-            for name in list(map(list_name, scoring.pairs))[1:]:
+            for name in names[1:]:
                 read_table1(place, rows, name).write(place / f"{ALSO}-{name}")
-            _draw(table, scoring, accelerator.device)
+            _draw(table, test_store.to(accelerator.device), next(iter(test_pairs.values())))
     return table
 
 
-def _score(pipeline: PG2Pipeline, scoring: Scoring, table: Path, origin: Origin) -> None:
+def _check(configs: Mapping[str, PG2Config], store: ImageStore, pairs: PairTable, table: Path, processes: int) -> None:
+    check.refuse_foreign(table)
+    for row, config in configs.items():
+        for stage in row_stages(table, row, config):
+            check_data(config, stage.settings, store, pairs, processes)
+        check.check_run(config, table / row, pairs, stage1_folder(table, row))
+
+
+def _score(
+    pipeline: PG2Pipeline,
+    store: ImageStore,
+    lists: Mapping[str, PairTable],
+    table: Path,
+    origin: Origin,
+    options: EvaluationOptions,
+) -> None:
     """Write the reports of one row on all lists of pairs, except those whose stamp says that nothing has changed."""
-    people = scoring.store.table
-    options = EvaluationOptions(inception=scoring.inception, detector=scoring.detector, pose_pairs=scoring.pose_pairs)
+    people, inception, lpips = store.table, options.inception, options.lpips
     origins = {
         "layout": origin.layout,
         "synthetic": origin.synthetic,
@@ -182,61 +166,45 @@ def _score(pipeline: PG2Pipeline, scoring: Scoring, table: Path, origin: Origin)
         "weights": sha256_of(table / pipeline.name / "pipeline" / "model.safetensors"),
         "keypoints": hashlib.sha256(repr(people.canvas).encode() + people.xy.numpy().tobytes()).hexdigest(),
         "images": None if people.paths is None else fingerprint(people),
-        "inception": scoring.inception and [scoring.inception.name, scoring.inception.resize],
-        "poses": scoring.detector and [detector_name(scoring.detector), scoring.pose_pairs],
+        "networks": [inception and [inception.name, inception.resize], lpips and lpips.name],
+        "poses": options.detector and [detector_name(options.detector), options.pose_pairs],
+        "options": [options.dialect, list(options.judged), options.seed],
         "config": pipeline.config.to_dict(),
         **origins,
     }
-    for number, (title, pairs) in enumerate(scoring.pairs.items()):
+    for number, (title, pairs) in enumerate(lists.items()):
         folder = scores_folder(table, pipeline.name, list_name(title) if number else None)
         stamp = {**common, "pairs": pairs.digest(), "title": title}
         if (folder / "report.json").is_file() and read_stamp(folder) == stamp:
             continue
         (folder / "report.stamp.json").unlink(missing_ok=True)
-        report = evaluate(pipeline, scoring.store, pairs, title, folder / "pairs.csv", options=options)
+        report = evaluate(pipeline, store, pairs, title, folder / "pairs.csv", options)
         provenance = {**report.provenance, **origins, "command": origin.command}
         replace(report, provenance=provenance).save(folder / "report.json")
         with atomic_write(folder / "report.stamp.json") as file:
             json.dump(stamp, file)
 
 
-def _draw(table: Table1, scoring: Scoring, device: torch.device) -> None:
+def _draw(table: Table1, store: ImageStore, pairs: PairTable) -> None:
     """Draw Figure 4, the extremes of every row by SSIM, and Figure 6 by mask-SSIM."""
     place, rows = table.folder, list(table.reports)
-    store, pairs = scoring.store.to(device), next(iter(scoring.pairs.values()))
-    pipelines = {row: PG2Pipeline.from_pretrained(place / row / "pipeline", device) for row in rows}
+    pipelines = {row: PG2Pipeline.from_pretrained(place / row / "pipeline", store.device) for row in rows}
     scores = {row: PairScores.read(place / row / "pairs.csv") for row in rows}
-    chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:8]
-    _compare(pipelines, store, pairs, chosen, place / "figure4.jpg")
+
+    def draw(models: Sequence[str], chosen: torch.Tensor, path: Path, titles: Sequence[str] = ()) -> None:
+        batch = store.batch(pairs, chosen)
+        pictures = comparison_rows(batch, {model: pipelines[model].generate_pairs(batch).refined for model in models})
+        scale = max(1, 128 // store.table.canvas[0])
+        picture = image_grid(list(pictures.values()), titles=titles, names=list(pictures), scale=scale)
+        with atomic_path(path) as temporary:
+            picture.save(temporary, "JPEG", quality=92, subsampling=0)
+
+    draw(rows, torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:8], place / "figure4.jpg")
     ssim = torch.stack([scores[row]["refined_ssim"] for row in rows])
-    for row, lead in zip(rows, ssim - (ssim.sum(dim=0) - ssim) / max(1, len(rows) - 1), strict=True):
-        order = lead.argsort(descending=True)
+    for row, score in zip(rows, ssim, strict=True) if len(rows) > 1 else ():
+        others = (ssim.sum(dim=0) - score) / (len(rows) - 1)
+        order = (score - others).argsort(descending=True)
         titles = ["ahead"] * len(order[:4]) + ["behind"] * len(order[-4:])
-        if len(rows) > 1:  # `lead` is over the mean of the other rows
-            _compare(pipelines, store, pairs, torch.cat([order[:4], order[-4:]]), place / row / "extremes.jpg", titles)
+        draw(rows, torch.cat([order[:4], order[-4:]]), place / row / "extremes.jpg", titles)
     model = FULL_MODEL if FULL_MODEL in rows else rows[-1]
-    worst = scores[model]["refined_mask_ssim"].argsort()[:16]
-    _compare({model: pipelines[model]}, store, pairs, worst, place / "figure6.jpg")
-
-
-def _compare(
-    pipelines: Mapping[str, PG2Pipeline],
-    store: ImageStore,
-    pairs: PairTable,
-    chosen: torch.Tensor,
-    path: Path,
-    titles: Sequence[str] = (),
-) -> None:
-    """Draw one column per pair: condition image, target pose, target image, and the result of every model."""
-    batch = store.batch(pairs, chosen)
-    rows: dict[str, list[Image.Image]] = {
-        "condition image": list(map(pil_from_tensor, batch.condition_image)),
-        "target pose": [store.table.pose(row).draw() for row in batch.to_rows.tolist()],
-        "target image": list(map(pil_from_tensor, batch.target_image)),
-    }
-    for name, pipeline in pipelines.items():
-        rows[name] = list(map(pil_from_tensor, pipeline.generate_pairs(batch).refined))
-    scale = max(1, 128 // store.table.canvas[0])
-    picture = image_grid(list(rows.values()), titles=titles, names=list(rows), scale=scale)
-    with atomic_path(path) as temporary:
-        picture.save(temporary, "JPEG", quality=92, subsampling=0)
+    draw([model], scores[model]["refined_mask_ssim"].argsort()[:16], place / "figure6.jpg")

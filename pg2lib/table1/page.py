@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,9 @@ def _training(folder: Path) -> Iterator[str]:
 def _settings(config: PG2Config, row: str) -> str:
     """Name the preset that a row's settings are closest to, and what differs from it."""
 
-    def flat(settings: PG2Config) -> Set[tuple[str, Any]]:
-        return {(str(key), value) for key, value in pd.json_normalize(settings.to_dict()).iloc[0].items()}
+    def flat(settings: PG2Config) -> set[tuple[str, Any]]:
+        (values,) = pd.json_normalize(settings.to_dict()).to_dict("records")
+        return {(str(key), value) for key, value in values.items()}
 
     changes = {name: sorted(flat(config) - flat(preset.row(row))) for name, preset in all_presets().items()}
     nearest = min(changes, key=lambda name: len(changes[name]))

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from pg2lib.evaluation.report import EvaluationReport, Figure
-from pg2lib.metrics.inception import InceptionScore
+from pg2lib.evaluation.report import EvaluationReport, Figure, InceptionFigure
 
 MARKET = {"layout": "market1501", "synthetic": False}
 
 
-def score(value: float, network: str = "inception2015") -> InceptionScore:
-    return InceptionScore(value, 0.125, splits=10, images=24, network=network, resize="to 299x299")
+def score(value: float, network: str = "inception2015") -> InceptionFigure:
+    return InceptionFigure(value, 0.125, splits=10, images=24, network=network, resize="to 299x299")
 
 
 def report(row: str, ssim: float = 0.25, **changes: Any) -> EvaluationReport:

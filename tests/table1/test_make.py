@@ -29,9 +29,9 @@ from pg2lib.cli import main
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.data.keypoint_csv import write_keypoints
 from pg2lib.detect import Detection
-from pg2lib.evaluation import EvaluationReport, evaluate
+from pg2lib.evaluation import EvaluationOptions, EvaluationReport, evaluate
 from pg2lib.metrics.inception import InceptionNetwork
-from pg2lib.table1 import Origin, Scoring, Table1, choose_config, make_table1, read_table1
+from pg2lib.table1 import Origin, Table1, choose_config, make_table1, read_table1
 from pg2lib.training.lock import hold
 from tests.conftest import STANDING, make_market1501
 
@@ -49,13 +49,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
 
 def make(
     store: ImageStore, folder: Path, pairs: int = 24, config=CONFIG, test_store: ImageStore | None = None,
-    also: Mapping[str, PairTable] = MappingProxyType({}), rows: Sequence[str] = tuple(TABLE1_ROWS), **judges,
+    also: Mapping[str, PairTable] = MappingProxyType({}), rows: Sequence[str] = tuple(TABLE1_ROWS), **options,
 ) -> Table1:  # fmt: skip
     test_store = test_store or store
-    test_pairs = make_pairs(test_store.table).select(torch.arange(pairs))
-    scoring = Scoring(test_store, {"tiny people": test_pairs, **also}, **judges)
+    lists = {"tiny people": make_pairs(test_store.table).select(torch.arange(pairs)), **also}
     origin = Origin("people to train on", "market1501", command="a command")
-    return make_table1(config, store, make_pairs(store.table), scoring, folder, origin, rows)
+    return make_table1(
+        config, store, make_pairs(store.table), test_store, lists, folder, origin, rows, EvaluationOptions(**options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -279,10 +280,10 @@ def test_a_row_is_scored_again_for_every_inception_network(store: ImageStore, tm
     assert {path.name for path, time in written(tmp_path).items() if before.get(path) != time} == {"report.json"}
 
 
-@pytest.mark.parametrize("titles", [(), ("pairs one.csv", "Pairs: one csv")])
-def test_lists_of_pairs_that_would_share_a_folder_are_refused(store: ImageStore, titles: tuple[str, ...]) -> None:
+def test_lists_of_pairs_that_would_share_a_folder_are_refused(store: ImageStore, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lists of test pairs"):
-        Scoring(store, dict.fromkeys(titles, make_pairs(store.table)))
+        make(store, tmp_path / "out", also={"Tiny, people": make_pairs(store.table)})
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_names_the_data_that_were_trained_on(tmp_path: Path) -> None:

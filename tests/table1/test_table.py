@@ -13,7 +13,7 @@ import pytest
 
 from pg2lib import DataError
 from pg2lib.evaluation.report import SetScores
-from pg2lib.metrics.pose import PoseAccuracy
+from pg2lib.metrics.pose import PoseScores
 from pg2lib.table1 import read_table1
 from pg2lib.table1.table import PUBLISHED
 from tests.table1.conftest import Write, report, score
@@ -80,7 +80,7 @@ def test_other_data_have_no_published_figures(write: Write, origin: dict[str, An
 @pytest.mark.parametrize("network", ["inception2015", "mine.pt"])
 def test_inception_scores_and_poses_fill_their_columns(write: Write, network: str) -> None:
     sets = {"refined": SetScores(score(3.5, network), score(2.5, network), None)}
-    poses = {"refined": PoseAccuracy(**{**dict.fromkeys(PoseAccuracy.__annotations__, 0), "pckh": 0.875})}
+    poses = {"refined": PoseScores(**{**dict.fromkeys(PoseScores.__annotations__, 0), "pckh": 0.875})}
     table = read_table1(write(report("G1+D", sets=sets, poses=poses, detector="a detector")), ["G1+D"])
     cells, text = columns(table.to_markdown())["G1+D"], table.to_markdown()
     assert (cells["IS"], cells["mask-IS"]) == ("3.500 ± 0.125", "2.500 ± 0.125")
