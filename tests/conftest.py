@@ -19,12 +19,12 @@ STANDING = (
     (32, 16), (32, 28), (23, 28), (19, 44), (18, 58), (41, 28), (45, 44), (46, 58),
     (27, 62), (26, 88), (25, 112), (37, 62), (38, 88), (39, 112), (30, 14), (34, 14), (28, 15), (36, 15),
 )  # fmt: skip
-"""(x, y) of somebody who faces the camera: their right is on the left of the picture."""
+"""(x, y) of a person who faces the camera, so that their right side is on the left of the image."""
 
 
 @pytest.fixture(scope="session")
 def market1501_root() -> Path:
-    """The real Market-1501, where PG2_DATA says or in data/ or shared/data/ of this folder or one above it."""
+    """The real Market-1501, found by PG2_DATA, or in data/ or shared/data/ of this folder or one above it."""
     try:
         return find_data(start=ROOT)
     except DataError as error:
@@ -42,12 +42,12 @@ def deepfashion_root() -> Path:
 
 @pytest.fixture
 def standing() -> Pose:
-    """All 18 joints, on whole pixels of 128x64."""
+    """A pose with all 18 joints, on whole pixels of 128x64."""
     return Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64))
 
 
 def make_market1501(root: Path) -> Path:
-    """Lays out a train split of three people in four images each, with keypoints: 36 ordered pairs."""
+    """Write a train split of three people in four images each, with keypoints: 36 ordered pairs."""
     images = root / "bounding_box_train"
     images.mkdir(parents=True)
     poses: list[tuple[str, Pose]] = []
@@ -67,5 +67,5 @@ def make_market1501(root: Path) -> Path:
 
 @pytest.fixture
 def tiny_market1501(tmp_path: Path) -> Path:
-    """A small train split on disk: a folder to read, and to break."""
+    """A small train split on disk, to read and to break."""
     return make_market1501(tmp_path / "Market-1501-v15.09.15")

@@ -154,7 +154,7 @@ def write_keypoints(csv: str | PathLike[str], poses: Iterable[tuple[str, Pose]])
         poses: (name, pose) of each image. Joints outside the canvas are written as missing.
 
     Raises:
-        DataError: If a name cannot stand in a row (see `checked_name`).
+        DataError: If a name does not fit into a row (see `checked_name`).
     """
     with atomic_write(csv) as file:
         file.write(CSV_HEADER + "\n")
@@ -165,7 +165,7 @@ def csv_row(name: str, pose: Pose) -> str:
     """Return one row of the field's keypoint CSV, without a line end.
 
     Raises:
-        DataError: If the name cannot stand in a row (see `checked_name`).
+        DataError: If the name does not fit into a row (see `checked_name`).
     """
     checked_name(name)
     x, y = (

@@ -110,7 +110,7 @@ def checked_name(name: str, where: str | None = None) -> str:
     else:
         return name
     place = "" if where is None else f"{where}: "
-    raise DataError(f"{place}the name {name!r} cannot stand in a keypoint CSV: {reason}")
+    raise DataError(f"{place}the name {name!r} does not fit into a keypoint CSV: {reason}")
 
 
 def _is_a_line(name: str) -> bool:

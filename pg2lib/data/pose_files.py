@@ -143,8 +143,8 @@ def import_keypoints(poses: Iterable[NamedPose], csv: str | PathLike[str]) -> Pr
         csv: The file to write, which must not exist.
 
     Raises:
-        DataError: If two images have the same name, if a name cannot stand in a row, if the file exists already, or if
-            the reader raises it.
+        DataError: If two images have the same name, if a name does not fit into a row, if the file exists already, or
+            if the reader raises it.
     """
     check_csv(Path(csv))
     rows: dict[str, str] = {}

@@ -49,7 +49,7 @@ def list_images(folder: Path, names: Names = "field") -> Listing:
 
     Raises:
         DataError: If there is no such folder or no image in it, if a subfolder cannot be listed, if two images have the
-            same name, or if a name cannot stand in a CSV.
+            same name, or if a name does not fit into a CSV.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")

@@ -172,7 +172,7 @@ def test_folders_that_cannot_be_prepared(tmp_path: Path, detector: Painted) -> N
     with pytest.raises(DataError, match="holds no image"):
         prepare(tmp_path / "empty", tmp_path / "k.csv", detector)
     paint(tmp_path / "in" / "two\nlines.png", (1, 0, 0))
-    with pytest.raises(DataError, match=r"'two\\nlines.png' cannot stand in a keypoint CSV"):
+    with pytest.raises(DataError, match=r"'two\\nlines.png' does not fit into a keypoint CSV"):
         prepare(tmp_path / "in", tmp_path / "k.csv", detector)
     (tmp_path / "in" / "two\nlines.png").unlink()
     paint(tmp_path / "in" / "a.png", (1, 0, 0))
