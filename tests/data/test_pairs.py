@@ -52,7 +52,7 @@ def test_pair_files_with_mistakes(tmp_path) -> None:
     with pytest.raises(DataError, match=r"p\.csv:3: 9\.jpg is not in"):
         read_pairs(file, table)
     kept = read_pairs(file, table, skip_unknown=True)
-    assert (len(kept), [str(skip.name) for skip in kept.skipped]) == (1, ["p.csv:3"])
+    assert (len(kept), [(skip.name, skip.kind) for skip in kept.skipped]) == (1, [("p.csv:3", "no image")])
     file.write_text("to,from\n")
     with pytest.raises(DataError, match=r"p\.csv:1: expected the header 'from,to'"):
         read_pairs(file, table)

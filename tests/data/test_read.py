@@ -10,7 +10,7 @@ from PIL import Image
 
 from pg2lib import DataError, Pose
 from pg2lib.data.keypoint_csv import write_keypoints
-from pg2lib.data.read import VARIABLE, find_data, layout_of, read_people, title_of
+from pg2lib.data.read import VARIABLE, find_data, is_synthetic, layout_of, read_people, title_of
 from tests.conftest import STANDING, make_market1501
 
 
@@ -82,9 +82,9 @@ def test_nothing_known_names_all_layouts(tmp_path: Path) -> None:
 
 def test_synthetic_people_are_not_called_what_they_imitate(tmp_path: Path) -> None:
     root = make_market1501(tmp_path)
-    assert title_of(root) == "Market-1501"
+    assert title_of(root) == "Market-1501" and not is_synthetic(root)
     (root / "synthetic.json").write_text("{}")
-    assert title_of(root) == "synthetic people (market1501 layout)"
+    assert title_of(root) == "synthetic people (market1501 layout)" and is_synthetic(root)
 
 
 # ---- find_data
