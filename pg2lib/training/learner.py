@@ -49,9 +49,10 @@ class Learner(Generic[Model]):
         self.name, self.accelerator, self.stage, self.lr, self.ema_decay = name, accelerator, stage, lr, ema_decay
         self.model = to_device(model, accelerator.device)
         self.average = copy.deepcopy(self.model).requires_grad_(False) if ema_decay else self.model
-        self._fixed = accelerator.prepare_model(self.model, evaluation_mode=True)
         adam = torch.optim.Adam(self.model.parameters(), lr=lr, betas=(stage.beta1, stage.beta2), fused=True)
         self._wrapped, self.optimiser = accelerator.prepare(self.model, adam)
+        several = accelerator.num_processes > 1  # then the prepared model exchanges gradients
+        self._fixed = accelerator.prepare_model(self.model, evaluation_mode=True) if several else self._wrapped
 
     def __call__(self, *inputs: Any) -> Tensor:
         """Return the model's output for a batch of this process."""
