@@ -18,7 +18,7 @@ from pg2lib import (
 )
 from pg2lib.config import MARKET1501_CHECKPOINT
 from pg2lib.evaluation.report import Figure, figure_cell, markdown_table
-from pg2lib.pipeline import SHIPPED
+from pg2lib.pipeline_folder import SHIPPED
 from tests.evaluation.conftest import pipeline
 
 

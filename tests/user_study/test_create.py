@@ -13,8 +13,8 @@ from PIL import Image, PngImagePlugin
 
 import pg2lib
 from pg2lib import DataError, PG2Config, PG2Pipeline, build_models
+from pg2lib.framing import Framing
 from pg2lib.images import to_uint8
-from pg2lib.pipeline import Framing
 from pg2lib.user_study import Protocol, Study, create_study, create_study_from_pairs
 from tests.user_study.conftest import SMALL, noise, pixels
 
