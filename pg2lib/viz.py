@@ -7,18 +7,15 @@ either if it is the last expression of a cell. Pyplot is not used, so that no fi
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -29,8 +26,8 @@ from pg2lib.errors import DataError
 from pg2lib.images import image_grid, load_image, pil_from_tensor
 from pg2lib.pose import JOINT_COLOURS, JOINTS, Pose
 from pg2lib.raster import render_heatmaps, render_pose_masks
+from pg2lib.training.log import LOG_FIELDS, read_log
 
-LOG_FIELDS = frozenset({"stage", "step", "images_per_second", "seconds"})
 """What a line of ``log.jsonl`` says besides the losses."""
 
 DIMMED = 0.25
@@ -161,9 +158,9 @@ def plot_losses(logs: Mapping[str, str | PathLike[str]], window: int | None = No
             the run.
 
     Raises:
-        DataError: a log is missing or empty.
+        DataError: a log is missing, empty or damaged.
     """
-    runs = {name: pd.DataFrame(read_log(path)) for name, path in logs.items()}
+    runs = {name: read_log(path) for name, path in logs.items()}
     losses = [name for name in dict.fromkeys(name for run in runs.values() for name in run) if name not in LOG_FIELDS]
     chart = Chart(figsize=(max(6.0, 4.5 * len(losses)), 3.2), dpi=100, layout="constrained")
     panels = chart.subplots(1, len(losses), squeeze=False)[0]
@@ -177,23 +174,6 @@ def plot_losses(logs: Mapping[str, str | PathLike[str]], window: int | None = No
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     return chart
-
-
-def read_log(path: str | PathLike[str]) -> dict[str, NDArray[np.float64]]:
-    """The columns of a ``log.jsonl``: "step", and every loss by its name.
-
-    Raises:
-        DataError: no such file, or no complete line in it.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"no training log {path}; a run writes it as it goes") from error
-    records = [json.loads(line) for line in lines if line.endswith("}")]  # a line that a kill cut short lacks its brace
-    if not records:
-        raise DataError(f"the training log {path} is empty: no step has been done yet")
-    losses = [name for name in records[0] if name not in LOG_FIELDS]
-    return {name: np.array([record[name] for record in records], dtype=np.float64) for name in ("step", *losses)}
 
 
 def show_samples(folder: str | PathLike[str], columns: int, count: int = 5) -> Gallery:

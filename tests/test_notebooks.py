@@ -18,7 +18,7 @@ import torch
 import pg2lib
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.training.checkpoint import list_checkpoints
-from pg2lib.viz import read_log
+from pg2lib.training.log import read_log
 
 nbformat = pytest.importorskip("nbformat", reason="reading notebooks needs the extra 'notebooks'")
 

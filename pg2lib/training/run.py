@@ -32,15 +32,15 @@ from PIL import Image
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from pg2lib.comparison import comparison_rows
 from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.framing import Framing
-from pg2lib.images import image_grid, pil_from_tensor
+from pg2lib.images import image_grid
 from pg2lib.models import G1, G2
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.pose import Pose
 from pg2lib.provenance import provenance
 from pg2lib.training.check import check_run, stages_of
 from pg2lib.training.checkpoint import load_generator, newest_checkpoint
@@ -128,18 +128,9 @@ class Recorder:
 
 def sample_grid(sample: Sample) -> Image.Image:
     """Draw a sample, one row per pair: condition image, target pose, target image, and the generated images."""
-    batch = sample.batch
-    canvas = (batch.target_image.shape[2], batch.target_image.shape[3])
-    rows = [
-        [
-            pil_from_tensor(batch.condition_image[i]),
-            Pose(batch.target_xy[i].cpu(), canvas).draw(),
-            pil_from_tensor(batch.target_image[i]),
-            *(pil_from_tensor(images[i]) for images in sample.results.values()),
-        ]
-        for i in range(len(batch))
-    ]
-    return image_grid(rows, titles=["condition", "pose", "target", *sample.results], scale=max(1, 256 // canvas[0]))
+    columns = comparison_rows(sample.batch, sample.results)
+    rows = list(zip(*columns.values(), strict=True))
+    return image_grid(rows, titles=list(columns), scale=max(1, 256 // rows[0][0].height))
 
 
 def make_accelerator(
