@@ -91,13 +91,22 @@ def _parser() -> argparse.ArgumentParser:
         "crops to train on, such as 128x64, apart from the photos",
     )  # fmt: skip
     prepare.add_argument(
-        "--format", choices=("images", "openpose", "coco"), default="images",
-        help="openpose: IMAGES is a folder of its JSON files; coco: a JSON file of 17 keypoints a person (default: "
-        "%(default)s)",
+        "--format", choices=("images", "auto", "openpose", "coco"), default="images",
+        help="images: detect poses; auto: import a pose file of any known format, or a folder of them; openpose: "
+        "import a folder of OpenPose JSON files; coco: import COCO keypoint annotations (default: %(default)s)",
     )  # fmt: skip
     prepare.add_argument(
-        "--suffix", default=".jpg", help="with openpose, how the images' names end (default: %(default)s)"
-    )
+        "--suffix", default=".jpg",
+        help="file name suffix of the images, for pose files that do not name them (default: %(default)s)",
+    )  # fmt: skip
+    prepare.add_argument(
+        "--min-score", type=float, metavar="SCORE",
+        help="with another format than images: keypoints with a lower confidence are missing (default: 0.05)",
+    )  # fmt: skip
+    prepare.add_argument(
+        "--canvas", metavar="HEIGHTxWIDTH",
+        help="with --format auto or openpose: size of the images in pixels, for pose files that hold fractions of it",
+    )  # fmt: skip
 
     train = _command(
         commands, "train", _train, "train both stages, or go on where a run stopped",
@@ -329,7 +338,8 @@ def _synthesize(options: argparse.Namespace) -> int:
 
 def _prepare(options: argparse.Namespace) -> int:
     from pg2lib.data.photos import prepare_photos
-    from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose
+    from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose, read_pose_files
+    from pg2lib.data.pose_formats.found import MIN_SCORE
     from pg2lib.data.prepare import prepare
     from pg2lib.data.shards import Shard, merge_shards
     from pg2lib.detect import MediaPipeDetector
@@ -340,14 +350,18 @@ def _prepare(options: argparse.Namespace) -> int:
         raise ConfigError(f"{' and '.join(given)} do not go together")
     out: Path = options.out
     detecting = _progress_bar("detecting", "image")
+    min_score = MIN_SCORE if options.min_score is None else options.min_score
+    size = _canvas(options.canvas, "--canvas") if options.canvas else None
     if options.format == "openpose":
-        summary = import_keypoints(read_openpose(options.images, options.suffix), out)
+        summary = import_keypoints(read_openpose(options.images, options.suffix, min_score, size), out)
     elif options.format == "coco":
-        summary = import_keypoints(read_coco(options.images), out)
+        summary = import_keypoints(read_coco(options.images, min_score), out)
+    elif options.format == "auto":
+        summary = import_keypoints(read_pose_files(options.images, options.suffix, min_score, size), out)
     elif options.merge:
         summary = merge_shards(options.images, out)
     elif options.crop:
-        canvas, cropping = _canvas(options.crop), _progress_bar("cropping", "photo")
+        canvas, cropping = _canvas(options.crop, "--crop"), _progress_bar("cropping", "photo")
         summary, count = prepare_photos(
             options.images, out, canvas, MediaPipeDetector, options.workers, detecting, cropping
         )
@@ -359,15 +373,16 @@ def _prepare(options: argparse.Namespace) -> int:
         f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
         f"{len(summary.unreadable):,} unreadable"
         + (f", {summary.flat:,} garments without a person left out" if summary.flat else "")
+        + (f", {summary.passed_over:,} other people passed over" if summary.passed_over else "")
         + (f": see {summary.missing_file}" if summary.missing_file else "")
     )
     return 0
 
 
-def _canvas(text: str) -> tuple[int, int]:
+def _canvas(text: str, option: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"--crop {text!r}: expected HEIGHTxWIDTH in pixels, such as 128x64")
+        raise ConfigError(f"{option} {text!r}: expected HEIGHTxWIDTH in pixels, such as 128x64")
     return int(height), int(width)
 
 
@@ -519,15 +534,15 @@ def _generate(options: argparse.Namespace) -> int:
     from pg2lib.output import output_grid
     from pg2lib.pipeline import PG2Pipeline
 
-    targets = [_target_pose(path) for path in options.pose]
     out: Path = options.out
-    if options.grid or len(targets) == 1:
+    if options.grid or len(options.pose) == 1:
         paths = [out]
     else:
-        paths = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(targets) + 1)]
+        paths = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(options.pose) + 1)]
     picture_format = _picture_format(out)
     for path in paths:
         refuse_to_replace(path, [options.image, *options.pose])
+    targets = [_target_pose(path) for path in options.pose]
     pipeline = PG2Pipeline.from_pretrained(options.weights, options.device, backend=options.backend)
     outputs = pipeline(options.image, targets, crop=not options.no_crop, background=options.background)
     pictures = [output_grid(outputs, scale=2)] if options.grid else [output.to_pil() for output in outputs]
@@ -542,16 +557,9 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _target_pose(path: Path) -> Pose | Path:
-    from pg2lib.pose import Pose
+    from pg2lib.data.pose_files import read_target_pose
 
-    if path.suffix != ".json":
-        return path
-    try:
-        return Pose.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the pose {path} cannot be read: {error}") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    return read_target_pose(path) or path
 
 
 def _export(options: argparse.Namespace) -> int:

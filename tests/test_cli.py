@@ -138,7 +138,7 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["train", "--data", "{data}", "--set", "stage1.step=1", "--out", "{tmp}/o"], "did you mean 'steps'"),
         (["train", "--data", "{data}", "--set", "steps", "--out", "{tmp}/o"], "expected KEY=VALUE"),
         (["evaluate", "--data", "{data}", "--weights", "{tmp}", "--out", "{tmp}/o"], "not a pipeline folder"),
-        (["generate", "{tmp}/no.jpg", "--pose", "{tmp}/no.json", "--out", "{tmp}/o.png"], "no.json cannot be read"),
+        (["generate", "{tmp}/no.jpg", "--pose", "{tmp}/no.json", "--out", "{tmp}/o.png"], "no file {tmp}/no.json"),
         (["export", "{tmp}/nothing"], "is no folder, no checkpoint that ships"),
         (["prepare", "{tmp}/nowhere", "--out", "{tmp}/k.csv"], "no folder"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--shard", "4/3"], "numbered from 1 to 3"),
@@ -204,12 +204,14 @@ def test_prepare_crops_ones_own_photos(tmp_path, monkeypatch: pytest.MonkeyPatch
     assert all(float(pose.visible.sum()) == 18 for pose in table.poses())
 
 
-def test_prepare_imports_openpose(tmp_path) -> None:
+@pytest.mark.parametrize("import_as", ["openpose", "auto"])
+def test_prepare_imports_openpose(tmp_path, capsys, import_as: str) -> None:
     (tmp_path / "json").mkdir()
-    values = [value for x, y in STANDING for value in (x, y, 0.9)]
-    text = json.dumps({"people": [{"pose_keypoints_2d": values}]})
+    people = [[value for x, y in STANDING for value in (x * scale, y * scale, 0.9)] for scale in (0.5, 1, 0.25)]
+    text = json.dumps({"people": [{"pose_keypoints_2d": values} for values in people]})
     (tmp_path / "json" / "0002_c1s1_000451_03_keypoints.json").write_text(text)
-    assert main(["prepare", f"{tmp_path}/json", "--format", "openpose", "--out", f"{tmp_path}/k.csv"]) == 0
+    assert main(["prepare", f"{tmp_path}/json", "--format", import_as, "--out", f"{tmp_path}/k.csv"]) == 0
+    assert "2 other people passed over" in capsys.readouterr().out
     table = read_keypoints(tmp_path / "k.csv", (128, 64))
     assert table.names == ("0002_c1s1_000451_03.jpg",)
     assert table.xy[0].tolist() == [[float(x), float(y)] for x, y in STANDING]

@@ -360,7 +360,7 @@ def _keypoint_files(folders: Sequence[Path], patterns: Iterable[str], split: str
 def _read_on_canvas(csv: Path, width: Literal[256, 176] | None) -> PersonTable:
     """A keypoint CSV, x shifted where it speaks of images cut to 176 pixels."""
     table = read_keypoints(csv, CANVAS, person_of=_outfit)
-    told = _width_of(table.xy) if width is None else width
+    told = width_of_images(table.xy) if width is None else width
     outside = ((table.xy < 0) | (table.xy > torch.tensor([told, CANVAS[0]]))).flatten(1).any(1).nonzero().flatten()
     if len(outside):
         raise DataError(
@@ -377,7 +377,7 @@ def _outfit(name: str) -> str | None:
     return parsed.outfit_key if parsed else None
 
 
-def _width_of(xy: Float[Tensor, "rows 18 2"]) -> Literal[256, 176]:
+def width_of_images(xy: Float[Tensor, "rows 18 2"]) -> Literal[256, 176]:
     """Whether keypoints were taken on images 256 or 176 wide: people stand in the middle, at 128 or at 88."""
     middle = xy[:, _NOSE_AND_NECK, 0]
     middle = middle[~middle.isnan()]
