@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -91,7 +92,7 @@ class Found:
     frame: int = 0
     fractions: bool | None = None
 
-    @property
+    @cached_property
     def points(self) -> Float[Tensor, "present 2"]:
         """The joints that are present."""
         return self.xy[~self.xy[:, 0].isnan()]
@@ -156,7 +157,7 @@ def poses_of(found: Iterable[Found], canvas: tuple[int, int] | None = None) -> d
         if len(person.points):
             images.setdefault((person.image, person.frame), []).append(person)
     fractions = _are_fractions(list(images.values()), canvas)
-    poses = {}
+    poses: dict[tuple[str | None, int], list[Pose]] = {}
     for image, people in images.items():
         placed = [_in_pixels(person, canvas, fractions) for person in people]
         if fractions and not poses:

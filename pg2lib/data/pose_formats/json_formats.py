@@ -111,12 +111,13 @@ def coco_annotations(value: Any, where: str, min_score: float = MIN_SCORE) -> tu
     for number, image in enumerate(field(value, "images", list, where)):
         inside = place.at("images").at(number)
         name = field(image, "file_name", str, inside.where)
-        sides = (field(image, side, (int, float), inside.where) for side in ("height", "width"))
+        height, width = (field(image, side, (int, float), inside.where) for side in ("height", "width"))
         image_id = field(image, "id", (int, str), inside.where)
         if image_id in images:
             raise DataError(f"{inside.where}.id {_short(image_id)} stands twice among the images")
-        images[image_id] = replace(place, image=name, canvas=checked_canvas(*sides, inside.where))
-    for category in value.get("categories") or () if isinstance(value.get("categories"), list) else ():
+        images[image_id] = replace(place, image=name, canvas=checked_canvas(height, width, inside.where))
+    categories = value.get("categories")
+    for category in categories if isinstance(categories, list) else []:
         _check_names(category.get("keypoints") if isinstance(category, dict) else None, f"{where}: categories")
     found = []
     for number, annotation in enumerate(annotations):
@@ -247,6 +248,7 @@ def _own(values: dict[str, Any], place: _Place) -> Found:
             f'{place.where} has {len(keypoints)} keypoints; expected {{"canvas": [height, width], "keypoints": '
             f"[[x, y] or null, ...]}} with {len(JOINTS)} keypoints, in order: {', '.join(JOINTS)}"
         )
+    size = checked_canvas(canvas[0], canvas[1], f"{place.where}: canvas")
     xy = torch.full((len(JOINTS), 2), torch.nan)
     for number, point in enumerate(keypoints):
         if point is not None:
@@ -255,10 +257,8 @@ def _own(values: dict[str, Any], place: _Place) -> Found:
             if len(pair) != 2:
                 raise DataError(f"{where} has {len(pair)} numbers; expected x and y")
             xy[number] = torch.tensor(pair)
-    return Found(
-        xy, (~xy[:, 0].isnan()).float(), place.where, checked_canvas(*canvas, f"{place.where}: canvas"), None,
-        place.image, place.frame, fractions=False,
-    )  # fmt: skip
+    scores = (~xy[:, 0].isnan()).float()
+    return Found(xy, scores, place.where, size, image=place.image, frame=place.frame, fractions=False)
 
 
 def _candidates(values: dict[str, Any], place: _Place) -> Iterator[Found]:
@@ -393,16 +393,16 @@ def _list(value: Any, where: str) -> list[Any]:
 
 
 def _key(name: str) -> str:
-    return ascii(name[:40])[1:-1]
+    return repr(name[:40])[1:-1]
 
 
 def _short(value: Any) -> str:
-    """Return a value for a message: on one line, in ASCII, and short."""
+    """Return a value for a message: on one line, printable, and short."""
     if isinstance(value, list | dict):
         return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)} fields"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**20:
         return "a number of more than 20 digits"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    text = ascii(value)
+    text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -74,11 +74,13 @@ def person_in_picture(path: Path) -> Found | None:
 
 def _discs(picture: NDArray[np.int16]) -> dict[int, list[Pixels]]:
     """Return the pixels of the discs of each joint's colour."""
-    discs = {}
-    for joint, colour in enumerate(JOINT_COLOURS):
-        if found := _blobs(np.abs(picture - np.array(colour, dtype=np.int16)).max(axis=2) <= _TOLERANCE):
-            discs[joint] = found
-    return discs
+    vivid = (picture.max(axis=2) >= 255 - _TOLERANCE) & (picture.min(axis=2) <= _TOLERANCE)
+    colours = np.array(JOINT_COLOURS, dtype=np.int16)
+    away = np.abs(picture[vivid][:, None] - colours).max(axis=2)  # (pixels, 18)
+    joints = np.full(picture.shape[:2], -1)
+    joints[vivid] = np.where(away.min(axis=1) <= _TOLERANCE, away.argmin(axis=1), -1)
+    discs = {joint: _blobs(joints == joint) for joint in np.unique(joints[joints >= 0]).tolist()}
+    return {joint: found for joint, found in discs.items() if found}
 
 
 def _unreadable(path: Path, reason: str) -> DataError:

@@ -48,7 +48,7 @@ def people_in_text(text: str, where: str, min_score: float = MIN_SCORE) -> list[
     if not rows or not all(_NUMBER.fullmatch(value) for value in rows[0][1]):
         guess = "looks like a list of images" if _IMAGE_NAME.search(first) else "is in no known format"
         raise DataError(
-            f"{where} {guess}; it begins with {first[:60]!a}. Expected JSON, a keypoint CSV with the header "
+            f"{where} {guess}; it begins with {first[:60]!r}. Expected JSON, a keypoint CSV with the header "
             f"{CSV_HEADER}, YOLO's pose labels, or 18 lines of x and y"
         )
     numbers = [_numbers(values, f"{where}:{number}") for number, values in rows]
@@ -113,6 +113,6 @@ def _numbers(values: list[str], where: str) -> list[float]:
     for value in values:
         number = float(value) if len(value) <= 40 and _NUMBER.fullmatch(value) else math.nan
         if not abs(number) <= 1e9:
-            raise DataError(f"{where} holds {value[:40]!a}, which is not a finite number of a sensible size")
+            raise DataError(f"{where} holds {value[:40]!r}, which is not a finite number of a sensible size")
         numbers.append(number)
     return numbers
