@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pg2lib.data.market1501 import read_market1501
     from pg2lib.data.pairs import PairTable, make_pairs, read_pairs, write_pairs
     from pg2lib.data.people import PersonTable
+    from pg2lib.data.pose_files import parse_poses, read_poses
     from pg2lib.data.read import read_people
     from pg2lib.data.store import ImageStore, PairBatch
     from pg2lib.detect import detect_pose
@@ -37,6 +38,7 @@ _NAMES = {
     "data.pairs": ("PairTable", "make_pairs", "read_pairs", "write_pairs"),
     "data.keypoint_csv": ("read_keypoints", "write_keypoints"),
     "data.people": ("PersonTable",),
+    "data.pose_files": ("parse_poses", "read_poses"),
     "data.read": ("read_people",),
     "data.store": ("ImageStore", "PairBatch"),
     "detect": ("detect_pose",),
@@ -76,11 +78,13 @@ __all__ = [
     "evaluate",
     "make_pairs",
     "mask_ssim",
+    "parse_poses",
     "pose_presets",
     "read_keypoints",
     "read_market1501",
     "read_pairs",
     "read_people",
+    "read_poses",
     "render_heatmaps",
     "render_pose_masks",
     "ssim",

@@ -80,19 +80,28 @@ def _add_prepare(commands: Any) -> None:
         "folder of the photos",
     )  # fmt: skip
     parser.add_argument(
-        "--format", choices=("images", "openpose", "coco"), default="images",
-        help="images: detect poses; openpose: import a folder of OpenPose JSON files; coco: import a COCO keypoint "
-        "file, a JSON file with 17 keypoints per person (default: %(default)s)",
+        "--format", choices=("images", "auto", "openpose", "coco"), default="images",
+        help="images: detect poses; auto: import a pose file of any known format, or a folder of them; openpose: "
+        "import a folder of OpenPose JSON files; coco: import COCO keypoint annotations (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--suffix", default=".jpg",
-        help="with --format openpose: file name suffix of the images (default: %(default)s)",
+        help="file name suffix of the images, for pose files that do not name them (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--min-score", type=float, metavar="SCORE",
+        help="when poses are imported: keypoints with a lower confidence are missing (default: 0.05)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--canvas", metavar="HEIGHTxWIDTH",
+        help="with --format auto or openpose: size of the images in pixels, for pose files that hold fractions of it",
     )  # fmt: skip
 
 
 def _prepare(options: argparse.Namespace) -> int:
     from pg2lib.data.photos import prepare_photos
-    from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose
+    from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose, read_pose_files
+    from pg2lib.data.pose_formats.found import MIN_SCORE
     from pg2lib.data.prepare import prepare
     from pg2lib.data.shards import Shard, merge_shards
     from pg2lib.detect import MediaPipeDetector
@@ -103,14 +112,18 @@ def _prepare(options: argparse.Namespace) -> int:
         raise ConfigError(f"{' and '.join(given)} cannot be combined; give one of them")
     out: Path = options.out
     detecting = progress_bar("detecting", "image")
+    min_score = MIN_SCORE if options.min_score is None else options.min_score
+    size = _canvas(options.canvas, "--canvas") if options.canvas else None
     if options.format == "openpose":
-        summary = import_keypoints(read_openpose(options.images, options.suffix), out)
+        summary = import_keypoints(read_openpose(options.images, options.suffix, min_score, size), out)
     elif options.format == "coco":
-        summary = import_keypoints(read_coco(options.images), out)
+        summary = import_keypoints(read_coco(options.images, min_score), out)
+    elif options.format == "auto":
+        summary = import_keypoints(read_pose_files(options.images, options.suffix, min_score, size), out)
     elif options.merge:
         summary = merge_shards(options.images, out)
     elif options.crop:
-        canvas, cropping = _canvas(options.crop), progress_bar("cropping", "photo")
+        canvas, cropping = _canvas(options.crop, "--crop"), progress_bar("cropping", "photo")
         summary, count = prepare_photos(
             options.images, out, canvas, MediaPipeDetector, options.workers, detecting, cropping
         )
@@ -123,14 +136,15 @@ def _prepare(options: argparse.Namespace) -> int:
         f"{len(summary.unreadable):,} unreadable"
         + (f" (listed in {summary.missing_file})" if summary.missing_file else "")
         + (f"; {summary.flat:,} images of garments without a person skipped" if summary.flat else "")
+        + (f"; {summary.passed_over:,} other people in the images passed over" if summary.passed_over else "")
     )
     return 0
 
 
-def _canvas(text: str) -> tuple[int, int]:
+def _canvas(text: str, option: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"--crop: expected HEIGHTxWIDTH in pixels, such as 128x64, got {text!r}")
+        raise ConfigError(f"{option}: expected HEIGHTxWIDTH in pixels, such as 128x64, got {text!r}")
     return int(height), int(width)
 
 

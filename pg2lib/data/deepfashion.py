@@ -380,7 +380,7 @@ def _keypoint_files(folders: Sequence[Path], patterns: Iterable[str], split: str
 def _read_on_canvas(csv: Path, width: Literal[256, 176] | None) -> PersonTable:
     """Read a keypoint CSV, and shift x if it belongs to images of width 176."""
     table = read_keypoints(csv, CANVAS, person_of=_outfit)
-    used = _width_of(table.xy) if width is None else width
+    used = width_of_images(table.xy) if width is None else width
     outside = ((table.xy < 0) | (table.xy > torch.tensor([used, CANVAS[0]]))).flatten(1).any(1).nonzero().flatten()
     if len(outside):
         raise DataError(
@@ -397,7 +397,7 @@ def _outfit(name: str) -> str | None:
     return parsed.outfit_key if parsed else None
 
 
-def _width_of(xy: Float[Tensor, "rows 18 2"]) -> Literal[256, 176]:
+def width_of_images(xy: Float[Tensor, "rows 18 2"]) -> Literal[256, 176]:
     """Infer the width of the annotated images: people are in the middle, at 128 of 256 or at 88 of 176 pixels."""
     middle = xy[:, _NOSE_AND_NECK, 0]
     middle = middle[~middle.isnan()]

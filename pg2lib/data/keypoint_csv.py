@@ -26,6 +26,9 @@ CSV_HEADER = "name:keypoints_y:keypoints_x"
 MISSING = -1
 """Marks a missing joint, in both lists of a row."""
 
+_LARGEST = 1e9
+"""No coordinate is larger."""
+
 NOBODY = "no person found"
 """Reason in the list of images without keypoints; any other reason says why an image could not be read."""
 
@@ -39,12 +42,14 @@ class Preparation:
         found: Number of images with keypoints.
         missing: (name, reason) of each image without keypoints.
         flat: Number of images that were left out because their names say that they show a garment and no person.
+        passed_over: Number of people that were left out because a row has one person and the image shows several.
     """
 
     csv: Path
     found: int
     missing: tuple[tuple[str, str], ...] = ()
     flat: int = 0
+    passed_over: int = 0
 
     @property
     def without_person(self) -> tuple[str, ...]:
@@ -91,7 +96,7 @@ def read_keypoints(
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        name, keypoints = _parse_row(line, where)
+        name, keypoints = parse_row(line, where)
         checked_name(name, where)
         if name in names:
             raise DataError(f"{where}: {name} is already on line {names[name]}; remove one of the two rows")
@@ -121,7 +126,7 @@ def _rows(path: Path) -> list[str]:
     return lines[1:]
 
 
-def _parse_row(line: str, where: str) -> tuple[str, list[tuple[float, float]]]:
+def parse_row(line: str, where: str) -> tuple[str, list[tuple[float, float]]]:
     """Return the name and the (x, y) of each joint, NaN where it is missing."""
     fields = line.rsplit(":", 2)
     if len(fields) != 3:
@@ -130,13 +135,13 @@ def _parse_row(line: str, where: str) -> tuple[str, list[tuple[float, float]]]:
     for field_name, text in (("keypoints_y", fields[1]), ("keypoints_x", fields[2])):
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: {field_name} is not a JSON list: {text.strip()[:60]!r}") from error
         if not isinstance(values, list) or len(values) != len(JOINTS):
             raise DataError(f"{where}: {field_name} must be a list of {len(JOINTS)} numbers, got {text.strip()[:80]}")
         for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise DataError(f"{where}: {field_name} holds {value!r}, which is not a finite number")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+                raise DataError(f"{where}: {field_name} holds {repr(value)[:40]}, which is not a finite number")
         columns.append(values)
     keypoints = []
     for joint, y, x in zip(JOINTS, *columns, strict=True):

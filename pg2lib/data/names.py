@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from pg2lib.errors import DataError
 
@@ -103,7 +103,7 @@ def checked_name(name: str, where: str | None = None) -> str:
             change it: it is not UTF-8, spans several lines, contains a tab, or has a blank at an end.
     """
     path = Path(name)
-    if path.anchor or ".." in path.parts or not path.name or "\0" in name:
+    if path.anchor or PureWindowsPath(name).drive or ".." in path.parts or not path.name or "\0" in name:
         reason = "it does not lie below the folder of the images; expected a path such as anna/beach.jpg"
     elif not _is_a_line(name):
         reason = "it must be UTF-8 on one line, without a tab or a blank at its ends; rename the file"
@@ -119,6 +119,11 @@ def _is_a_line(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return name.splitlines() == [name] and name.strip() == name and "\t" not in name
+
+
+def posix_path(name: str) -> str:
+    r"""Return a path from an annotation file with slashes: files made on Windows hold ``images\a.jpg``."""
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def person_of(name: str) -> str | None:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from pg2lib.data.names import posix_path
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
@@ -129,7 +130,7 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
             continue
         if len(line) != 2:
             raise DataError(f"{path}:{number}: expected two names, got {','.join(line)[:80]!r}")
-        first, second = table.row(line[0]), table.row(line[1])
+        first, second = (table.row(posix_path(name)) for name in line)
         if first is not None and second is not None:
             rows.append((first, second))
             continue

@@ -46,6 +46,14 @@ def test_pair_files_round_trip(tmp_path) -> None:
     assert torch.equal(again.to_rows, pairs.to_rows)
 
 
+def test_pair_files_of_windows_and_with_paths(tmp_path) -> None:
+    names = [f"fashionMENJackets_Vestsid0000000701_{view}.jpg" for view in ("1front", "2side")]
+    table = PersonTable(tuple(names), ("p", "p"), torch.zeros(2, 18, 2), (256, 256))
+    folder = "img\\MEN\\Jackets_Vests\\id_00000007\\"
+    (tmp_path / "p.csv").write_text(f"from,to\n{folder}01_1_front.jpg,{folder}01_2_side.jpg\n")
+    assert read_pairs(tmp_path / "p.csv", table).names(0) == tuple(names)
+
+
 def test_pair_files_with_mistakes(tmp_path) -> None:
     table, file = table_of("a", "a"), tmp_path / "p.csv"
     file.write_text("from,to\n0.jpg,1.jpg\n0.jpg,9.jpg\n")
