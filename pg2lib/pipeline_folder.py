@@ -19,9 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pg2lib.config import DEFAULT_CHECKPOINT
+from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path, atomic_write, sha256_of
+from pg2lib.models import G1, G2
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,28 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
             f"copy or download the folder again"
         )
     return tensors
+
+
+def load_generators(folder: Path, config: PG2Config, sha256: str | None) -> tuple[G1, G2 | None]:
+    """Build the generators of a configuration with the weights of a pipeline folder.
+
+    Raises:
+        CheckpointError: the weights cannot be read, or do not fit the configuration.
+    """
+    with torch.device("meta"):  # no time is spent on initial weights
+        g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
+    tensors = read_weights(folder, sha256)
+    for name, generator in (("g1", g1), ("g2", g2)):
+        if generator is None:
+            continue
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        try:
+            generator.load_state_dict(own, assign=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{folder / WEIGHTS_NAME} does not hold the {name.upper()} that {CONFIG_NAME} describes: {error}"
+            ) from error
+    return g1, g2
 
 
 # -- Writing -----------------------------------------------------------------------------------------------------------
