@@ -17,7 +17,7 @@ from torch import Tensor
 from pg2lib.config import ModelConfig
 from pg2lib.cutout import inside_photo, matte_of_one, on_backdrop, without_person
 from pg2lib.errors import DataError, PG2Error
-from pg2lib.images import Crop, ImageLike, from_uint8, load_photo, tensor_from_pil
+from pg2lib.images import MAX_BYTES, Crop, ImageLike, from_uint8, load_photo, tensor_from_pil
 from pg2lib.pose import Pose
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 FindPeople = Callable[[Image.Image], Sequence["Detection"]]
 """Finds the people in a photo, the most prominent one first; raises NoPersonError if there is nobody."""
 
-Background = Literal["photo", "plain"]
-"""What `ConditionView.background` knows by name."""
+Background = Literal["photo", "plain"] | ImageLike
+"""What a result is set into: see `ConditionView.background`."""
 
 PhotoBox = Sequence[float]
 """A part of a photo: left, top, right and bottom edge in pixels, (0, 0, width, height) is all of it."""
@@ -79,7 +79,7 @@ class ConditionView:
             return None
         return without_person(self.picture, self.matte, self.inside)
 
-    def background(self, kind: Background | ImageLike) -> Float[Tensor, "3 height width"] | None:
+    def background(self, kind: Background) -> Float[Tensor, "3 height width"] | None:
         """Return what results are set into, [-1, 1]; None for the backdrop that the model paints.
 
         Args:
@@ -125,17 +125,25 @@ class Photo:
 
     picture: Image.Image
     size: tuple[int, int]
-    turn: int
+    turn: int = 0
 
     @classmethod
-    def load(cls, image: ImageLike, turn: int = 0) -> Photo:
-        """Load a photo, and turn it clockwise by 0, 90, 180 or 270 degrees.
+    def load(cls, image: ImageLike | Photo, turn: int = 0, max_bytes: int = MAX_BYTES) -> Photo:
+        """Load a photo, and turn it.
+
+        Args:
+            image: the photo. One that was loaded is only turned.
+            turn: degrees clockwise: 0, 90, 180 or 270.
+            max_bytes: the memory that reading a file may take.
 
         Raises:
-            DataError: it cannot be read, or the angle is another.
+            DataError: the photo cannot be read, or the angle is another.
         """
-        picture, size = load_photo(image)
-        return cls(turn_photo(picture, turn), size[::-1] if turn in (90, 270) else size, turn)
+        if not isinstance(image, Photo):
+            picture, size = load_photo(image, max_bytes)
+            image = cls(picture, size)
+        size = image.size[::-1] if turn in (90, 270) else image.size
+        return cls(turn_photo(image.picture, turn), size, (image.turn + turn) % 360)
 
     @property
     def upright_size(self) -> tuple[int, int]:

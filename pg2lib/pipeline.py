@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import torch
@@ -27,16 +26,15 @@ from pg2lib.condition import (
 )
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError, ConfigError, DataError
-from pg2lib.files import sha256_of
 from pg2lib.framing import Framing
-from pg2lib.images import Crop, ImageLike, load_photo
+from pg2lib.images import Crop, ImageLike
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
 from pg2lib.output import PG2Batch, PG2Output
 from pg2lib.pipeline_folder import (
     CONFIG_NAME,
     ONNX_NAME,
-    WEIGHTS_NAME,
+    checkpoint_of,
     find_folder,
     load_generators,
     read_config,
@@ -211,7 +209,7 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
         retarget: float | None = None,
     ) -> PG2Output: ...
 
@@ -224,7 +222,7 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
         retarget: float | None = None,
     ) -> list[PG2Output]: ...
 
@@ -236,7 +234,7 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
         retarget: float | None = None,
     ) -> PG2Output | list[PG2Output]:
         """Show the person of `image` in `target_pose`.
@@ -273,7 +271,7 @@ class PG2Pipeline:
 
     def look(
         self,
-        image: ImageLike,
+        image: ImageLike | Photo,
         crop: bool | Crop = True,
         *,
         condition_pose: Pose | None = None,
@@ -287,7 +285,7 @@ class PG2Pipeline:
         """Find the person in a photo, crop it and cut the person out; pass the result to `repose`.
 
         Args:
-            image, condition_pose, matte: see `__call__`.
+            image, condition_pose, matte: see `__call__`. A photo that `Photo.load` loaded is not loaded again.
             crop: see `__call__`; or the crop to use, on the model's canvas.
             other_poses: with `condition_pose`, the poses of the other people in the photo, to tell them apart from the
                 person.
@@ -304,6 +302,8 @@ class PG2Pipeline:
         photo = Photo.load(image, turn)
         if not crop:
             return view_canvas(photo, model, self._find_people, condition_pose, matte)
+        if condition_pose is None and other_poses:
+            raise DataError("other_poses: expected condition_pose, the pose of the person, as well")
         if condition_pose is not None:
             poses, people = [condition_pose, *other_poses], []
         else:
@@ -313,12 +313,11 @@ class PG2Pipeline:
         chosen = crop if isinstance(crop, Crop) else self.framing.crop(poses[0], model.canvas)
         return replace(view_photo(photo, model, chosen, poses, matte), people=people)
 
-    def find_people(self, image: ImageLike, box: PhotoBox | None = None, turn: int = 0) -> list[Detection]:
+    def find_people(self, image: ImageLike | Photo, box: PhotoBox | None = None, turn: int = 0) -> list[Detection]:
         """Find the people in a photo, from left to right, in its pixels.
 
         Args:
-            image: see `__call__`.
-            box, turn: see `look`.
+            image, box, turn: see `look`.
 
         Raises:
             NoPersonError, DataError: nobody is found; the photo cannot be read, or the box does not lie in it.
@@ -329,13 +328,13 @@ class PG2Pipeline:
         self,
         view: ConditionView,
         targets: Sequence[Target],
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
         retarget: float | None = None,
     ) -> list[PG2Output]:
         """Show the person of a photo in each target pose.
 
-        On a GPU the poses are one batch. On a CPU, where a batch is not faster, the networks run once for each pose, so
-        that a picture does not depend on the other poses to the last bit.
+        On a GPU the poses are one batch. On a CPU, where a batch is not faster, each pose is one, so that the last bit
+        of a picture does not depend on the other poses.
 
         Args:
             view: a photo that `look` looked at.
@@ -346,27 +345,26 @@ class PG2Pipeline:
         """
         if not targets:
             raise DataError("expected one or more target poses, got an empty list")
-        canvas, framing = self.config.model.canvas, self.framing
-        poses = read_targets(targets, canvas, framing, self._find_people, view.condition_pose, retarget)
+        canvas, person = self.config.model.canvas, view.condition_pose
+        poses = read_targets(targets, canvas, self.framing, self._find_people, person, retarget)
         if background is None:
             background = "photo" if view.crop is not None else "plain"
         behind = view.background(background)
         size = 1 if self.device.type == "cpu" else len(poses)
-        checkpoint = None if view.matte_given else self.checkpoint
         batches = [self._generate_poses(view, poses[start : start + size]) for start in range(0, len(poses), size)]
         return [
             replace(
                 output,
                 target_pose=target,
-                condition_pose=view.condition_pose,
+                condition_pose=person,
                 crop=view.crop,
                 background=behind,
-                recipe=None if checkpoint is None else Recipe.of(checkpoint, view, target, background),
+                recipe=Recipe.of(self.checkpoint, view, target, background),
             )
             for output, target in zip(itertools.chain(*batches), poses, strict=True)
         ]
 
-    def replay(self, image: ImageLike, recipe: Recipe, background: Background | ImageLike | None = None) -> PG2Output:
+    def replay(self, image: ImageLike | Photo, recipe: Recipe, background: Background | None = None) -> PG2Output:
         """Make a picture again from the photo and its recipe, see `pg2lib.read_recipe`.
 
         On the same hardware with the same versions of the libraries, the picture is the same to the last bit.
@@ -380,17 +378,13 @@ class PG2Pipeline:
             CheckpointError: this pipeline's weights are not those of the recipe.
             DataError: the photo cannot be read or is another one, or the background is missing.
         """
-        recipe.check(self.checkpoint, load_photo(image)[1])
-        if background is None:
-            if recipe.background == "picture":
-                raise DataError(
-                    "the result was set into a picture that the recipe does not contain; give that picture as "
-                    "background, or 'photo' or 'plain'"
-                )
-            background = recipe.background
+        behind = recipe.background if background is None else background
+        photo = Photo.load(image)
+        recipe.check(self.checkpoint, photo.upright_size, behind)
+        photo = Photo.load(photo, (recipe.turn - photo.turn) % 360)
         pose, others = recipe.condition_pose, recipe.other_poses
-        view = self.look(image, recipe.crop or False, condition_pose=pose, other_poses=others, turn=recipe.turn)
-        return self.repose(view, [recipe.target_pose], background, retarget=0.0)[0]
+        view = self.look(photo, recipe.crop or False, condition_pose=pose, other_poses=others)
+        return self.repose(view, [recipe.target_pose], behind)[0]
 
     def frame_pose(self, pose: Pose) -> Pose:
         """Return a pose on the model's canvas: unchanged if it is on it, otherwise framed like the training images.
@@ -483,9 +477,7 @@ class PG2Pipeline:
         g1, g2 = load_generators(folder, config, values.get("sha256"))
         pipeline = cls(g1, g2, config, framing, values.get("training"))
         pipeline.name = str(name_or_folder) if name_or_folder is not None else DEFAULT_CHECKPOINT
-        # A recipe names a folder of the user's without its path, which may say who they are.
-        name = folder.resolve().name if Path(pipeline.name).is_dir() else pipeline.name
-        pipeline.checkpoint = name, values.get("sha256") or sha256_of(folder / WEIGHTS_NAME)
+        pipeline.checkpoint = checkpoint_of(folder, pipeline.name, values.get("sha256"))
         if backend == "onnxruntime":
             from pg2lib.models.onnx import OnnxStages
 

@@ -155,6 +155,19 @@ def load_generators(folder: Path, config: PG2Config, sha256: str | None) -> tupl
     return g1, g2
 
 
+def checkpoint_of(folder: Path, name: str, sha256: str | None) -> tuple[str, str]:
+    """Return what recipes say about a pipeline: its name, and the SHA-256 of its weights file.
+
+    Args:
+        folder: the pipeline folder.
+        name: what the pipeline was loaded by. If that is a folder, recipes have the folder's own name and not its
+            path, which may say who the user is.
+        sha256: digest according to ``config.json``; None for early folders, which have none.
+    """
+    public = folder.resolve().name if Path(name).is_dir() else name
+    return public, sha256 or sha256_of(folder / WEIGHTS_NAME)
+
+
 # -- Writing -----------------------------------------------------------------------------------------------------------
 
 

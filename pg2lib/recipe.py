@@ -74,15 +74,19 @@ class Recipe:
     pg2lib: str = __version__
 
     @classmethod
-    def of(cls, checkpoint: tuple[str, str], view: ConditionView, target_pose: Pose, background: object) -> Recipe:
-        """Return the recipe of a picture.
+    def of(
+        cls, checkpoint: tuple[str, str] | None, view: ConditionView, target_pose: Pose, background: object
+    ) -> Recipe | None:
+        """Return the recipe of a picture; None if the picture needs more than the photo and a checkpoint.
 
         Args:
-            checkpoint: name, and SHA-256 of the weights file.
-            view: the photo as the model saw it.
+            checkpoint: name, and SHA-256 of the weights file; None if the weights are not from a file.
+            view: the photo as the model saw it. If its matte was given, there is no recipe.
             target_pose: on the model's canvas.
             background: as in `PG2Pipeline.__call__`.
         """
+        if checkpoint is None or view.matte_given:
+            return None
         named = isinstance(background, str) and background in ("photo", "plain")
         return cls(
             checkpoint=checkpoint[0],
@@ -96,27 +100,33 @@ class Recipe:
             background=cast(BackgroundKind, background) if named else "picture",
         )
 
-    def check(self, checkpoint: tuple[str, str] | None, photo_size: tuple[int, int]) -> None:
-        """Refuse other weights and other photos than those of the recipe.
+    def check(self, checkpoint: tuple[str, str] | None, photo_size: tuple[int, int], background: object) -> None:
+        """Refuse to make the picture again with other weights, from another photo, or without its background.
 
         Args:
-            checkpoint: name, and SHA-256 of the weights file; None if the weights are not from a file.
+            checkpoint: as in `of`.
             photo_size: (height, width) of the upright photo.
+            background: that of the recipe, or a picture in its place.
 
         Raises:
             CheckpointError: the weights are others.
-            DataError: the photo has another size.
+            DataError: the photo has another size, or the background is the user's picture and is missing.
         """
         name, sha256 = checkpoint or ("a pipeline that was not loaded from a folder", "none")
         if sha256 != self.sha256:
             raise CheckpointError(
-                f"expected the weights of the recipe, {self.checkpoint[:100]} (SHA-256 {self.sha256[:12]}...), got "
-                f"{name} (SHA-256 {sha256[:12]}...); load the pipeline that the recipe was made with"
+                f"expected the weights of the recipe, {self.checkpoint[:100]} (SHA-256 {self.sha256[:12]}), got {name} "
+                f"(SHA-256 {sha256[:12]}); load the pipeline that the recipe was made with"
             )
         if photo_size != self.photo_size:
             raise DataError(
-                f"expected the photo that the recipe was made from, {self.photo_size[1]}x{self.photo_size[0]} pixels, "
-                f"got another one of {photo_size[1]}x{photo_size[0]}"
+                f"expected the photo that the recipe was made from, of {self.photo_size[1]}x{self.photo_size[0]} "
+                f"pixels, got one of {photo_size[1]}x{photo_size[0]}"
+            )
+        if isinstance(background, str) and background == "picture":
+            raise DataError(
+                "the result was set into a picture that the recipe does not contain; give that picture as background, "
+                "or 'photo' or 'plain'"
             )
 
     def to_json(self) -> str:

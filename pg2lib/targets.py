@@ -44,8 +44,8 @@ def read_targets(
     for number, target in enumerate(targets, 1):
         try:
             pose = read_target(target, find_people)
-            if person is not None:
-                own = float(_is_preset(target)) if strength is None else strength
+            own = float(_is_preset(target)) if strength is None else strength
+            if person is not None and own != 0:
                 pose = _with_lengths_of(person, pose, own, framing)
             poses.append(frame_pose(pose, canvas, framing))
         except (DataError, NoPersonError) as error:
