@@ -17,8 +17,9 @@ from pg2lib import (
     Pose,
     build_models,
     pose_presets,
+    retarget,
 )
-from pg2lib.condition import turn_photo
+from pg2lib.condition import Photo, turn_photo
 from pg2lib.cutout import BACKDROP
 from pg2lib.detect import Detection
 from pg2lib.framing import Framing
@@ -476,3 +477,57 @@ def test_a_photo_is_turned_clockwise() -> None:
     assert turn_photo(photo, 0) is photo
     with pytest.raises(DataError, match="45"):
         turn_photo(photo, 45)
+
+
+def test_people_are_found_in_the_turned_photo(pipe: PG2Pipeline, crowd: Crowd) -> None:
+    photo = Image.new("RGB", (160, 200))
+    people = pipe.find_people(photo, turn=90)
+    assert (crowd.shown, people[0].pose.canvas) == ([(200, 160)], (160, 200))
+    view = pipe.look(photo, turn=90, person=1)
+    assert (view.turn, view.photo_size, view.photo_poses[0].canvas) == (90, (200, 160), (160, 200))
+
+
+def test_a_photo_that_was_loaded_and_turned_is_looked_at_as_it_is(pipe: PG2Pipeline, crowd: Crowd) -> None:
+    photo = Image.effect_noise((160, 200), 90)
+    loaded = Photo.load(photo, 90)
+    whole = pipe.look(photo, turn=90)
+    for view in (pipe.look(loaded), pipe.look(Photo.load(photo), turn=90)):
+        assert torch.equal(view.condition_image, whole.condition_image)
+        assert (view.turn, view.photo_size) == (90, (200, 160))
+    back = Photo.load(loaded, 270)
+    assert (back.turn, back.size, back.upright_size) == (0, (200, 160), (200, 160))
+    assert np.array_equal(np.asarray(back.picture), np.asarray(photo.convert("RGB")))
+
+
+def test_other_people_are_cut_out_whether_they_are_found_or_given(
+    warping: PG2Pipeline, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warping, "_find_people", crowd)
+    photo = Image.effect_noise((200, 160), 90)
+    everybody = Image.new("L", (200, 160), 255)
+    found = warping.look(photo, matte=everybody)
+    own, *others = found.photo_poses
+    given = warping.look(photo, condition_pose=own, other_poses=others, matte=everybody)
+    alone = warping.look(photo, condition_pose=own, matte=everybody)
+    assert torch.equal(given.matte, found.matte) and given.photo_poses == [own, *others]
+    assert float(given.matte.sum()) < float(alone.matte.sum())
+    with pytest.raises(DataError, match="other_poses: expected condition_pose"):
+        warping.look(photo, other_poses=others)
+    with pytest.raises(DataError, match="canvas"):
+        warping.look(photo, condition_pose=own, other_poses=[others[0].resize((10, 10))])
+
+
+def test_on_a_cpu_a_picture_does_not_depend_on_the_other_poses(pipe: PG2Pipeline, standing: Pose) -> None:
+    view = pipe.look(Image.effect_noise((64, 128), 90), crop=False)
+    many = pipe.repose(view, [standing, standing.flip(), "waving"])
+    for output, target in zip(many, (standing, standing.flip(), "waving"), strict=True):
+        assert torch.equal(output.refined, pipe.repose(view, [target])[0].refined)
+
+
+def test_presets_have_the_proportions_of_the_person(standing: Pose) -> None:
+    pipe = tiny_pipeline(Finds(standing))
+    photo, waving = Image.new("RGB", (64, 128)), pose_presets()["waving"]
+    own = retarget(waving, pipe.look(photo).condition_pose)
+    assert pipe(photo, "waving").target_pose == own
+    assert pipe(photo, waving).target_pose == pipe(photo, "waving", retarget=0).target_pose == waving
+    assert pipe(photo, waving, retarget=1).target_pose == own

@@ -57,8 +57,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument(
         "--recipe", type=Path, metavar="FILE",
-        help="make a picture again: a PNG that this command wrote, or its recipe in JSON; IMAGE is the photo that it was "
-        "made from",
+        help="make a picture again: a PNG that this command wrote, or its recipe in JSON; IMAGE is the photo that the "
+        "picture was made from",
     )  # fmt: skip
     what.add_argument(
         "--list-people",
