@@ -500,11 +500,11 @@ def test_a_photo_that_was_loaded_and_turned_is_looked_at_as_it_is(pipe: PG2Pipel
 
 
 def test_other_people_are_cut_out_whether_they_are_found_or_given(
-    warping: PG2Pipeline, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+    warping: PG2Pipeline, standing: Pose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warping, "_find_people", crowd)
-    photo = Image.effect_noise((200, 160), 90)
-    everybody = Image.new("L", (200, 160), 255)
+    near = Crowd(*(Pose(standing.xy + torch.tensor((dx, 0.0)), (128, 128)) for dx in (10.0, 54.0)))
+    monkeypatch.setattr(warping, "_find_people", near)
+    photo, everybody = Image.effect_noise((128, 128), 90), Image.new("L", (128, 128), 255)
     found = warping.look(photo, matte=everybody)
     own, *others = found.photo_poses
     given = warping.look(photo, condition_pose=own, other_poses=others, matte=everybody)
