@@ -19,7 +19,7 @@ from pg2lib import PG2Pipeline, pose_presets
 from pg2lib.data.synthetic import render_person
 from pg2lib.files import atomic_path
 from pg2lib.images import image_grid
-from pg2lib.retarget import retarget
+from pg2lib.limbs import retarget
 
 POSES = ("standing, front", "standing, facing left", "walking, front", "waving", "hands on hips")
 FIGURE_PEOPLE = ("astronaut", "synthetic 48")

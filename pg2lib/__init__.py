@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from pg2lib.detect import detect_pose
     from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
     from pg2lib.evaluation import EvaluationOptions, EvaluationReport, evaluate
+    from pg2lib.limbs import interpolate, retarget
     from pg2lib.metrics.ssim import mask_ssim, ssim
     from pg2lib.models import build_models
     from pg2lib.output import PG2Output
     from pg2lib.pipeline import PG2Pipeline
     from pg2lib.pose import Pose, pose_presets
     from pg2lib.raster import render_heatmaps, render_pose_masks
+    from pg2lib.recipe import read_recipe
     from pg2lib.warp import warp_parts
 
 _NAMES = {
@@ -50,6 +52,8 @@ _NAMES = {
     "pipeline": ("PG2Pipeline",),
     "pose": ("Pose", "pose_presets"),
     "raster": ("render_heatmaps", "render_pose_masks"),
+    "recipe": ("read_recipe",),
+    "limbs": ("interpolate", "retarget"),
     "warp": ("warp_parts",),
 }
 """The module of each public name. A name is imported on first use, so that ``import pg2lib`` loads nothing heavy."""
@@ -76,6 +80,7 @@ __all__ = [
     "build_models",
     "detect_pose",
     "evaluate",
+    "interpolate",
     "make_pairs",
     "mask_ssim",
     "parse_poses",
@@ -85,8 +90,10 @@ __all__ = [
     "read_pairs",
     "read_people",
     "read_poses",
+    "read_recipe",
     "render_heatmaps",
     "render_pose_masks",
+    "retarget",
     "ssim",
     "warp_parts",
     "write_keypoints",

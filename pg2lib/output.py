@@ -6,14 +6,19 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from pg2lib.cutout import composed
+from pg2lib.errors import DataError
+from pg2lib.files import atomic_path
 from pg2lib.images import Crop, image_grid, pil_from_tensor
 from pg2lib.pose import Pose
+from pg2lib.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,8 @@ class PG2Output:
         target_pose: on the model's canvas; None from `PG2Pipeline.generate`.
         condition_pose: the pose that was found in the photo or given, on the model's canvas; None if there is none.
         crop: the part of the photo that the model saw; None if the image came as a model canvas.
+        recipe: how to make the picture again, see `PG2Pipeline.replay`; None if that takes more than the photo and a
+            pipeline folder: a matte was given, or the pipeline was not loaded from a folder.
         seconds: wall-clock time of the networks.
     """
 
@@ -97,6 +104,7 @@ class PG2Output:
     target_pose: Pose | None = None
     condition_pose: Pose | None = None
     crop: Crop | None = None
+    recipe: Recipe | None = None
     seconds: float = math.nan
 
     def __repr__(self) -> str:
@@ -109,6 +117,14 @@ class PG2Output:
         if self.background is None or self.matte is None:
             return pil_from_tensor(self.refined)
         return pil_from_tensor(composed(self.refined, self.matte, self.background))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the picture that `to_pil` returns. A PNG carries `recipe`, which `pg2lib.read_recipe` reads.
+
+        Raises:
+            DataError: the suffix stands for no format that Pillow writes.
+        """
+        save_picture(self.to_pil(), path, self.recipe)
 
     def difference_to_pil(self) -> Image.Image:
         """Return the difference map as a picture, grey where G2 changes nothing."""
@@ -152,3 +168,33 @@ def output_grid(outputs: Sequence[PG2Output], scale: int = 1) -> Image.Image:
     """
     rows = [output._pictures() for output in outputs]
     return image_grid([list(row.values()) for row in rows], titles=list(rows[0]) if rows else (), scale=scale)
+
+
+def save_picture(picture: Image.Image, path: str | PathLike[str], recipe: Recipe | None = None) -> None:
+    """Write a picture in the format of the path's suffix.
+
+    Args:
+        picture: the picture.
+        path: appears, or is replaced, when the picture is complete.
+        recipe: how the picture was made, written into a PNG and left out of other formats.
+
+    Raises:
+        DataError: the suffix stands for no format that Pillow writes.
+    """
+    kind = picture_format(path)
+    options = {} if recipe is None or kind != "PNG" else {"pnginfo": recipe.png_info()}
+    with atomic_path(path) as temporary:
+        picture.save(temporary, kind, **options)
+
+
+def picture_format(path: str | PathLike[str]) -> str:
+    """Return Pillow's name of the format that the suffix of a file stands for.
+
+    Raises:
+        DataError: Pillow writes no such format.
+    """
+    suffix = Path(path).suffix.lower()
+    kind = Image.registered_extensions().get(suffix)
+    if kind not in Image.SAVE:
+        raise DataError(f"{path}: expected a file name that ends in .png or .jpg, got {suffix or 'no suffix'}")
+    return kind

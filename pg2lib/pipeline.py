@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from pg2lib.condition import ConditionView, view_canvas, view_photo
+from pg2lib.condition import (
+    Background,
+    ConditionView,
+    Photo,
+    PhotoBox,
+    choose_person,
+    find_in_photo,
+    view_canvas,
+    view_photo,
+)
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
-from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError
+from pg2lib.errors import CheckpointError, ConfigError, DataError
 from pg2lib.framing import Framing
-from pg2lib.images import ImageLike, from_uint8, load_photo, tensor_from_pil
+from pg2lib.images import Crop, ImageLike
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
 from pg2lib.output import PG2Batch, PG2Output
 from pg2lib.pipeline_folder import (
     CONFIG_NAME,
     ONNX_NAME,
-    WEIGHTS_NAME,
+    checkpoint_of,
     find_folder,
+    load_generators,
     read_config,
-    read_weights,
     write_folder,
 )
-from pg2lib.pose import Pose, pose_presets
+from pg2lib.pose import Pose
 from pg2lib.raster import render_heatmaps
+from pg2lib.recipe import Recipe
+from pg2lib.targets import Target, frame_pose, read_targets
 
 if TYPE_CHECKING:
     from pg2lib.data.store import PairBatch
@@ -40,9 +51,6 @@ if TYPE_CHECKING:
     from pg2lib.models.onnx import OnnxStages
 
 Backend = Literal["torch", "onnxruntime"]
-Background = Literal["photo", "plain"]
-Target = Pose | ImageLike
-"""A pose, the name of a preset, a JSON file with a pose, or an image to take the pose from."""
 
 
 class PG2Pipeline:
@@ -61,6 +69,8 @@ class PG2Pipeline:
 
     Attributes:
         onnx: runs both stages in place of `g1` and `g2` if the pipeline was loaded with ``backend="onnxruntime"``.
+        checkpoint: name and SHA-256 of the weights file that the pipeline was loaded from, for recipes; None if it was
+            not loaded.
     """
 
     def __init__(
@@ -86,6 +96,7 @@ class PG2Pipeline:
         self.training = dict(training or {})
         self.name = "unnamed"
         self.onnx: OnnxStages | None = None
+        self.checkpoint: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         model = self.config.model
@@ -198,7 +209,8 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
+        retarget: float | None = None,
     ) -> PG2Output: ...
 
     @overload
@@ -210,7 +222,8 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
+        retarget: float | None = None,
     ) -> list[PG2Output]: ...
 
     def __call__(
@@ -221,7 +234,8 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
+        retarget: float | None = None,
     ) -> PG2Output | list[PG2Output]:
         """Show the person of `image` in `target_pose`.
 
@@ -239,6 +253,8 @@ class PG2Pipeline:
             background: what `PG2Output.to_pil` sets the person into, if the model has mattes: ``"photo"``, the
                 photo's own background with the person's place filled in; ``"plain"``, the backdrop that the model
                 paints; or an image. None means ``"photo"`` with ``crop=True`` and ``"plain"`` otherwise.
+            retarget: how far target poses take the person's limb lengths, see `pg2lib.retarget`: 0 keeps those of the
+                pose, 1 takes the person's. None means 1 for presets and 0 for other poses.
 
         Raises:
             NoPersonError: nobody is found in the photo, or in the image that the pose is taken from.
@@ -250,62 +266,125 @@ class PG2Pipeline:
         if not targets:
             raise DataError("expected one or more target poses, got an empty list")
         view = self.look(image, crop, condition_pose=condition_pose, matte=matte)
-        outputs = self.repose(view, targets, background)
+        outputs = self.repose(view, targets, background, retarget)
         return outputs if several else outputs[0]
 
     def look(
         self,
-        image: ImageLike,
-        crop: bool = True,
+        image: ImageLike | Photo,
+        crop: bool | Crop = True,
         *,
         condition_pose: Pose | None = None,
+        other_poses: Sequence[Pose] = (),
         matte: ImageLike | None = None,
+        turn: int = 0,
+        person: int = 0,
+        box: PhotoBox | None = None,
+        people: Sequence[Detection] | None = None,
     ) -> ConditionView:
         """Find the person in a photo, crop it and cut the person out; pass the result to `repose`.
 
         Args:
-            image, crop, condition_pose, matte: see `__call__`.
+            image, condition_pose, matte: see `__call__`. A photo that `Photo.load` loaded is not loaded again.
+            crop: see `__call__`; or the crop to use, on the model's canvas.
+            other_poses: with `condition_pose`, the poses of the other people in the photo, to tell them apart from the
+                person.
+            turn: turn the photo clockwise first: 0, 90, 180 or 270 degrees. Poses, `matte`, `crop` and `box` belong to
+                the turned photo.
+            person: whom to take of several: 0 for the most prominent; 1 and up count from left to right.
+            box: look only at this part of the photo: left, top, right, bottom in pixels.
+            people: what `find_people` returned for this photo, so that nobody is looked for again.
 
         Raises:
-            NoPersonError, DataError: see `__call__`.
+            NoPersonError, DataError: see `__call__`; or an argument does not fit the photo.
         """
         model = self.config.model
-        if crop:
-            return view_photo(image, model, self.framing, self._find_people, condition_pose, matte)
-        return view_canvas(image, model, self._find_people, condition_pose, matte)
+        photo = Photo.load(image, turn)
+        if not crop:
+            return view_canvas(photo, model, self._find_people, condition_pose, matte)
+        if condition_pose is None and other_poses:
+            raise DataError("other_poses: expected condition_pose, the pose of the person, as well")
+        if condition_pose is not None:
+            poses, people = [condition_pose, *other_poses], []
+        else:
+            found = find_in_photo(photo, self._find_people, box) if people is None else people
+            people = choose_person(found, person)
+            poses = [each.pose for each in people]
+        chosen = crop if isinstance(crop, Crop) else self.framing.crop(poses[0], model.canvas)
+        return replace(view_photo(photo, model, chosen, poses, matte), people=people)
+
+    def find_people(self, image: ImageLike | Photo, box: PhotoBox | None = None, turn: int = 0) -> list[Detection]:
+        """Find the people in a photo, from left to right, in its pixels.
+
+        Args:
+            image, box, turn: see `look`.
+
+        Raises:
+            NoPersonError, DataError: nobody is found; the photo cannot be read, or the box does not lie in it.
+        """
+        return find_in_photo(Photo.load(image, turn), self._find_people, box)
 
     def repose(
         self,
         view: ConditionView,
         targets: Sequence[Target],
-        background: Background | ImageLike | None = None,
+        background: Background | None = None,
+        retarget: float | None = None,
     ) -> list[PG2Output]:
-        """Show the person of a photo in each target pose; the networks run once, on all poses as a batch.
+        """Show the person of a photo in each target pose.
+
+        On a GPU the poses are one batch. On a CPU, where a batch is not faster, each pose is one, so that the last bit
+        of a picture does not depend on the other poses.
 
         Args:
             view: a photo that `look` looked at.
-            targets, background: see `__call__`.
+            targets, background, retarget: see `__call__`.
 
         Raises:
             NoPersonError, DataError: see `__call__`.
         """
         if not targets:
             raise DataError("expected one or more target poses, got an empty list")
-        poses = self._target_poses(targets)
-        target_xy = torch.stack([pose.xy for pose in poses])
-        pose = view.condition_pose
-        batch = self.generate(
-            view.condition_image[None],
-            render_heatmaps(target_xy, self.config.model.canvas),
-            (torch.full((18, 2), torch.nan) if pose is None else pose.xy)[None],
-            target_xy,
-            None if view.matte is None else view.matte[None],
-        )
-        behind = self._background(view, background)
+        canvas, person = self.config.model.canvas, view.condition_pose
+        poses = read_targets(targets, canvas, self.framing, self._find_people, person, retarget)
+        if background is None:
+            background = "photo" if view.crop is not None else "plain"
+        behind = view.background(background)
+        size = 1 if self.device.type == "cpu" else len(poses)
+        batches = [self._generate_poses(view, poses[start : start + size]) for start in range(0, len(poses), size)]
         return [
-            replace(output, target_pose=target, condition_pose=pose, crop=view.crop, background=behind)
-            for output, target in zip(batch, poses, strict=True)
+            replace(
+                output,
+                target_pose=target,
+                condition_pose=person,
+                crop=view.crop,
+                background=behind,
+                recipe=Recipe.of(self.checkpoint, view, target, background),
+            )
+            for output, target in zip(itertools.chain(*batches), poses, strict=True)
         ]
+
+    def replay(self, image: ImageLike | Photo, recipe: Recipe, background: Background | None = None) -> PG2Output:
+        """Make a picture again from the photo and its recipe, see `pg2lib.read_recipe`.
+
+        On the same hardware with the same versions of the libraries, the picture is the same to the last bit.
+
+        Args:
+            image: the photo that the recipe was made from.
+            recipe: how the picture was made.
+            background: replaces that of the recipe. It is required if the recipe's is a picture of the user's.
+
+        Raises:
+            CheckpointError: this pipeline's weights are not those of the recipe.
+            DataError: the photo cannot be read or is another one, or the background is missing.
+        """
+        behind = recipe.background if background is None else background
+        photo = Photo.load(image)
+        recipe.check(self.checkpoint, photo.upright_size, behind)
+        photo = Photo.load(photo, (recipe.turn - photo.turn) % 360)
+        pose, others = recipe.condition_pose, recipe.other_poses
+        view = self.look(photo, recipe.crop or False, condition_pose=pose, other_poses=others)
+        return self.repose(view, [recipe.target_pose], behind)[0]
 
     def frame_pose(self, pose: Pose) -> Pose:
         """Return a pose on the model's canvas: unchanged if it is on it, otherwise framed like the training images.
@@ -313,32 +392,19 @@ class PG2Pipeline:
         Raises:
             DataError: the pose has no joint.
         """
-        canvas = self.config.model.canvas
-        if not bool(pose.visible.any()):
-            raise DataError("expected a target pose with one joint or more, got one without any")
-        return pose if pose.canvas == canvas else pose.crop(self.framing.crop(pose, canvas))
+        return frame_pose(pose, self.config.model.canvas, self.framing)
 
-    def _target_poses(self, targets: Sequence[Target]) -> list[Pose]:
-        """Bring each target pose to the model's canvas. If there are several, an error names the one it is about."""
-        poses = []
-        for number, target in enumerate(targets, 1):
-            try:
-                poses.append(self.frame_pose(self._pose_of(target)))
-            except (DataError, NoPersonError) as error:
-                if len(targets) == 1:
-                    raise
-                raise type(error)(f"target pose {number} of {len(targets)}: {error}") from error
-        return poses
-
-    def _pose_of(self, target: Target) -> Pose:
-        """Return the pose that a target names, or shows."""
-        if isinstance(target, Pose):
-            return target
-        if isinstance(target, str) and target in (presets := pose_presets()):
-            return presets[target]
-        if isinstance(target, str | PathLike) and Path(target).suffix.lower() == ".json":
-            return _read_pose(Path(target))
-        return self._find_people(load_photo(target)[0])[0].pose
+    def _generate_poses(self, view: ConditionView, poses: Sequence[Pose]) -> PG2Batch:
+        """Run both stages on a photo and poses on the model's canvas."""
+        target_xy = torch.stack([pose.xy for pose in poses])
+        pose = view.condition_pose
+        return self.generate(
+            view.condition_image[None],
+            render_heatmaps(target_xy, self.config.model.canvas),
+            (torch.full((18, 2), torch.nan) if pose is None else pose.xy)[None],
+            target_xy,
+            None if view.matte is None else view.matte[None],
+        )
 
     def _find_people(self, photo: Image.Image) -> Sequence[Detection]:
         """Find the people in a photo, the most prominent one first.
@@ -351,18 +417,6 @@ class PG2Pipeline:
         from pg2lib.detect import find_people
 
         return find_people(photo)
-
-    def _background(self, view: ConditionView, background: Background | ImageLike | None) -> Tensor | None:
-        """Return what the results are set into; None for the backdrop that the model paints."""
-        if background is None:
-            background = "photo" if view.crop is not None else "plain"
-        if not self.config.model.matte or (isinstance(background, str) and background == "plain"):
-            return None
-        if isinstance(background, str) and background == "photo":
-            return view.scene
-        height, width = self.config.model.canvas
-        picture = ImageOps.fit(load_photo(background)[0], (width, height), Image.Resampling.LANCZOS)
-        return from_uint8(tensor_from_pil(picture))
 
     # -- Files ---------------------------------------------------------------------------------------------------------
 
@@ -420,37 +474,16 @@ class PG2Pipeline:
             framing = Framing.from_dict(values["framing"])
         except (KeyError, TypeError, ConfigError, DataError) as error:
             raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error!r}") from error
-        g1, g2 = _load_generators(folder, config, values.get("sha256"))
+        g1, g2 = load_generators(folder, config, values.get("sha256"))
         pipeline = cls(g1, g2, config, framing, values.get("training"))
         pipeline.name = str(name_or_folder) if name_or_folder is not None else DEFAULT_CHECKPOINT
+        pipeline.checkpoint = checkpoint_of(folder, pipeline.name, values.get("sha256"))
         if backend == "onnxruntime":
             from pg2lib.models.onnx import OnnxStages
 
             pipeline.onnx = OnnxStages(folder / ONNX_NAME, g1, g2)
             return pipeline.to(device or "cpu")
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _load_generators(folder: Path, config: PG2Config, sha256: str | None) -> tuple[G1, G2 | None]:
-    """Build the generators of a configuration with the weights of a pipeline folder.
-
-    Raises:
-        CheckpointError: the weights cannot be read, or do not fit the configuration.
-    """
-    with torch.device("meta"):  # no time is spent on initial weights
-        g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
-    tensors = read_weights(folder, sha256)
-    for name, generator in (("g1", g1), ("g2", g2)):
-        if generator is None:
-            continue
-        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        try:
-            generator.load_state_dict(own, assign=True)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{folder / WEIGHTS_NAME} does not hold the {name.upper()} that {CONFIG_NAME} describes: {error}"
-            ) from error
-    return g1, g2
 
 
 def _batch_of(count: int, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -465,17 +498,3 @@ def _batch_of(count: int, name: str, tensor: Tensor, shape: tuple[int, ...]) -> 
     if not count or len(tensor) not in (1, count):
         raise DataError(f"{name}: expected one for all target poses or one for each, got {len(tensor)} for {count}")
     return tensor.expand(count, *shape)
-
-
-def _read_pose(path: Path) -> Pose:
-    """Read a pose in JSON, see `Pose.from_json`.
-
-    Raises:
-        DataError: the file cannot be read, or holds something else.
-    """
-    try:
-        return Pose.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the pose {path} cannot be read: {error}") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error

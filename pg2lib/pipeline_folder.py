@@ -19,9 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pg2lib.config import DEFAULT_CHECKPOINT
+from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path, atomic_write, sha256_of
+from pg2lib.models import G1, G2
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,41 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
             f"copy or download the folder again"
         )
     return tensors
+
+
+def load_generators(folder: Path, config: PG2Config, sha256: str | None) -> tuple[G1, G2 | None]:
+    """Build the generators of a configuration with the weights of a pipeline folder.
+
+    Raises:
+        CheckpointError: the weights cannot be read, or do not fit the configuration.
+    """
+    with torch.device("meta"):  # no time is spent on initial weights
+        g1, g2 = G1(config.model), G2(config.model) if config.networks == "G1+G2+D" else None
+    tensors = read_weights(folder, sha256)
+    for name, generator in (("g1", g1), ("g2", g2)):
+        if generator is None:
+            continue
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        try:
+            generator.load_state_dict(own, assign=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{folder / WEIGHTS_NAME} does not hold the {name.upper()} that {CONFIG_NAME} describes: {error}"
+            ) from error
+    return g1, g2
+
+
+def checkpoint_of(folder: Path, name: str, sha256: str | None) -> tuple[str, str]:
+    """Return what recipes say about a pipeline: its name, and the SHA-256 of its weights file.
+
+    Args:
+        folder: the pipeline folder.
+        name: what the pipeline was loaded by. If that is a folder, recipes have the folder's own name and not its
+            path, which may say who the user is.
+        sha256: digest according to ``config.json``; None for early folders, which have none.
+    """
+    public = folder.resolve().name if Path(name).is_dir() else name
+    return public, sha256 or sha256_of(folder / WEIGHTS_NAME)
 
 
 # -- Writing -----------------------------------------------------------------------------------------------------------

@@ -157,14 +157,23 @@ def write_animation(pictures: Iterable[Image.Image], path: str | PathLike[str], 
         PG2Error: an MP4 without PyAV.
     """
     target = Path(path)
-    if target.suffix.lower() not in FORMATS:
-        raise DataError(f"{target}: an animation is written as {' or '.join(FORMATS)}; name the file so")
+    check_suffix(target)
     with atomic_path(target) as temporary:
         if target.suffix.lower() == ".gif":
             _write_gif(_of_one_size(pictures, target), temporary, fps)
         else:
             _write_mp4(_of_one_size(pictures, target), temporary, fps)
     return target
+
+
+def check_suffix(path: str | PathLike[str]) -> None:
+    """Refuse the name of a file that `write_animation` cannot write.
+
+    Raises:
+        DataError: its suffix is not one of `FORMATS`.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        raise DataError(f"{path}: expected a file name that ends in {' or '.join(FORMATS)}, to write an animation")
 
 
 def _write_gif(pictures: Iterator[Image.Image], path: Path, fps: float) -> None:

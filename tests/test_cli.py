@@ -139,7 +139,7 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["train", "--data", "{data}", "--set", "stage1.step=1", "--out", "{tmp}/o"], "did you mean 'steps'"),
         (["train", "--data", "{data}", "--set", "steps", "--out", "{tmp}/o"], "expected KEY=VALUE"),
         (["evaluate", "--data", "{data}", "--weights", "{tmp}", "--out", "{tmp}/o"], "not a pipeline folder"),
-        (["generate", "{tmp}/no.jpg", "--pose", "{tmp}/no.json", "--out", "{tmp}/o.png"], "{tmp}/no.json"),
+        (["generate", "{tmp}/no.jpg", "--pose", "waving", "--out", "{tmp}/o.png"], "{tmp}/no.jpg"),
         (["export", "{tmp}/nothing"], "{tmp}/nothing"),
         (["prepare", "{tmp}/nowhere", "--out", "{tmp}/k.csv"], "no folder"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--shard", "4/3"], "numbered from 1 to 3"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg2lib.cli.options import add_command, add_weights
+from pg2lib.cli.options import add_command, add_weights, positive, progress_bar, share
 from pg2lib.config import DEFAULT_CHECKPOINT
-from pg2lib.errors import DataError
+from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pg2lib.pose import Pose
+    from pg2lib.condition import ConditionView
+    from pg2lib.pipeline import PG2Pipeline
 
 
 def add_commands(commands: Any) -> None:
@@ -23,26 +25,11 @@ def add_commands(commands: Any) -> None:
 def _add_generate(commands: Any) -> None:
     parser = add_command(
         commands, "generate", _generate, "generate an image of the person in a photo in another pose",
-        "python -m pg2lib generate me.jpg --pose somebody.jpg --out result.png",
+        "python -m pg2lib generate me.jpg --pose waving --out me_waving.png",
     )  # fmt: skip
     parser.add_argument("image", type=Path, metavar="IMAGE", help="photo of the person")
-    parser.add_argument(
-        "--pose", type=Path, action="append", required=True, metavar="FILE",
-        help="target pose: an image of somebody in that pose, or a pose in JSON; repeatable",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE",
-        help="image to write; with several poses, OUT-1.png, OUT-2.png and so on",
-    )  # fmt: skip
-    parser.add_argument(
-        "--grid", action="store_true",
-        help="write the inputs and the result of every step side by side, one row per pose, instead of the refined "
-        "result only",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-crop", action="store_true",
-        help="use the image as it is, without cropping it to the person; it must have the size that the model expects",
-    )  # fmt: skip
+    _add_what(parser)
+    _add_person(parser)
     parser.add_argument(
         "--background", metavar="photo|plain|FILE",
         help="background of the result, for models with mattes. photo: that of the photo; plain: the backdrop that the "
@@ -56,53 +43,200 @@ def _add_generate(commands: Any) -> None:
     )  # fmt: skip
 
 
-def _generate(options: argparse.Namespace) -> int:
-    from pg2lib.files import atomic_path, refuse_to_replace
-    from pg2lib.output import output_grid
-    from pg2lib.pipeline import PG2Pipeline
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what to make, and where to write it."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--pose", action="append", metavar="PRESET_OR_FILE",
+        help="target pose: the name of a preset, an image of somebody in that pose, or a pose in JSON; repeatable. An "
+        "unknown name lists the presets",
+    )  # fmt: skip
+    what.add_argument(
+        "--animate", nargs=2, metavar=("FROM", "TO"),
+        help="write an animation from one pose to another and back; each pose is given as for --pose",
+    )  # fmt: skip
+    what.add_argument(
+        "--recipe", type=Path, metavar="FILE",
+        help="make a picture again: a PNG that this command wrote, or its recipe in JSON; IMAGE is the photo that the "
+        "picture was made from",
+    )  # fmt: skip
+    what.add_argument(
+        "--list-people",
+        action="store_true",
+        help="list the people in the photo from left to right, and do nothing else",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help="image to write; with several poses, OUT-1.png, OUT-2.png and so on. An animation is written as .gif or "
+        ".mp4. A PNG carries the recipe of the picture",
+    )  # fmt: skip
+    parser.add_argument(
+        "--grid", action="store_true",
+        help="write the inputs and the result of every step side by side, one row per pose, instead of the refined "
+        "result only; a grid carries no recipe",
+    )  # fmt: skip
+    parser.add_argument(
+        "--frames", type=positive, default=24, metavar="N",
+        help="pictures of the animation from the first pose to the second (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fps",
+        type=positive,
+        default=12,
+        metavar="N",
+        help="pictures per second of the animation (default: %(default)s)",
+    )
 
-    targets = [_target_pose(path) for path in options.pose]
-    out: Path = options.out
-    if options.grid or len(targets) == 1:
-        paths = [out]
+
+def _add_person(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say who is in the photo, and how their pose is used."""
+    parser.add_argument(
+        "--person", type=positive, metavar="N",
+        help="which person of the photo to use, from left to right, see --list-people (default: the most prominent)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--turn", type=int, choices=(0, 90, 180, 270), default=0,
+        help="turn the photo clockwise first, by degrees (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--retarget", type=share, default=1.0, metavar="0..1",
+        help="how far the target poses take the limb lengths of the person; 0 keeps the poses as they are (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-crop", action="store_true",
+        help="use the image as it is, without cropping it to the person; it must have the size that the model expects",
+    )  # fmt: skip
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from pg2lib.output import output_grid, save_picture
+    from pg2lib.pipeline import PG2Pipeline
+    from pg2lib.pipeline_folder import shipped_checkpoints
+    from pg2lib.recipe import read_recipe
+
+    paths = _paths(options)
+    recipe = None if options.recipe is None else read_recipe(options.recipe)
+    weights = options.weights
+    if recipe is not None and weights == DEFAULT_CHECKPOINT and recipe.checkpoint in shipped_checkpoints():
+        weights = recipe.checkpoint
+    pipeline = PG2Pipeline.from_pretrained(weights, options.device, backend=options.backend)
+    if options.list_people:
+        return _list_people(pipeline, options)
+    if recipe is not None:
+        outputs = [pipeline.replay(options.image, recipe, options.background)]
     else:
-        paths = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(targets) + 1)]
-    picture_format = _picture_format(out)
-    for path in paths:
-        refuse_to_replace(path, [options.image, *options.pose])
-    pipeline = PG2Pipeline.from_pretrained(options.weights, options.device, backend=options.backend)
-    outputs = pipeline(options.image, targets, crop=not options.no_crop, background=options.background)
+        view = _look(pipeline, options)
+        if options.animate:
+            return _animate(pipeline, view, options)
+        outputs = pipeline.repose(view, options.pose, options.background, options.retarget)
     pictures = [output_grid(outputs, scale=2)] if options.grid else [output.to_pil() for output in outputs]
+    recipes = [None] if options.grid else [output.recipe for output in outputs]
     milliseconds = 1000 * sum(output.seconds for output in outputs) / len(pictures)
-    for path, picture in zip(paths, pictures, strict=True):
-        with atomic_path(path) as temporary:
-            picture.save(temporary, picture_format)
+    for path, picture, own in zip(paths, pictures, recipes, strict=True):
+        save_picture(picture, path, own)
         print(f"{path}: {picture.width}x{picture.height} pixels, generated in {milliseconds:.0f} ms by {pipeline.name}")
     return 0
 
 
-def _target_pose(path: Path) -> Pose | Path:
-    """Read a pose in JSON; return the path of any other file, which is an image, as it is."""
-    from pg2lib.pose import Pose
+def _paths(options: argparse.Namespace) -> list[Path]:
+    """Return the files to write, one per picture, and refuse options that do not go together.
 
-    if path.suffix != ".json":
-        return path
-    try:
-        return Pose.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the pose {path}: {error}") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    Raises:
+        ConfigError: options do not go together, or ``--out`` is missing.
+        DataError: a file has another suffix than those that can be written, or is one that the command reads.
+    """
+    from pg2lib.files import refuse_to_replace
+    from pg2lib.output import picture_format
+    from pg2lib.video import check_suffix
+
+    given = {
+        "--person": options.person is not None,
+        "--turn": options.turn != 0,
+        "--retarget": options.retarget != 1,
+        "--no-crop": options.no_crop,
+        "--grid": options.grid,
+    }
+    for option, others in {
+        "--recipe": ("--person", "--turn", "--retarget", "--no-crop") if options.recipe else (),
+        "--animate": ("--grid",) if options.animate else (),
+        "--no-crop": ("--person",) if options.no_crop else (),
+    }.items():
+        for other in others:
+            if given[other]:
+                raise ConfigError(f"{option} and {other} do not go together; leave one of them out")
+    if options.list_people:
+        return []
+    out: Path | None = options.out
+    if out is None:
+        raise ConfigError("expected --out FILE, the image to write")
+    (check_suffix if options.animate else picture_format)(out)
+    paths = [out]
+    if options.pose and len(options.pose) > 1 and not options.grid:
+        paths = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(options.pose) + 1)]
+    read = [options.image, options.recipe, options.background, *(options.pose or ()), *(options.animate or ())]
+    for path in paths:
+        refuse_to_replace(path, [file for file in read if file is not None])
+    return paths
 
 
-def _picture_format(path: Path) -> str:
-    """Return Pillow's name of the format that the suffix of a file stands for."""
-    from PIL import Image
+def _look(pipeline: PG2Pipeline, options: argparse.Namespace) -> ConditionView:
+    """Look at the photo. If it shows several people and none was chosen, say whom the picture will show."""
+    from pg2lib.condition import Photo
 
-    formats = Image.registered_extensions()
-    if path.suffix.lower() not in formats:
-        raise DataError(f"{path}: expected a file name that ends in .png or .jpg, got {path.suffix or 'no suffix'}")
-    return formats[path.suffix.lower()]
+    photo = Photo.load(options.image, options.turn)
+    if options.no_crop:
+        return pipeline.look(photo, crop=False)
+    people = pipeline.find_people(photo)
+    view = pipeline.look(photo, person=options.person or 0, people=people)
+    if len(people) > 1 and options.person is None:
+        print(
+            f"{options.image} shows {len(people)} people. Person {people.index(view.people[0]) + 1} from the left, the "
+            f"most prominent, is used; --person N chooses another, and --list-people lists them.",
+            file=sys.stderr,
+        )
+    return view
+
+
+def _list_people(pipeline: PG2Pipeline, options: argparse.Namespace) -> int:
+    """Print the people in the photo from left to right: number, box of the joints, and what is visible."""
+    from pg2lib.condition import Photo, choose_person
+    from pg2lib.pose import visible_part
+
+    people = pipeline.find_people(Photo.load(options.image, options.turn))
+    used = choose_person(people)[0]
+    for number, person in enumerate(people, 1):
+        left, top, right, bottom = map(round, person.pose.box)
+        note = ", the most prominent" if person is used and len(people) > 1 else ""
+        print(f"{number}: from ({left}, {top}) to ({right}, {bottom}), {visible_part(person.pose)}{note}")
+    return 0
+
+
+def _animate(pipeline: PG2Pipeline, view: ConditionView, options: argparse.Namespace) -> int:
+    """Write an animation from one pose to another and back."""
+    from pg2lib.condition import choose_person
+    from pg2lib.limbs import interpolate
+    from pg2lib.targets import read_targets
+    from pg2lib.video import write_animation
+
+    first, last = read_targets(
+        options.animate,
+        pipeline.config.model.canvas,
+        pipeline.framing,
+        lambda image: choose_person(pipeline.find_people(image)),
+        view.condition_pose,
+        options.retarget,
+    )
+    poses = interpolate(first, last, options.frames)
+    on_progress = progress_bar("animation", "picture")
+    pictures = []
+    for number, pose in enumerate(poses, 1):
+        pictures.append(pipeline.repose(view, [pose], options.background, retarget=0)[0].to_pil())
+        on_progress(number, len(poses))
+    there_and_back = [*pictures, *pictures[-2:0:-1]]
+    write_animation(there_and_back, options.out, options.fps)
+    seconds = len(there_and_back) / options.fps
+    print(f"{options.out}: {len(there_and_back)} pictures, {seconds:.1f} seconds, by {pipeline.name}")
+    return 0
 
 
 def _add_export(commands: Any) -> None:

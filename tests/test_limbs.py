@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pg2lib.errors import DataError
+from pg2lib.limbs import HIPS, ORDER, PARENTS, ROOT, TYPICAL, bone_lengths, interpolate, retarget
 from pg2lib.pose import JOINTS, Pose, pose_presets
-from pg2lib.retarget import HIPS, ORDER, PARENTS, ROOT, TYPICAL, bone_lengths, interpolate, retarget
 
 PRESETS = pose_presets()
 FRONT, WAVING = PRESETS["standing, front"], PRESETS["waving"]
