@@ -63,7 +63,7 @@ def test_longer_limbs_stay_in_the_picture(standing: Pose) -> None:
 def test_a_name_that_is_no_preset_lists_them() -> None:
     with pytest.raises(DataError, match=r"'wavin'; the presets are: standing, front; .*waving"):
         read_target("wavin", nobody)
-    with pytest.raises(DataError, match="no image file wavin.jpg"):
+    with pytest.raises(DataError, match="wavin.jpg"):
         read_target("wavin.jpg", nobody)
 
 

@@ -221,7 +221,7 @@ def test_an_id_that_stands_twice_among_cocos_images_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize("visible", [2, 0])
 def test_a_name_that_no_row_can_hold_is_refused(tmp_path: Path, name: str, visible: int) -> None:
     file = coco(tmp_path / "coco.json", {"image_id": 7, "keypoints": triples(COCO, visible)}, file_name=name)
-    with pytest.raises(DataError, match=re.escape(f"the name {name!r} cannot stand in a keypoint CSV")):
+    with pytest.raises(DataError, match=re.escape(f"k.csv: the name {name!r}")):
         import_keypoints(read_coco(file), tmp_path / "k.csv")
     assert not (tmp_path / "k.csv").exists()
 
