@@ -19,6 +19,7 @@ from pg2lib.files import IMAGE_SUFFIXES
 from pg2lib.images import (
     Crop,
     fit,
+    fit_points,
     from_uint8,
     image_grid,
     load_image,
@@ -506,6 +507,16 @@ def test_fit_keeps_the_proportions_and_fills_the_rest() -> None:
     assert fitted.shape == (40, 40, 3)
     assert (fitted[:, 15:25] == (255, 0, 0)).all()
     assert (fitted[:, :15] == (1, 2, 3)).all() and (fitted[:, 25:] == (1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("size", [(30, 20), (9, 40), (300, 200), (10, 20)])
+def test_points_follow_a_picture_that_is_fitted(size: tuple[int, int]) -> None:
+    """The edges of the picture, at -0.5 and size - 0.5, become those of what is not filled."""
+    fitted = np.asarray(fit(Image.new("RGB", size), (20, 30), (255, 255, 255)))[:, :, 0] < 128
+    rows, columns = np.nonzero(fitted)
+    edges = torch.tensor([[-0.5, -0.5], [size[0] - 0.5, size[1] - 0.5]])
+    found = fit_points(edges, size[::-1], (20, 30))
+    assert found.tolist() == [[columns.min() - 0.5, rows.min() - 0.5], [columns.max() + 0.5, rows.max() + 0.5]]
 
 
 def test_grid_places_pictures_row_by_row() -> None:

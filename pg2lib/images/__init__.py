@@ -97,6 +97,16 @@ def load_photo(image: ImageLike, max_bytes: int = MAX_BYTES) -> tuple[Image.Imag
     return _load(image, PHOTO_PIXELS, max_bytes)
 
 
+def size_of(path: str | PathLike[str]) -> tuple[int, int]:
+    """Return (height, width) of an image file as it is stored, without decoding it.
+
+    Raises:
+        DataError: as for `load_image`.
+    """
+    with _naming(str(path)), Path(path).open("rb") as file:
+        return open_image(file, Path(path))[0].size[::-1]
+
+
 def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Image.Image, tuple[int, int]]:
     """Return the upright RGB picture, reduced to `max_pixels`, and its (height, width) before the reduction."""
     if isinstance(image, np.ndarray):
@@ -241,16 +251,36 @@ def fit(image: Image.Image, canvas: tuple[int, int], fill: tuple[int, int, int])
         canvas: (height, width) in pixels.
         fill: RGB of the rest, [0, 255].
     """
-    height, width = canvas
-    if image.size == (width, height):
+    if (image.height, image.width) == canvas:
         return image
-    scale = min(height / image.height, width / image.width)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    fitted = Image.new("RGB", (width, height), fill)
-    fitted.paste(image, ((width - size[0]) // 2, (height - size[1]) // 2))
+    width, height, left, top = _placement((image.height, image.width), canvas)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    fitted = Image.new("RGB", canvas[::-1], fill)
+    fitted.paste(image, (left, top))
     return fitted
+
+
+def fit_points(
+    xy: Float[Tensor, "*points 2"], size: tuple[int, int], canvas: tuple[int, int]
+) -> Float[Tensor, "*points 2"]:
+    """Convert points from the pixels of a picture to those of the canvas on which `fit` places it.
+
+    Args:
+        xy: x first.
+        size: (height, width) of the picture.
+        canvas: (height, width).
+    """
+    width, height, left, top = _placement(size, canvas)
+    scale = xy.new_tensor((width / size[1], height / size[0]))
+    return (xy + 0.5) * scale - 0.5 + xy.new_tensor((left, top))
+
+
+def _placement(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the width, height, left and top of a picture of `size` (height, width) fitted to the canvas."""
+    scale = min(canvas[0] / size[0], canvas[1] / size[1])
+    width, height = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
+    return width, height, (canvas[1] - width) // 2, (canvas[0] - height) // 2
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def open_image(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
             if name != "TIFF" or "unknown pixel mode" not in str(error):
                 raise
             raise DataError(
-                "is a TIFF of a kind that Pillow cannot read, such as one of colours as floats, or of floats of 64 bits: "
-                "save it as a PNG"
+                "is a TIFF of a kind that Pillow cannot read, such as colours as floats, or floats of 64 bits: save it "
+                "as a PNG"
             ) from error
     if _brand(head) in _HEIF_BRANDS:
         file.seek(0)
