@@ -14,7 +14,19 @@ from typing import Any, TextIO
 
 from pg2lib.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        *(".png", ".apng"),
+        *(".tif", ".tiff"),
+        *(".heic", ".heif", ".hif", ".heics", ".heifs"),
+        *(".avif", ".avifs"),
+        *(".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+        *(".webp", ".bmp", ".gif"),
+    }
+)
+"""The suffixes of the formats that `pg2lib.images` reads, in lower case."""
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)

@@ -15,9 +15,11 @@ from skimage.color import rgb2lab
 
 from pg2lib import images
 from pg2lib.errors import DataError
+from pg2lib.files import IMAGE_SUFFIXES
 from pg2lib.images import (
     Crop,
     fit,
+    fit_points,
     from_uint8,
     image_grid,
     load_image,
@@ -26,6 +28,7 @@ from pg2lib.images import (
     tensor_from_pil,
     to_uint8,
 )
+from pg2lib.images.formats import FORMATS, is_decoded_by_rows
 from tests.conftest import ROOT
 
 
@@ -77,6 +80,8 @@ def test_exif_orientation_is_applied(tmp_path) -> None:
         (Image.new("I;16B", (2, 2), 128 * 257), (128, 128, 128)),
         (Image.new("F", (2, 2), 0.5), (128, 128, 128)),
         (Image.new("LA", (2, 2), (100, 51)), (224, 224, 224)),
+        (Image.new("PA", (2, 2), (0, 0)), (255, 255, 255)),
+        (Image.new("PA", (2, 2), (0, 255)), (0, 0, 0)),
         (Image.new("La", (2, 2), (20, 51)), (224, 224, 224)),
         (Image.new("RGBa", (2, 2), (20, 0, 51, 51)), (224, 204, 255)),
         (Image.new("YCbCr", (2, 2), (76, 85, 255)), (254, 0, 0)),
@@ -108,17 +113,46 @@ def test_lab_is_converted_as_scikit_image_converts_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "expected"),
     [
-        (np.array([[0.0, 1.5]], np.float32), r"a\.tif holds floats in \[0, 1\.5\], .* must lie in \[0, 1\]"),
-        (np.array([[0.0, np.nan]], np.float32), r"a\.tif holds floats"),
-        (np.array([[-1, 5]], np.int32), r"a\.tif holds integers in \[-1, 5\], .* must lie in \[0, 65535\]"),
-        (np.array([[0, 70000]], np.int32), r"a\.tif holds integers in \[0, 70000\]"),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 100, 255]], np.float32), [0, 100, 255]),
+        (np.array([[0, 128 * 257, 65535]], np.float32), [0, 128, 255]),
+        (np.array([[-1, 0, 1]], np.float32), [0, 128, 255]),
+        (np.array([[-300, 0, 300]], np.float32), [0, 128, 255]),
+        (np.array([[-7, -7, -7]], np.float32), [0, 0, 0]),
+        (np.array([[0, 100, 255]], np.int32), [0, 100, 255]),
+        (np.array([[0, 128 * 257, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[-1, 0, 1]], np.int32), [0, 128, 255]),
+        (np.array([[0, 50_000, 100_000]], np.int32), [0, 128, 255]),
+        (np.array([[0, 100, 255]], np.uint16), [0, 0, 1]),
     ],
 )
-def test_a_file_whose_levels_have_another_range_is_refused(tmp_path, values: np.ndarray, message: str) -> None:
+def test_the_levels_of_a_tiff_are_told_from_the_whole_picture(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, values: np.ndarray, expected: list[int]
+) -> None:
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 1)  # one row at a time
+    Image.fromarray(values.T).save(tmp_path / "a.tif")
+    assert np.asarray(load_image(tmp_path / "a.tif"))[:, 0].tolist() == [[level] * 3 for level in expected]
+
+
+def test_a_tiff_that_pillow_cannot_read_is_named(tmp_path) -> None:
+    """Floats of 64 bits."""
+    tags = [(256, 2), (257, 1), (258, 64), (259, 1), (262, 1), (273, 200), (277, 1), (278, 1), (279, 16), (339, 3)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "a.tif").write_bytes(head.ljust(200, b"\0") + bytes(16))
+    with pytest.raises(DataError, match=r"a\.tif is a TIFF .*floats of 64"):
+        load_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_tiff_of_values_that_are_no_numbers_is_refused(tmp_path, value: float, place: int) -> None:
+    values = np.zeros((1, 2), np.float32)
+    values[0, place] = value
     Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=r"a\.tif holds values that are infinite or not a number"):
         load_image(tmp_path / "a.tif")
 
 
@@ -202,7 +236,7 @@ def test_an_eps_starts_no_program(tmp_path, monkeypatch: pytest.MonkeyPatch) -> 
     started: list[object] = []
     monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: started.append(arguments))
     (tmp_path / "a.jpg").write_bytes(encoded(Image.new("RGB", (8, 8)), "EPS"))
-    with pytest.raises(DataError, match=r"a\.jpg is not an image"):
+    with pytest.raises(DataError, match=r"a\.jpg is PostScript"):
         load_image(tmp_path / "a.jpg")
     assert started == []
 
@@ -248,6 +282,60 @@ def test_every_format_opens_and_however_it_is_damaged_the_file_is_named(tmp_path
             load_image(path)
         except DataError as error:
             assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\n<!DOCTYPE html><title>404</title>", "a web page"),
+        (b"\0\0\0\x18ftypisom\0\0\2\0", "a video"),
+        (b"\0\0\0\x14ftypqt  \0\0\2\0", "a video"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1", "a raw photo"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"PK\3\4", "unpack it"),
+    ],
+)
+def test_other_files_are_named_with_what_to_do(tmp_path, content: bytes, message: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.jpg .*{message}"):
+        load_image(tmp_path / "a.jpg")
+
+
+def test_the_suffixes_are_those_of_the_formats() -> None:
+    Image.init()
+    registered = {suffix for suffix, format in Image.EXTENSION.items() if format in FORMATS}
+    assert registered <= IMAGE_SUFFIXES
+    assert IMAGE_SUFFIXES - registered <= {".mpo", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"}
+
+
+HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_a_heic_photo_is_read(tmp_path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.zeros((40, 64, 3), np.uint8)
+    pixels[:20, :32] = (200, 30, 60)
+    heif.from_pillow(Image.fromarray(pixels)).save(tmp_path / "a.HEIC", quality=90, exif=exif.tobytes())
+    loaded = load_image(tmp_path / "a.HEIC")
+    assert (loaded.size, loaded.info) == ((40, 64), {})
+    assert np.abs(np.subtract(loaded.getpixel((30, 10)), (200, 30, 60))).max() < 12
+    assert max(loaded.getpixel((10, 50))) < 12
+    (tmp_path / "cut.heic").write_bytes((tmp_path / "a.HEIC").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"cut\.heic is a HEIC photo that is damaged or incomplete"):
+        load_image(tmp_path / "cut.heic")
+
+
+def test_a_heic_photo_without_pillow_heif_says_what_it_is(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.jpg").write_bytes(HEIC_HEAD)
+    with pytest.raises(DataError, match=r"a\.jpg is a HEIC photo.*pg2lib\[heif\].*JPEG"):
+        load_image(tmp_path / "a.jpg")
 
 
 # ---- large files
@@ -299,7 +387,7 @@ def test_a_jpeg_in_several_scans_counts_as_a_progressive_one(tmp_path) -> None:
     several = content[:scan] + b"\xff\xda\x00\x08\x01" + content[scan + 5 :]  # says that one component comes first
     for name, bytes_ in (("one.jpg", content), ("several.jpg", several), ("short.jpg", content[: scan + 3])):
         (tmp_path / name).write_bytes(bytes_)
-        assert images._is_decoded_by_rows(tmp_path / name) == (name == "one.jpg")
+        assert is_decoded_by_rows(tmp_path / name) == (name == "one.jpg")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -419,6 +507,16 @@ def test_fit_keeps_the_proportions_and_fills_the_rest() -> None:
     assert fitted.shape == (40, 40, 3)
     assert (fitted[:, 15:25] == (255, 0, 0)).all()
     assert (fitted[:, :15] == (1, 2, 3)).all() and (fitted[:, 25:] == (1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("size", [(30, 20), (9, 40), (300, 200), (10, 20)])
+def test_points_follow_a_picture_that_is_fitted(size: tuple[int, int]) -> None:
+    """The edges of the picture, at -0.5 and size - 0.5, become those of what is not filled."""
+    fitted = np.asarray(fit(Image.new("RGB", size), (20, 30), (255, 255, 255)))[:, :, 0] < 128
+    rows, columns = np.nonzero(fitted)
+    edges = torch.tensor([[-0.5, -0.5], [size[0] - 0.5, size[1] - 0.5]])
+    found = fit_points(edges, size[::-1], (20, 30))
+    assert found.tolist() == [[columns.min() - 0.5, rows.min() - 0.5], [columns.max() + 0.5, rows.max() + 0.5]]
 
 
 def test_grid_places_pictures_row_by_row() -> None:

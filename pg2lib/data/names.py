@@ -1,4 +1,4 @@
-"""The file names of the data sets (formats: Market-1501's readme, DeepFashion's partition file)."""
+"""The file names of the data sets (formats: the readme of Market-1501, the partition file of DeepFashion)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from pg2lib.errors import DataError
+from pg2lib.files import IMAGE_SUFFIXES
 
-MARKET1501_NAME = re.compile(r"^(?P<person>-1|\d{4})_c(?P<camera>[1-6])s\d+_\d{6}_\d{2}(?:\.jpg)+$")
+_SUFFIX = rf"(?i:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})"
+"""Data sets are published as JPEG and often kept as PNG."""
+
+MARKET1501_NAME = re.compile(
+    rf"^(?P<image>(?P<person>-1|\d{{4}})_c(?P<camera>[1-6])s\d+_\d{{6}}_\d{{2}})(?:\.jpg)*{_SUFFIX}$"
+)
 """``0224_c6s1_055726_02.jpg``: person 0224, camera 6. Person -1 is junk, 0000 a distractor.
 
 Eighteen names of the original test split end in ``.jpg.jpg``.
 """
 
+DUKEMTMC_NAME = re.compile(rf"^(?P<image>(?P<person>\d{{4}})_c(?P<camera>[1-8])_f\d{{7}}){_SUFFIX}$")
+"""``0005_c2_f0046985.jpg`` of DukeMTMC-reID, which has the folders of Market-1501: person 0005, camera 2."""
+
 DEEPFASHION_FLAT_NAME = re.compile(
     r"^(?P<person>fas(?:h)?ion(?P<gender>MEN|WOMEN)(?P<category>[^/]+?)id_?(?P<item>\d{8})_?(?P<variant>\d{2}))"
-    r"_?(?P<number>\d)_?(?P<view>[a-z]+)\.jpg$"
+    rf"_?(?P<number>\d)_?(?P<view>[a-z]+){_SUFFIX}$"
 )
 """``fashionWOMENTees_Tanksid0000783805_7additional.jpg``; the person is everything before ``_<n><view>``.
 
@@ -25,7 +34,7 @@ Older lists write ``fasion`` and omit underscores: ``fasionMENTeesTanksid0000347
 
 DEEPFASHION_PATH = re.compile(
     r"(?:^|/)(?P<gender>MEN|WOMEN)/(?P<category>[^/]+)/id_(?P<item>\d{8})/"
-    r"(?P<variant>\d{2})_(?P<number>\d)_(?P<view>[a-z]+)\.jpg$"
+    rf"(?P<variant>\d{{2}})_(?P<number>\d)_(?P<view>[a-z]+){_SUFFIX}$"
 )
 """``img/WOMEN/Dresses/id_00000002/02_1_front.jpg``, with any folders before the gender."""
 
@@ -86,6 +95,15 @@ def parse_deepfashion(name_or_path: str) -> DeepFashionName | None:
     return DeepFashionName(*match.group("gender", "category", "item", "variant", "number", "view"))
 
 
+def parse_reid(name: str) -> re.Match[str] | None:
+    """Match a file name of Market-1501 or DukeMTMC-reID: groups ``image``, ``person`` and ``camera``.
+
+    Returns:
+        None for any other name.
+    """
+    return MARKET1501_NAME.match(name) or DUKEMTMC_NAME.match(name)
+
+
 def checked_name(name: str, where: str | None = None) -> str:
     """Check that a name is a path below the image folder, and that a row of a keypoint CSV can hold it.
 
@@ -126,9 +144,19 @@ def posix_path(name: str) -> str:
     return name.replace("\\", "/").removeprefix("./")
 
 
+def file_name_of(path: str) -> str:
+    """Return the last part of a path of any system."""
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
 def person_of(name: str) -> str | None:
-    """Return the person of a Market-1501 or flattened DeepFashion file name; None for any other name."""
-    match = MARKET1501_NAME.match(name) or DEEPFASHION_FLAT_NAME.match(name)
+    """Return the person of a file name of Market-1501, DukeMTMC-reID or flattened DeepFashion; None for others.
+
+    Args:
+        name: A file name, or a path of any system.
+    """
+    file_name = file_name_of(name)
+    match = parse_reid(file_name) or DEEPFASHION_FLAT_NAME.match(file_name)
     return match["person"] if match else None
 
 
@@ -139,17 +167,28 @@ def canonical_name(relative: str) -> str:
         relative: POSIX path of the image relative to a data folder.
 
     Returns:
-        For Market-1501 and flattened DeepFashion the file name; for DeepFashion's original layout the flattened name,
-        ``fashionWOMENDressesid0000000202_1front.jpg``; otherwise the path unchanged.
+        For Market-1501, DukeMTMC-reID and flattened DeepFashion the file name; for DeepFashion's original layout the
+        flattened name, ``fashionWOMENDressesid0000000202_1front.jpg``; otherwise the path unchanged.
     """
     file_name = relative.rpartition("/")[2]
-    if MARKET1501_NAME.match(file_name) or DEEPFASHION_FLAT_NAME.match(file_name):
+    if person_of(file_name) is not None:
         return file_name
     parsed = parse_deepfashion(relative)
     return parsed.flat_name if parsed else relative
 
 
 def image_key(name: str) -> str:
-    """Return a key that is equal for all spellings and paths of a DeepFashion image. Other names are their own keys."""
-    parsed = parse_deepfashion(name)
-    return parsed.image_key if parsed else name
+    """Return a key that is equal for all spellings, paths and suffixes of an image of a known data set.
+
+    Args:
+        name: A file name or a path, of Windows as well.
+
+    Returns:
+        For Market-1501, DukeMTMC-reID and DeepFashion a file name that ends in ``.jpg``. Other names are their own
+        keys.
+    """
+    parsed = parse_deepfashion(name.replace("\\", "/"))
+    if parsed is not None:
+        return parsed.image_key
+    match = parse_reid(file_name_of(name))
+    return f"{match['image']}.jpg" if match else name

@@ -16,10 +16,16 @@ from pg2lib.data.names import parse_deepfashion
 from pg2lib.data.people import PersonTable
 from pg2lib.data.photos import KEYPOINTS, read_photos
 from pg2lib.errors import DataError
+from pg2lib.files import IMAGE_SUFFIXES
 
-Layout = Literal["market1501", "deepfashion", "photos"]
+Layout = Literal["market1501", "dukemtmc", "deepfashion", "photos"]
 
-TITLES: dict[Layout, str] = {"market1501": "Market-1501", "deepfashion": "DeepFashion In-shop", "photos": "own photos"}
+TITLES: dict[Layout, str] = {
+    "market1501": "Market-1501",
+    "dukemtmc": "DukeMTMC-reID",
+    "deepfashion": "DeepFashion In-shop",
+    "photos": "own photos",
+}
 
 SYNTHETIC = "synthetic.json"
 """Marks a folder of synthetic people, which has the layout of a real data set."""
@@ -57,14 +63,16 @@ def layout_of(root: str | PathLike[str]) -> Layout:
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"no folder {root}")
-    if any(folder.name in market1501.FOLDERS.values() for folder in _folders(root, depth=3)):
-        return "market1501"
+    for folder in _folders(root, depth=3):
+        if (found := market1501.data_set_in(folder)) is not None:
+            return found
     if any(_is_deepfashion(folder) for folder in _folders(root, _DEPTH)):
         return "deepfashion"
     if (root / KEYPOINTS).is_file():
         return "photos"
     raise DataError(
-        f"{root} holds no known data set: neither Market-1501 (a folder {' or '.join(market1501.FOLDERS.values())}), "
+        f"{root} holds no known data set: neither Market-1501 or DukeMTMC-reID (a folder bounding_box_train or "
+        f"bounding_box_test; also train or test, with files named 0224_c6s1_055726_02.jpg or 0005_c2_f0046985.jpg), "
         f"nor DeepFashion In-shop (folders MEN and WOMEN, or images named "
         f"fashionWOMENDressesid0000000202_1front.jpg), nor photos (one folder per person, and {KEYPOINTS})"
     )
@@ -96,8 +104,8 @@ def read_people(
     """Read the images of one split of any data set with their keypoints, with the reader of its layout.
 
     Args:
-        root: The folder of Market-1501, DeepFashion In-shop or photos prepared by `pg2lib.data.photos`. For the first
-            two also a folder above it.
+        root: The folder of Market-1501, DukeMTMC-reID, DeepFashion In-shop or photos prepared by `pg2lib.data.photos`.
+            For all but the last also a folder above it.
         split: "train" or "test".
         keypoints: CSV to read instead of the one found with the data. DeepFashion takes several.
         person, leak_free, flat: For DeepFashion only, see `read_deepfashion`.
@@ -111,9 +119,9 @@ def read_people(
         return read_deepfashion(root, split, keypoints, person, leak_free, flat)
     if person != "outfit" or leak_free or flat:
         raise DataError(f"person, leak_free and flat are for DeepFashion only, but {root} holds {TITLES[layout]}")
-    if layout == "market1501":
+    if layout in ("market1501", "dukemtmc"):
         if keypoints is not None and not isinstance(keypoints, str | PathLike):
-            raise DataError(f"Market-1501 takes one keypoint CSV per split, got {len(keypoints)}")
+            raise DataError(f"{TITLES[layout]} takes one keypoint CSV per split, got {len(keypoints)}")
         return read_market1501(root, split, keypoints)
     if keypoints is not None:
         raise DataError(f"photos have their keypoints in {root}/{KEYPOINTS}; put the CSV there")
@@ -199,5 +207,5 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_deepfashion(folder: Path) -> bool:
     if folder.name in ("MEN", "WOMEN"):
         return True
-    images = (entry.name for entry in _entries(folder) if entry.name.endswith(".jpg"))
+    images = (entry.name for entry in _entries(folder) if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
     return any(parse_deepfashion(name) is not None for name in islice(images, _MOST_FILES))

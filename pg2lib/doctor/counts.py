@@ -25,7 +25,8 @@ PART = "This is fine if you want only a part of the data."
 def _layout(examined: Examined) -> Iterator[Finding]:
     yield Finding("ok", f"{title_of(examined.root)} in {examined.root}")
     if examined.layout == "deepfashion" and not examined.synthetic:
-        images = {image_key(path.as_posix()) for path in examined.find("*.jpg") if parse_deepfashion(path.as_posix())}
+        names = [path.as_posix() for path in examined.listing]
+        images = {image_key(name) for name in names if parse_deepfashion(name)}
         text = f"{len(images):,} of the benchmark's {IN_SHOP_IMAGES:,} images are here"
         yield Finding("ok", text) if len(images) >= IN_SHOP_IMAGES else Finding("note", text, PART)
 
@@ -131,7 +132,7 @@ LEFT_OUT: dict[SkipKind, tuple[str, Level, str]] = {
     "no keypoints": ("images without keypoints", "note", "To detect keypoints, run python -m pg2lib prepare."),
     "no image": ("keypoints without an image", "note", f"{PART} Otherwise, image files are missing."),
     "other split": ("keypoints of images outside the split", "note", ""),
-    "unknown name": ("files with other names than Market-1501's", "note", "Give them their original names."),
+    "unknown name": ("files with other names than the data set's", "note", "Give them their original names."),
     "duplicate": ("images that were found before", "note", "The first of each was taken. Remove the copies."),
     "shared item": ("training images of items in the test split", "ok", ""),
     "unusable": ("images that cannot be used", "note", ""),

@@ -142,7 +142,7 @@ class Examined:
 
     def known(self, split: Split) -> Known | None:
         """Return the published counts of a split; None where there are none."""
-        if self.synthetic or self.layout == "photos":
+        if self.synthetic or self.layout in ("photos", "dukemtmc"):
             return None
         if self.layout == "market1501":
             return MARKET1501[split]
@@ -168,8 +168,8 @@ class Examined:
     def members(self, split: Split) -> dict[str, Path]:
         """Return those of `images` that belong to one split; all of them where nothing but the CSV tells."""
         images = self.images()
-        if self.layout == "market1501":
-            return {name: path for name, path in images.items() if path.parent.name == FOLDERS[split]}
+        if self.layout in ("market1501", "dukemtmc"):
+            return {name: path for name, path in images.items() if path.parent.name in FOLDERS[split]}
         listed = self.listed(split)
         return images if listed is None else {name: path for name, path in images.items() if name in listed}
 
@@ -187,6 +187,7 @@ class Examined:
             return [self.keypoints]
         patterns: dict[Layout, tuple[str, ...]] = {
             "market1501": ("market-annotation-{split}.csv",),
+            "dukemtmc": ("market-annotation-{split}.csv",),
             "deepfashion": (*KEYPOINT_FILES, KEYPOINTS_OF_BOTH),
             "photos": (KEYPOINTS,),
         }

@@ -100,8 +100,6 @@ def _mistake_in_names(csv: Path, examined: Examined, split: Split) -> str | None
     names, files, members = _names(lines[1:]), examined.images(), examined.members(split)
     if not names or not files or any(image_key(name) in members for name in names):
         return None
-    if any(re.split(r"[/\\]", name)[-1] in files for name in names if re.search(r"[/\\]", name)):
-        return f"The names include a folder ({names[0]}). Reduce them to file names."
     found = [name for name in names if image_key(name) in files]
     if found:
         return (

@@ -18,6 +18,9 @@ ONE_IMAGE = (
     "In-shop Clothes Retrieval Benchmark/Img/img/MEN/Tees_Tanks/id_00003470/17_3_back.jpg",
     "/data/img_highres/MEN/Tees_Tanks/id_00003470/17_3_back.jpg",
     "fashion/MEN/Tees_Tanks/id_00003470/17_3_back.jpg",
+    "img\\MEN\\Tees_Tanks\\id_00003470\\17_3_back.jpg",
+    "img/MEN/Tees_Tanks/id_00003470/17_3_back.png",
+    "fashionMENTees_Tanksid0000347017_3back.PNG",
 )
 
 OTHER_IMAGES = (
@@ -36,9 +39,19 @@ def test_every_spelling_and_path_of_an_image_has_one_key() -> None:
         assert image_key(first) != image_key(second)
 
 
+@pytest.mark.parametrize("image", ["0224_c6s1_055726_02", "-1_c1s1_000401_03", "0005_c8_f0046985"])
+def test_every_suffix_and_path_of_a_reid_image_has_one_key(image: str) -> None:
+    names = (".jpg", ".jpg.jpg", ".png", ".JPEG") if "s1" in image else (".jpg", ".png", ".JPEG")
+    for suffix in names:
+        for folder in ("", "bounding_box_train/", "C:\\data\\bounding_box_train\\"):
+            assert image_key(folder + image + suffix) == f"{image}.jpg"
+            assert person_of(folder + image + suffix) == image.partition("_")[0]
+    assert image_key(image) == image, "a name without a suffix is no file"
+
+
 def test_a_name_says_item_outfit_and_view() -> None:
     for spelling in ONE_IMAGE:
-        parsed = parse_deepfashion(spelling)
+        parsed = parse_deepfashion(spelling.replace("\\", "/"))
         assert parsed is not None
         assert (parsed.gender, parsed.item, parsed.variant, parsed.number, parsed.view) == (
             "MEN", "00003470", "17", "3", "back",
@@ -98,6 +111,7 @@ def test_the_person_is_everything_before_the_view() -> None:
         ("fashionWOMENTees_Tanksid0000783805_7additional.jpg", "fashionWOMENTees_Tanksid0000783805"),
         ("fasionMENTeesTanksid0000347017_3back.jpg", "fasionMENTeesTanksid0000347017"),
         ("0224_c7s1_055726_02.jpg", None),
+        ("0005_c9_f0046985.jpg", None),
         ("Thumbs.db", None),
     ],
 )

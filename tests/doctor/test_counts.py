@@ -46,7 +46,9 @@ def test_what_readers_leave_out_is_counted_and_people_with_one_image(market: Pat
     assert "ok     test: junk images (person -1) left out: 1 (for example -1_c1s1_000401_03.jpg)" in told(found)
     assert "ok     test: distractors (person 0000) left out: 2" in told(found)
     assert "note   test: keypoints without an image left out: 2 (for example 0055_" in told(found)
-    assert "note   test: files with other names than Market-1501's left out: 1 (for example holiday.jpg)" in told(found)
+    assert "note   test: files with other names than the data set's left out: 1 (for example holiday.jpg)" in told(
+        found
+    )
     assert "note   test: 1 of 6 people have only one image (for example 0055)" in told(found)
 
 

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pandas
 import pytest
+from PIL import Image
 
 from pg2lib.data.keypoint_csv import CSV_HEADER
 from pg2lib.doctor import examine_data
-from tests.doctor.conftest import assert_only_mistake, change_rows, draw_image, read_csv, train_images, write_csv, wrong
+from tests.doctor.conftest import (
+    assert_only_mistake,
+    change_rows,
+    draw_image,
+    read_csv,
+    told,
+    train_images,
+    write_csv,
+    wrong,
+)
 
 
 def train_csv(root: Path) -> Path:
@@ -28,14 +38,41 @@ def images_renamed(root: Path) -> None:
         path.rename(path.with_name(f"{number:05d}.jpg"))
 
 
-def suffixes_changed(root: Path) -> None:
-    """Name the images as someone does who converts them, so that their names are no longer Market-1501's."""
+def without_suffix(root: Path) -> None:
+    change_rows(train_csv(root), lambda row: (row[0].removesuffix(".jpg"), row[1], row[2]))
+
+
+def kept_as_png(root: Path) -> None:
     for path in train_images(root):
-        path.rename(path.with_suffix(".png"))
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+
+
+def rows_of_png(root: Path) -> None:
+    change_rows(train_csv(root), lambda row: (row[0].replace(".jpg", ".png"), row[1], row[2]))
 
 
 def names_with_folder(root: Path) -> None:
     change_rows(train_csv(root), lambda row: ("bounding_box_train/" + row[0], row[1], row[2]))
+
+
+def names_of_windows(root: Path) -> None:
+    change_rows(train_csv(root), lambda row: ("data\\bounding_box_train\\" + row[0], row[1], row[2]))
+
+
+def folders_of_patn(root: Path) -> None:
+    for split in ("train", "test"):
+        (root / f"bounding_box_{split}").rename(root / split)
+
+
+@pytest.mark.parametrize(
+    "change", [kept_as_png, rows_of_png, names_with_folder, names_of_windows, folders_of_patn], ids=lambda f: f.__name__
+)
+def test_what_is_kept_in_another_way_is_no_mistake(market: Path, change: Callable[[Path], None]) -> None:
+    change(market)
+    found = examine_data(market)
+    assert wrong(found) == []
+    assert "train: 30 images of 10 people with keypoints; 30 of the 12,936 images" in told(found)
 
 
 def joints_17(root: Path) -> None:
@@ -93,10 +130,9 @@ def csv_elsewhere(root: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "names with a folder": (names_with_folder, "train.csv:2: .*bounding_box_train", r"\(bounding_box_train/0002"),
     "17 joints": (joints_17, "keypoints_y", "17 .* 18.*--format openpose"),
     "names match no file": (images_renamed, "^train: ", r"0002_c1s1_000051_01.jpg.*0000\d.jpg"),
-    "other suffixes": (suffixes_changed, "^train: ", "_01.jpg, .*_01.png.*suffix"),
+    "no suffix": (without_suffix, "^train: ", "_01, .*_01.jpg.*suffix"),
     "wrong split's CSV": (wrong_splits_csv, "^train: ", "18 of the 18 .*another split.*bounding_box_test.*train split"),
     "commas": (with_commas, "train.csv:1: ", "','.*':'"),
     "no header": (without_header, "train.csv:1: ", f"header.*{CSV_HEADER}"),

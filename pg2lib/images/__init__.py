@@ -13,38 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pg2lib.errors import DataError
+from pg2lib.images.formats import FORMATS, is_decoded_by_rows, open_image
+from pg2lib.images.levels import levels_of, pil_from_array, to_rgb
 
 ImageLike = Image.Image | NDArray[np.generic] | str | PathLike[str]
-
-FORMATS = {
-    "JPEG": 6,
-    "PNG": 0,
-    "WEBP": 14,
-    "AVIF": 16,
-    "BMP": 0,
-    "GIF": 0,
-    "TIFF": 8,
-    "PPM": 8,
-    "JPEG2000": 24,
-    "HEIF": 16,
-}
-"""The file formats that are read, and how many bytes per pixel their decoders need at most besides the picture itself
-(measured with Pillow 12.3).
-
-JPEG includes the MPO files of phones, of which the first picture is read. HEIF needs pillow-heif, registered by the
-caller. Other formats that Pillow knows are refused: their files can start a program (EPS), contain files of other
-formats (ICO, ICNS), or are rarely photos.
-"""
 
 MAX_BYTES = 1_000_000_000
 """The memory that reading an image may take: enough for a PNG or JPEG of 125 megapixels."""
@@ -82,13 +63,12 @@ def load_image(image: ImageLike) -> Image.Image:
     """Load any image as an upright RGB picture of 8 bits per channel, without metadata.
 
     The EXIF orientation is applied; EXIF data that cannot be parsed are ignored. Transparent images are laid on white.
-    Images of 16 bits and of floats are converted to 8 bits.
+    Images of more than 8 bits are converted to 8 bits (see `levels_of`).
 
     Args:
         image: a PIL image, the path of a file in one of `FORMATS`, or an array of shape (height, width),
             (height, width, 1), (height, width, 3) or (height, width, 4). Array values are uint8 in [0, 255], uint16 in
-            [0, 65535] or float in [0, 1]. Grey images of more than 8 bits are integers in [0, 65535] or float in
-            [0, 1].
+            [0, 65535] or float in [0, 1].
 
     Raises:
         DataError: the file does not exist, has another format, is damaged or needs more memory than `MAX_BYTES`; or the
@@ -117,10 +97,20 @@ def load_photo(image: ImageLike, max_bytes: int = MAX_BYTES) -> tuple[Image.Imag
     return _load(image, PHOTO_PIXELS, max_bytes)
 
 
+def size_of(path: str | PathLike[str]) -> tuple[int, int]:
+    """Return (height, width) of an image file as it is stored, without decoding it.
+
+    Raises:
+        DataError: as for `load_image`.
+    """
+    with _naming(str(path)), Path(path).open("rb") as file:
+        return open_image(file, Path(path))[0].size[::-1]
+
+
 def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Image.Image, tuple[int, int]]:
     """Return the upright RGB picture, reduced to `max_pixels`, and its (height, width) before the reduction."""
     if isinstance(image, np.ndarray):
-        image = _pil_from_array(image)
+        image = pil_from_array(image)
     if isinstance(image, Image.Image):
         with _naming("the image"):
             return _upright_rgb(image, image.size, max_pixels)
@@ -128,13 +118,13 @@ def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Ima
         raise DataError(f"an image must be a PIL image, a NumPy array or a path, got {type(image).__name__}")
     path = Path(image)
     with _naming(str(path)), path.open("rb") as file:
-        opened, name = _open(file, path)
+        opened, name = open_image(file, path)
         size = opened.size
         factor = _factor(size, max_pixels)
         if factor > 1:
             opened.draft(None, _reduced(size, factor))  # reduces a JPEG; other formats ignore it
         needed = _memory_needed(opened, size, FORMATS[name], max_pixels)
-        if needed > max_bytes and name == "JPEG" and _is_decoded_by_rows(path):
+        if needed > max_bytes and name == "JPEG" and is_decoded_by_rows(path):
             needed = _memory_needed(opened, size, 0, max_pixels)
         if needed > max_bytes:
             raise DataError(
@@ -158,27 +148,6 @@ def _naming(name: str) -> Iterator[None]:
         raise DataError(f"{name} cannot be read: {str(error) or type(error).__name__}") from error
 
 
-def _open(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
-    """Return the picture, not decoded yet, and the name of its format.
-
-    `Image.open` is not used, as it has its own limit on the size and warns about some sizes.
-
-    Raises:
-        DataError: the format is not one of `FORMATS`.
-    """
-    Image.init()
-    head = file.read(16)
-    for name in FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))
-        if factory is None or accepts is None or not (verdict := accepts(head)):
-            continue
-        if isinstance(verdict, str):
-            raise DataError(f"cannot be read: {verdict}")
-        file.seek(0)
-        return factory(file, str(path)), name
-    raise DataError(f"is not an image in one of the supported formats ({', '.join(FORMATS)})")
-
-
 def _memory_needed(image: Image.Image, size: tuple[int, int], extra: int, max_pixels: int | None) -> int:
     """Return the most bytes that it takes to decode and convert an image that is opened.
 
@@ -186,25 +155,6 @@ def _memory_needed(image: Image.Image, size: tuple[int, int], extra: int, max_pi
     """
     decoded, kept = math.prod(image.size), math.prod(_reduced(image.size, _factor(image.size, max_pixels)))
     return max(extra * math.prod(size) + 4 * decoded, 4 * (decoded + kept))
-
-
-def _is_decoded_by_rows(jpeg: Path) -> bool:
-    """Return whether a JPEG stores the whole image in one scan, without anything unusual in its headers.
-
-    libjpeg decodes such files row by row. For all others it keeps the coefficients of the whole image in memory.
-    """
-    with jpeg.open("rb") as file:
-        file.seek(2)
-        components = b""
-        while len(head := file.read(4)) == 4 and head[0] == 0xFF:
-            marker, body = head[1], file.read(max(0, int.from_bytes(head[2:], "big") - 2))
-            if marker in (0xC0, 0xC1):  # the frame of a baseline or extended sequential JPEG
-                components = body[5:6]
-            elif marker == 0xDA:  # the first scan
-                return body[:1] == components
-            elif marker not in (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)):  # tables, comments, applications' data
-                return False
-    return False
 
 
 def _megabytes(count: int) -> str:
@@ -257,7 +207,7 @@ def _upright_rgb(
     Returns:
         The new picture, and (height, width) of the upright file.
     """
-    orientation = _orientation(image)
+    orientation, levels = _orientation(image), levels_of(image)
     factor = _factor(image.size, max_pixels)
     if image.mode == "RGB" and "transparency" not in image.info and orientation not in _TURNS and factor == 1:
         picture = image.copy()
@@ -268,7 +218,7 @@ def _upright_rgb(
     upright = Image.new("RGB", reduced[::-1] if turned else reduced)
     rows = max(1, _STRIP_PIXELS // image.width // factor) * factor
     for top in range(0, image.height, rows):
-        strip = _rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+        strip = to_rgb(image.crop((0, top, image.width, min(top + rows, image.height))), levels)
         if factor > 1:
             strip = strip.reduce(factor)
         place = top // factor
@@ -290,68 +240,6 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) else 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Convert a picture of any mode to RGB, on white where it is transparent."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        levels = _eight_bits(values)
-        if "transparency" in image.info:  # the one grey level of a PNG that is transparent
-            levels = np.where(values == image.info["transparency"], np.uint8(255), levels)
-        return Image.fromarray(levels).convert("RGB")
-    if image.mode == "LAB":
-        return _rgb_from_lab(image)
-    if image.mode in ("La", "RGBa"):  # premultiplied
-        image = image.convert("LA" if image.mode == "La" else "RGBA")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _rgb_from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    picture = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    assert picture is not None
-    return picture
-
-
-def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Convert integers in [0, 65535] or floats in [0, 1] to levels in [0, 255], row by row to save memory.
-
-    Raises:
-        DataError: a value lies outside its range.
-    """
-    most = 1 if np.issubdtype(values.dtype, np.floating) else 65535
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= most):
-        what, instead = ("floats", "[0, 1]") if most == 1 else ("integers", "[0, 65535]")
-        raise DataError(
-            f"holds {what} in [{low:.6g}, {high:.6g}], but {what} must lie in {instead}. Scale them, or use uint8 for "
-            f"[0, 255]"
-        )
-    levels = np.empty(values.shape, np.uint8)
-    for row, level in zip(values, levels, strict=True):
-        # (v + 128) // 257 is v / 65535 * 255, rounded.
-        level[...] = (row * 255).round() if most == 1 else (row.astype(np.int64) + 128) // 257
-    return levels
-
-
-def _pil_from_array(array: NDArray[np.generic]) -> Image.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
-        raise DataError(f"an image array must have shape (height, width) or (height, width, 3 or 4), got {array.shape}")
-    if array.dtype == np.uint8:
-        values = np.asarray(array, dtype=np.uint8)
-    elif array.dtype == np.uint16 or np.issubdtype(array.dtype, np.floating):
-        with _naming("the array"):
-            values = _eight_bits(array)
-    else:
-        raise DataError(f"an image array must be uint8, uint16 or float in [0, 1], got {array.dtype}")
-    return Image.fromarray(np.ascontiguousarray(values))
-
-
 def fit(image: Image.Image, canvas: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:
     """Resize a picture to fit a canvas, centre it, and fill the rest with one colour.
 
@@ -363,16 +251,36 @@ def fit(image: Image.Image, canvas: tuple[int, int], fill: tuple[int, int, int])
         canvas: (height, width) in pixels.
         fill: RGB of the rest, [0, 255].
     """
-    height, width = canvas
-    if image.size == (width, height):
+    if (image.height, image.width) == canvas:
         return image
-    scale = min(height / image.height, width / image.width)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    fitted = Image.new("RGB", (width, height), fill)
-    fitted.paste(image, ((width - size[0]) // 2, (height - size[1]) // 2))
+    width, height, left, top = _placement((image.height, image.width), canvas)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    fitted = Image.new("RGB", canvas[::-1], fill)
+    fitted.paste(image, (left, top))
     return fitted
+
+
+def fit_points(
+    xy: Float[Tensor, "*points 2"], size: tuple[int, int], canvas: tuple[int, int]
+) -> Float[Tensor, "*points 2"]:
+    """Convert points from the pixels of a picture to those of the canvas on which `fit` places it.
+
+    Args:
+        xy: x first.
+        size: (height, width) of the picture.
+        canvas: (height, width).
+    """
+    width, height, left, top = _placement(size, canvas)
+    scale = xy.new_tensor((width / size[1], height / size[0]))
+    return (xy + 0.5) * scale - 0.5 + xy.new_tensor((left, top))
+
+
+def _placement(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the width, height, left and top of a picture of `size` (height, width) fitted to the canvas."""
+    scale = min(canvas[0] / size[0], canvas[1] / size[1])
+    width, height = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
+    return width, height, (canvas[1] - width) // 2, (canvas[0] - height) // 2
 
 
 @dataclass(frozen=True)
