@@ -137,3 +137,18 @@ def test_the_frames_live_on_the_first_canvas() -> None:
     frames = interpolate(FRONT, WAVING.resize((256, 128)), 2)
     assert {frame.canvas for frame in frames} == {FRONT.canvas}
     torch.testing.assert_close(frames[1].xy, WAVING.xy, equal_nan=True, rtol=0, atol=1e-3)
+
+
+def test_no_limb_grows_by_more_than_a_bound() -> None:
+    """A keypoint that a detector misplaced does no more than 1.6."""
+    changed = retarget(WAVING, person(shank=5.0))
+    for end in (10, 13):
+        torch.testing.assert_close(bone(changed, end), 1.6 * bone(WAVING, end), rtol=1e-3, atol=1e-3)
+
+
+def test_the_face_grows_with_the_head() -> None:
+    changed = retarget(WAVING, person(head=1.3))
+    factor = bone(changed, 0).norm() / bone(WAVING, 0).norm()
+    assert factor > 1.2
+    for end in (14, 15, 16, 17):
+        torch.testing.assert_close(bone(changed, end), factor * bone(WAVING, end), rtol=1e-3, atol=1e-3, equal_nan=True)
