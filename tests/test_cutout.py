@@ -84,3 +84,10 @@ def test_somebody_far_away_claims_little() -> None:
     middle = torch.arange(128.0)[20:80]
     assert torch.equal(matte_of_one(everybody, tall, [small])[0, 60, 20:80], (middle < border).float())
     assert torch.equal(matte_of_one(everybody, small, [tall])[0, 60, 20:80], (middle > border).float())
+
+
+def test_no_rim_of_the_person_is_left_where_the_matte_is_a_little_too_small() -> None:
+    picture, matte = torch.full((3, 96, 96), 0.5), torch.zeros(1, 96, 96)
+    picture[:, 30:66, 36:60] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
+    matte[:, 33:63, 39:57] = 1
+    assert (without_person(picture, matte) - 0.5).abs().max() < 0.01

@@ -139,7 +139,7 @@ def test_stage_one_learns_from_the_weighted_sum_of_its_losses(
     learned: list[float] = []
     learn = Learner.learn
     monkeypatch.setattr(
-        Learner, "learn", lambda self, loss, step: (learned.append(float(loss)), learn(self, loss, step))[1]
+        Learner, "learn", lambda self, loss, step: (learned.append(float(loss.detach())), learn(self, loss, step))[1]
     )
     records: list[StepRecord] = []
     settings = config(stage1__steps=2, stage1__matte_weight=0.5, stage1__blend_weight=0.125)
