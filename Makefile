@@ -9,7 +9,7 @@ UNFINISHED := .venv/.unfinished
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-.PHONY: help install demo test lint bench notebooks clean
+.PHONY: help install demo test lint bench mutants notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make test    every test'
 	@echo 'make lint    ruff, ruff format and mypy'
 	@echo 'make bench   speed and memory, as ratios'
+	@echo 'make mutants   break a copy of the code, one fault at a time, and list the faults that no test notices'
 	@echo 'make notebooks   run them on synthetic people, an hour or so on two cores, and keep what they show'
 	@echo 'make clean   remove the environment, caches and build products (data/ and runs/ stay)'
 
@@ -35,6 +36,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(ENV_PYTHON) -m benchmarks.run $(BENCH_ARGS)
+
+# Fifteen minutes or so on two cores; MUTANTS_ARGS="--only EMA" runs those whose name contains a word.
+mutants: $(INSTALLED)
+	@$(ENV_PYTHON) tests/mutants/run.py $(MUTANTS_ARGS)
 
 # Progress bars are not kept: they are nothing to look at afterwards.
 notebooks: $(INSTALLED)

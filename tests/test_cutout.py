@@ -69,3 +69,25 @@ def test_what_lies_beyond_the_photo_is_filled_without_streaks() -> None:
 def test_a_person_who_fills_the_picture_leaves_a_picture() -> None:
     everything = torch.ones(1, 32, 32)
     assert without_person(torch.zeros(3, 32, 32), everything).isfinite().all()
+
+
+def test_somebody_far_away_claims_little() -> None:
+    """Distances are in body heights: between people of 100 and 30 pixels, 60 apart, the border is 46 from the tall."""
+    people = []
+    for x, top, bottom in ((20.0, 10.0, 110.0), (80.0, 45.0, 75.0)):
+        xy = torch.full((18, 2), math.nan)
+        xy[1], xy[8] = torch.tensor([x, top]), torch.tensor([x, bottom])
+        people.append(Pose(xy, (128, 128)))
+    tall, small = people
+    everybody = torch.ones(1, 128, 128)
+    border = 20 + 60 * 100 / (100 + 30)
+    middle = torch.arange(128.0)[20:80]
+    assert torch.equal(matte_of_one(everybody, tall, [small])[0, 60, 20:80], (middle < border).float())
+    assert torch.equal(matte_of_one(everybody, small, [tall])[0, 60, 20:80], (middle > border).float())
+
+
+def test_no_rim_of_the_person_is_left_where_the_matte_is_a_little_too_small() -> None:
+    picture, matte = torch.full((3, 96, 96), 0.5), torch.zeros(1, 96, 96)
+    picture[:, 30:66, 36:60] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
+    matte[:, 33:63, 39:57] = 1
+    assert (without_person(picture, matte) - 0.5).abs().max() < 0.01

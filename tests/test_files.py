@@ -1,14 +1,24 @@
-"""Which files a command must leave alone."""
+"""Which files a command must leave alone, and how files appear."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
 from pg2lib.errors import DataError
-from pg2lib.files import IMAGE_SUFFIXES, files_below, lies_in, refuse_to_replace
+from pg2lib.files import (
+    IMAGE_SUFFIXES,
+    atomic_path,
+    atomic_write,
+    files_below,
+    lies_in,
+    read_json_lines,
+    refuse_to_replace,
+    sha256_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +93,47 @@ def test_folders_that_cannot_be_listed_are_skipped_or_reported(tree: Path) -> No
     errors: list[OSError] = []
     assert list(files_below(tree / "nowhere", on_error=errors.append)) == []
     assert [error.filename for error in errors] == [str(tree / "nowhere")]
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "result.txt"
+    with atomic_write(target) as file:
+        file.write("é\n")
+        file.flush()
+        assert not target.exists()
+        (temporary,) = target.parent.iterdir()  # in the same folder, so that it can be renamed
+        assert temporary.name.startswith(".result.txt.") and f".{os.getpid()}-" in temporary.name
+    assert target.read_bytes() == "é\n".encode()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_write(target) as file:
+        file.write("half of the new")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_has_the_permissions_of_any_other_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with atomic_path(tmp_path / "atomic") as temporary:
+        temporary.touch(mode=0o600)
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_the_digest_of_a_file_of_several_blocks(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 10_000  # 2.5 blocks
+    (tmp_path / "file").write_bytes(data)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("", []), ('{"n": 1}\n{"n": 2}\n', [1, 2]), ('{"n": 1}\n{"n": 2}', [1, 2]), ('{"n": 1}\n{"n": 2', [1])],
+)
+def test_a_last_line_counts_where_it_is_whole(tmp_path: Path, text: str, read: list[int]) -> None:
+    (tmp_path / "log.jsonl").write_text(text)
+    assert [line["n"] for line in read_json_lines(tmp_path / "log.jsonl", "n")] == read

@@ -129,3 +129,12 @@ def test_framing_is_measured_on_the_data(standing: Pose) -> None:
     framing = Framing.of(torch.stack((standing.xy, standing.xy + 2)), (128, 64))
     assert framing.y["neck"] == pytest.approx((float(standing.xy[1, 1]) + 1 + 0.5) / 128)
     assert framing.x == pytest.approx((32 + 1 + 0.5) / 64, abs=0.01)
+
+
+def test_the_crop_has_room_at_the_sides(standing: Pose) -> None:
+    """A hand, for which there is no keypoint, reaches beyond the wrist."""
+    xy = standing.xy.clone()
+    xy[4], xy[7] = torch.tensor([-60.0, 30.0]), torch.tensor([140.0, 30.0])
+    crop = Framing.of(people(), CANVAS).crop(Pose(xy, CANVAS), CANVAS)
+    torso = float((xy[[2, 5]].mean(0) - xy[[8, 11]].mean(0)).norm())
+    assert crop.left <= -60 - 0.09 * torso and crop.right >= 140 + 0.09 * torso

@@ -137,3 +137,31 @@ def test_the_frames_live_on_the_first_canvas() -> None:
     frames = interpolate(FRONT, WAVING.resize((256, 128)), 2)
     assert {frame.canvas for frame in frames} == {FRONT.canvas}
     torch.testing.assert_close(frames[1].xy, WAVING.xy, equal_nan=True, rtol=0, atol=1e-3)
+
+
+def test_no_limb_grows_by_more_than_a_bound() -> None:
+    """A keypoint that a detector misplaced does no more than 1.6."""
+    changed = retarget(WAVING, person(shank=5.0))
+    for end in (10, 13):
+        torch.testing.assert_close(bone(changed, end), 1.6 * bone(WAVING, end), rtol=1e-3, atol=1e-3)
+
+
+def test_the_face_grows_with_the_head() -> None:
+    changed = retarget(WAVING, person(head=1.3))
+    factor = bone(changed, 0).norm() / bone(WAVING, 0).norm()
+    assert factor > 1.2
+    for end in (14, 15, 16, 17):
+        torch.testing.assert_close(bone(changed, end), factor * bone(WAVING, end), rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+def test_hips_widen_about_their_middle_and_take_the_legs_along() -> None:
+    wide = FRONT.xy.clone()
+    middle = wide[list(HIPS)].mean(dim=0)
+    for hip, *leg in ((8, 9, 10), (11, 12, 13)):
+        wide[[hip, *leg]] += 0.4 * (FRONT.xy[hip] - middle)
+    changed = retarget(FRONT, Pose(wide, FRONT.canvas))
+    before, after = (float(pose.xy[11, 0] - pose.xy[8, 0]) for pose in (FRONT, changed))
+    assert after == pytest.approx(1.4 * before, rel=0.01)
+    torch.testing.assert_close(changed.xy[list(HIPS)].mean(0), middle)
+    for end in (9, 10, 12, 13):
+        torch.testing.assert_close(bone(changed, end), bone(FRONT, end), rtol=0.01, atol=0.02)

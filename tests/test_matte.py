@@ -107,3 +107,36 @@ def test_a_run_writes_nothing_to_stderr(finder: MatteFinder) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert run.stdout == "tensor(1.)\n", run.stderr
     assert run.stderr == ""
+
+
+def shown_by(monkeypatch: pytest.MonkeyPatch, person: np.ndarray) -> list[np.ndarray]:
+    """Let the network answer with `person`, and collect what it is shown."""
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(MatteFinder, "_segment", lambda finder, square: (shown.append(square), person)[1])
+    return shown
+
+
+@pytest.mark.parametrize(("rows", "believed"), [(2, False), (9, True)])
+def test_specks_are_no_matte_and_small_people_are(monkeypatch: pytest.MonkeyPatch, rows: int, believed: bool) -> None:
+    """Two rows of 256 are 0.8 % of the picture, nine are 3.5 %."""
+    person = np.zeros((256, 256), dtype=np.float32)
+    person[100 : 100 + rows] = 1
+    shown_by(monkeypatch, person)
+    found = MatteFinder().find(Image.new("RGB", (256, 256)))
+    assert np.array_equal(found, person.astype(np.uint8) * 255 if believed else np.full((256, 256), 255))
+
+
+@pytest.mark.parametrize("size", [(64, 128), (128, 64)])
+def test_a_picture_is_shown_as_a_square_continued_at_its_edges(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    """The person is where the network saw it: here the upper left quarter of the square, half of it in the picture."""
+    person = np.zeros((256, 256), dtype=np.float32)
+    person[:128, :128] = 1
+    shown = shown_by(monkeypatch, person)
+    found = MatteFinder().find(Image.new("RGB", size, (200, 60, 30)))
+    assert (shown[0] == (200, 60, 30)).all() and shown[0].shape == (256, 256, 3)
+    width, height = size
+    assert found.shape == (height, width)
+    assert (found[: height // 2 - 1, : width // 2 - 1] == 255).all()
+    assert (found[height // 2 + 1 :] == 0).all() and (found[:, width // 2 + 1 :] == 0).all()

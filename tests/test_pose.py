@@ -191,6 +191,7 @@ def test_other_detectors_landmarks_land_on_the_joint_of_that_name(landmarks, cou
 def test_unsure_and_outside_landmarks_are_missing_and_the_neck_with_a_shoulder() -> None:
     xy, sure = torch.full((33, 2), 50.0), torch.ones(33)
     sure[11] = 0.4  # left shoulder
+    sure[13] = 0.5  # left elbow: at the threshold, not below it
     xy[16] = torch.tensor([50.0, 100.0])  # right wrist, one pixel below the last row
     pose = Pose.from_blazepose(xy, sure, (100, 100))
     missing = {name for name, seen in zip(JOINTS, pose.visible.tolist(), strict=True) if not seen}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from pg2lib.errors import DataError, NoPersonError
 from pg2lib.pose import Pose, pose_presets
-from pg2lib.video import read_frames, read_video_poses, smooth, write_animation
+from pg2lib.video import MAX_GAP, _upright, read_frames, read_video_poses, smooth, write_animation
 
 pytest.importorskip("av", reason="videos need the extra 'video'")
 
@@ -127,10 +128,10 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
             changed.append(Pose(xy, pose.canvas))
         return changed
 
-    filled = smooth(without(4, range(5, 10)))
+    filled = smooth(without(4, range(5, 5 + MAX_GAP)))
     torch.testing.assert_close(filled[7].xy[4], poses[7].xy[4], rtol=0, atol=1e-3)
-    open_gap = smooth(without(4, range(5, 15)))
-    assert [bool(pose.visible[4]) for pose in open_gap] == [n not in range(5, 15) for n in range(20)]
+    open_gap = smooth(without(4, range(5, 6 + MAX_GAP)))
+    assert [bool(pose.visible[4]) for pose in open_gap] == [n not in range(5, 6 + MAX_GAP) for n in range(20)]
     at_the_end = smooth(without(4, range(17, 20)))
     assert not bool(at_the_end[18].visible[4])
 
@@ -138,3 +139,21 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
 def test_poses_of_several_canvases_are_refused() -> None:
     with pytest.raises(DataError, match="canvas"):
         smooth([FRONT, FRONT.resize((128, 128))])
+
+
+@pytest.mark.parametrize(("fps", "milliseconds"), [(10, 100), (12, 80), (25, 40), (1000, 20)])
+def test_a_gif_shows_its_pictures_for_as_long_as_asked(tmp_path: Path, fps: float, milliseconds: int) -> None:
+    """GIFs count hundredths of a second, and browsers slow down those of less than two."""
+    path = write_animation(dots(3), tmp_path / "dots.gif", fps=fps)
+    with Image.open(path) as gif:
+        assert gif.info["duration"] == milliseconds
+        assert gif.info["loop"] == 0  # for ever
+
+
+def test_a_frame_is_turned_counterclockwise_as_the_file_says() -> None:
+    """FFmpeg's display matrix: a quarter turn counterclockwise brings the right edge to the top."""
+    picture = Image.new("RGB", (40, 20), "black")
+    picture.paste("white", (30, 0, 40, 20))
+    for turn, box in ((90, (0, 0, 20, 10)), (-90, (0, 30, 20, 40)), (180, (0, 0, 10, 20)), (0, (30, 0, 40, 20))):
+        upright = _upright(SimpleNamespace(to_image=picture.copy, rotation=turn))
+        assert upright.convert("L").getbbox() == box

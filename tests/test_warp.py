@@ -339,3 +339,34 @@ def test_the_backdrop_beside_an_arm_does_not_hide_the_torso(standing: Pose, canv
     torso = (slice(None), slice(None), slice(70, 110), slice(52, 78))
     torch.testing.assert_close(coverage[torso], torch.ones_like(coverage[torso]))
     torch.testing.assert_close(warped[torso], torch.ones_like(warped[torso]))
+
+
+def sources(xy: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Where each pixel of the target comes from, (2, height, width), read from a photo that shows its coordinates."""
+    y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    warped, _ = warp_parts(torch.stack((x, y, x)).float()[None] / SIZE, xy, target)
+    return warped[0, :2] * SIZE
+
+
+@pytest.mark.parametrize(("squeezed", "across"), [(2.2, 2.2), (2.8, 1.0)])
+def test_a_torso_is_stretched_up_to_a_bound(xy: torch.Tensor, squeezed: float, across: float) -> None:
+    """Somebody who turns aside looks narrower: 2.5 times at most, beyond which the torso keeps its proportions."""
+    target = without(xy, *JOINTS[3:5], *JOINTS[6:8])  # arms would lie over the torso
+    neck = float(xy[0, 1, 0])
+    target[..., 0] = neck + (target[..., 0] - neck) / squeezed
+    place = sources(xy, target)
+    x, y = round(neck), round(float(xy[0, [2, 8], 1].mean()))
+    over, down = (place[:, y, x + 1] - place[:, y, x - 1]) / 2, (place[:, y + 2, x] - place[:, y - 2, x]) / 4
+    assert float(over[0]) / float(down[1]) == pytest.approx(across, rel=0.05)
+
+
+@pytest.mark.parametrize(("longer", "scale"), [(1.4, 1.4), (3.0, 1.6), (0.75, 0.75), (0.3, 0.6)])
+def test_a_limb_is_scaled_between_bounds(xy: torch.Tensor, longer: float, scale: float) -> None:
+    """A forearm that points towards the camera in one of the pictures says little about its true length."""
+    condition = xy.clone()
+    condition[0, 4] = xy[0, 3] + longer * (xy[0, 4] - xy[0, 3])
+    place = sources(condition, xy)
+    middle, way = (xy[0, 3] + xy[0, 4]) / 2, xy[0, 4] - xy[0, 3]
+    (x0, y0), (x1, y1) = ((middle + share * way).round().int().tolist() for share in (-0.25, 0.25))
+    moved = (place[:, y1, x1] - place[:, y0, x0]).norm()
+    assert float(moved) / math.dist((x0, y0), (x1, y1)) == pytest.approx(scale, rel=0.02)

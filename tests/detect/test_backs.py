@@ -30,6 +30,24 @@ def test_weights_of_another_network_are_refused(monkeypatch: pytest.MonkeyPatch,
         backs.load_back_network.__wrapped__()
 
 
+def test_the_odds_are_the_mean_of_the_crop_and_its_mirror_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the network gives them, positive for a back; what it sees is 64 rows of 32 pixels in [-1, 1]."""
+    seen: list[torch.Tensor] = []
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        seen.append(batch)
+        return torch.tensor([[3.0], [0.5]])
+
+    monkeypatch.setattr(backs, "load_back_network", lambda: network)
+    crop = Image.new("RGB", (64, 128), "black")
+    crop.paste("white", (0, 0, 32, 128))
+    assert backs.back_odds(crop) == 1.75
+    (batch,) = seen
+    assert batch.shape == (2, 3, 64, 32)
+    assert (batch[0, :, :, 0] == 1).all() and (batch[0, :, :, -1] == -1).all()
+    assert torch.equal(batch[1], batch[0].flip(-1))
+
+
 def test_the_network_distinguishes_backs_from_fronts(market1501_root: Path) -> None:
     """On test people, whom the network has not seen. The labels are the shoulders of the annotations."""
     table = read_market1501(market1501_root, "test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -254,6 +255,36 @@ def altered(**points: tuple[float, float]) -> torch.Tensor:
 )
 def test_a_plausible_person_is_upright_and_fills_the_crop(xy: torch.Tensor, plausible: bool) -> None:
     assert is_plausible(Landmarks(xy, torch.ones(33)), (128, 64)) is plausible
+
+
+def rotated(degrees: float) -> torch.Tensor:
+    """Somebody who leans, about the middle of the crop."""
+    angle, middle = math.radians(degrees), torch.tensor([32.0, 64.0])
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return (person_in(STANDING_BOX) - middle) @ turn.T + middle
+
+
+TORSO_PX = 0.3 * 120
+"""From shoulders to hips of the person in `STANDING_BOX`."""
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"),
+    [
+        pytest.param(rotated(36), rotated(38), id="leaning by 37 degrees"),
+        pytest.param(rotated(-36), rotated(-38), id="leaning to the other side"),
+        pytest.param(
+            altered(LEFT_ELBOW=(45.2, 28 + 1.35 * TORSO_PX), LEFT_WRIST=(45.2, 60)),
+            altered(LEFT_ELBOW=(45.2, 28 + 1.45 * TORSO_PX), LEFT_WRIST=(45.2, 60)),
+            id="an upper arm of 1.4 torsos",
+        ),
+        pytest.param(altered(NOSE=(32, 27)), altered(NOSE=(32, 29)), id="a nose as high as the shoulders"),
+        pytest.param(person_in((10, 30, 54, 104)), person_in((10, 30, 54, 102)), id="half of the crop's height"),
+    ],
+)
+def test_the_bounds_of_what_is_plausible(inside: torch.Tensor, outside: torch.Tensor) -> None:
+    assert is_plausible(Landmarks(inside, torch.ones(33)), (128, 64))
+    assert not is_plausible(Landmarks(outside, torch.ones(33)), (128, 64))
 
 
 def test_invisible_landmarks_do_not_make_a_person_large() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from pg2lib import (
     DataError,
+    EvaluationReport,
     ImageStore,
     evaluate,
     make_pairs,
@@ -101,3 +102,14 @@ def test_scores_are_asked_for_by_column(tmp_path: Path) -> None:
     assert math.isnan(scores["refined_l1"][0]) and float(scores["refined_l1"][1]) == 7
     with pytest.raises(DataError, match="no column 'ssim'; there are refined_ssim, refined_l1"):
         scores["ssim"]
+
+
+@pytest.mark.parametrize("field", ["lpips", "detector"])
+def test_reports_that_name_other_networks_are_not_compared(field: str) -> None:
+    def report(network: str | None) -> EvaluationReport:
+        return EvaluationReport({}, 2, "released", "target", {"name": "m"}, "two", 1.0, {}, **{field: network})
+
+    compare_reports(report("one"), report("one"))
+    compare_reports(report("one"), report(None))  # what a report lacks is not compared
+    with pytest.raises(DataError, match="one and other"):
+        compare_reports(report("one"), report("other"))

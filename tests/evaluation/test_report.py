@@ -18,6 +18,9 @@ from pg2lib import (
 )
 from pg2lib.config import MARKET1501_CHECKPOINT
 from pg2lib.evaluation.report import Figure, figure_cell, markdown_table
+from pg2lib.evaluation.report import METRICS, Figure, figure_cell, markdown_table
+from pg2lib.metrics import pair_metrics
+from pg2lib.metrics.perceptual import PerceptualNetwork
 from pg2lib.pipeline_folder import SHIPPED
 from tests.evaluation.conftest import pipeline
 
@@ -69,3 +72,30 @@ def test_reports_of_earlier_versions_are_read() -> None:
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["result", "SSIM", "mask-SSIM"]
     assert [cell.strip() for cell in first.split("|")[1:3]] == ["refined", f"{mean:.4f} ± {std:.4f}"]
     assert EvaluationReport.from_json(old.to_json()) == old
+
+
+class Difference(torch.nn.Module):
+    """Stands in for LPIPS."""
+
+    def forward(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (generated - target).abs().mean(dim=(1, 2, 3))
+
+
+def test_the_better_score_is_that_of_the_better_picture() -> None:
+    """Of a picture with a little noise and one with much, every metric says that the first is better."""
+    generator = torch.Generator().manual_seed(0)
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(16.0), indexing="ij")
+    target = (120 + 60 * torch.sin(rows / 5) + 40 * torch.cos(columns / 3)).expand(1, 3, 32, 16)
+    noise = torch.randn(1, 3, 32, 16, generator=generator)
+    scores = []
+    for strength in (4, 30):
+        collection = pair_metrics(lpips=PerceptualNetwork("difference", Difference()))
+        generated = (target + strength * noise).clamp(0, 255).byte()
+        collection.update(generated=generated, target=target.byte(), mask=torch.ones(1, 1, 32, 16))
+        scores.append({name: float(score) for name, score in collection.compute().items()})
+    assert scores[0].keys() == METRICS.keys()
+    for name, metric in METRICS.items():
+        little, much = (values[name] for values in scores)
+        wins = {"higher": little > much, "lower": little < much, "near 1": abs(little - 1) < abs(much - 1)}
+        assert wins[metric.better], name
+        assert collection[name].higher_is_better is {"higher": True, "lower": False, "near 1": None}[metric.better]

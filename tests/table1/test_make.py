@@ -8,8 +8,9 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ from pg2lib import (
     CheckpointError,
     ConfigError,
     ImageStore,
+    PairBatch,
     PairTable,
     PG2Config,
     PG2Pipeline,
@@ -26,12 +28,14 @@ from pg2lib import (
     read_market1501,
 )  # fmt: skip
 from pg2lib.cli import main
+from pg2lib.comparison import comparison_rows
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.data.keypoint_csv import write_keypoints
 from pg2lib.detect import Detection
-from pg2lib.evaluation import EvaluationOptions, EvaluationReport, evaluate
+from pg2lib.evaluation import EvaluationOptions, EvaluationReport, PairScores, evaluate
 from pg2lib.metrics.inception import InceptionNetwork
 from pg2lib.table1 import Origin, Table1, choose_config, make_table1, read_table1
+from pg2lib.table1 import make as make_module
 from pg2lib.training.lock import hold
 from tests.conftest import STANDING, make_market1501
 
@@ -97,6 +101,37 @@ def test_the_pictures_show_every_model(table: Table1) -> None:
     assert figure4.height == (3 + len(TABLE1_ROWS)) * (128 + 4) + 4
     assert Image.open(table.folder / "figure6.jpg").height == 4 * (128 + 4) + 4
     assert all((table.folder / row / "extremes.jpg").is_file() for row in TABLE1_ROWS)
+
+
+def test_figures_show_the_pairs_that_they_name(store: ImageStore, tmp_path: Path, monkeypatch) -> None:
+    """Extremes: where a row is furthest ahead of the mean of the others, then behind it. Figure 6: the worst first."""
+    rows, pairs = ("G1-L1", "G1+D", "G1+G2+D"), make_pairs(store.table).select(torch.arange(24))
+    scores = torch.rand(3, 24, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for row, values in zip(rows, scores, strict=True):
+        (tmp_path / row).mkdir()
+        with (tmp_path / row / "pairs.csv").open("w") as file:
+            names = tuple(pairs.names(pair) for pair in range(24))
+            PairScores(names, ("refined_ssim", "refined_mask_ssim"), values).write(file)
+    copies = SimpleNamespace(generate_pairs=lambda batch: SimpleNamespace(refined=batch.target_image))
+    monkeypatch.setattr(PG2Pipeline, "from_pretrained", lambda *_: copies)
+    drawn: list[tuple[list[str], list[tuple[int, int]]]] = []
+
+    def watched(batch: PairBatch, results: Mapping[str, torch.Tensor]) -> object:
+        drawn.append((list(results), list(zip(batch.from_rows.tolist(), batch.to_rows.tolist(), strict=True))))
+        return comparison_rows(batch, results)
+
+    monkeypatch.setattr(make_module, "comparison_rows", watched)
+    make_module._draw(Table1(dict.fromkeys(rows), tmp_path), store, pairs)
+    places = list(zip(pairs.from_rows.tolist(), pairs.to_rows.tolist(), strict=True))
+    _, *extremes, figure6 = drawn
+    ssim = scores[..., 0].numpy()
+    for number, (models, chosen) in enumerate(extremes):
+        gain = ssim[number] - np.delete(ssim, number, axis=0).mean(axis=0)
+        best_first = sorted(range(24), key=lambda pair: -gain[pair])
+        assert models == list(rows)
+        assert chosen == [places[pair] for pair in (*best_first[:4], *best_first[-4:])]
+    worst_first = sorted(range(24), key=lambda pair: scores[2, pair, 1])
+    assert figure6 == (["G1+G2+D"], [places[pair] for pair in worst_first[:16]])
 
 
 def test_what_is_there_is_not_done_again(store: ImageStore, table: Table1) -> None:

@@ -145,3 +145,20 @@ def test_a_damaged_report_is_named(write: Write, damaged: bytes) -> None:
     (folder / "G1-L1" / "report.json").write_bytes(damaged)
     with pytest.raises(DataError, match=r"G1-L1/report\.json"):
         read_table1(folder, ["G1-L1"])
+
+
+def test_the_published_figures() -> None:
+    """Typed a second time: SSIM, IS, mask-SSIM and mask-IS of Table 1."""
+    typed = """
+        market1501 G1-poseMaskLoss .340 3.326 .817 2.682
+        market1501 G1+D .283 3.490 .803 3.310
+        market1501 G1+G2+D .253 3.460 .792 3.435
+        deepfashion G1-poseMaskLoss .779 2.668 - -
+        deepfashion G1+D .761 3.091 - -
+        deepfashion G1+G2+D .762 3.090 - -
+    """
+    lines = [line.split() for line in typed.strip().splitlines()]
+    assert {(layout, row): figures for layout, rows in PUBLISHED.items() for row, figures in rows.items()} == {
+        (layout, row): tuple(None if figure == "-" else float(figure) for figure in figures)
+        for layout, row, *figures in lines
+    }

@@ -167,3 +167,59 @@ def test_settings_that_cannot_be() -> None:
         AugmentConfig(recolour=1.5)
     with pytest.raises(ConfigError, match=r"augment\.backdrop.*need model\.matte"):
         PG2Config().override({"augment.backdrop": 0.5})
+
+
+def shifts(batch: PairBatch, count: int = 40) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scale (draws,), shift (draws, 2) in pixels, and mattes, of condition images whose matte is all ones."""
+    middle = torch.tensor([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    xy = batch.condition_xy.clone()
+    xy[:, 0], xy[:, 1] = middle, middle + torch.tensor([8.0, 0.0])
+    ones = torch.ones_like(batch.condition_matte)
+    augment = Augmenter(AugmentConfig(shift=1.0), PAIRS, seed=0)
+    moved = [augment(dataclasses.replace(batch, condition_xy=xy, condition_matte=ones), n) for n in range(count)]
+    places = torch.cat([batch.condition_xy for batch in moved])
+    scale = (places[:, 1, 0] - places[:, 0, 0]) / 8
+    return scale, places[:, 0] - middle, torch.cat([batch.condition_matte for batch in moved])
+
+
+def test_the_condition_image_is_scaled_by_a_fifth_and_shifted_by_a_twelfth_at_most(batch: PairBatch) -> None:
+    """As `AugmentConfig` says: by 0.8 to 1.2, and by up to 8 % of height and width."""
+    scale, shift, _ = shifts(batch)
+    assert 0.8 <= scale.min() < 0.82 and 1.18 < scale.max() <= 1.2
+    for share in (shift[:, 0] / WIDTH, shift[:, 1] / HEIGHT):
+        assert -0.08 <= share.min() < -0.076 and 0.076 < share.max() <= 0.08
+
+
+def test_nobody_is_beyond_the_edge_of_a_shifted_image(batch: PairBatch) -> None:
+    """A matte of ones covers what of the image is still on the canvas, and nothing of the border's continuation."""
+    scale, shift, mattes = shifts(batch, count=5)
+    for one, (x, y), matte in zip(scale, shift.tolist(), mattes, strict=True):
+        sides = []
+        for side, moved in ((WIDTH, x), (HEIGHT, y)):
+            start, end = side / 2 - float(one) * side / 2 + moved, side / 2 + float(one) * side / 2 + moved
+            sides.append(min(end, side) - max(start, 0))
+        assert float(matte.sum()) == pytest.approx(sides[0] * sides[1], rel=0.02)
+
+
+def test_a_missing_matte_is_all_ones_and_the_others_stay(batch: PairBatch) -> None:
+    after = Augmenter(AugmentConfig(matte_missing=0.5), PAIRS, seed=0)(batch, 0).condition_matte
+    missing = (after == 1).flatten(1).all(dim=1)
+    assert 0 < missing.sum() < PAIRS
+    assert torch.equal(after[~missing], batch.condition_matte[~missing])
+
+
+def test_saturation_is_multiplied_by_a_half_to_three_halves(batch: PairBatch) -> None:
+    colour = torch.tensor([0.2, -0.1, 0.05])  # so little of it that no channel is clamped
+    same = dataclasses.replace(batch, condition_image=colour[:, None, None].expand(PAIRS, 3, HEIGHT, WIDTH))
+    augment = Augmenter(AugmentConfig(recolour=1.0), PAIRS, seed=0)
+    after = torch.cat([augment(same, number).condition_image[:, :, 0, 0] for number in range(40)])
+    factor = (after - after.mean(dim=1, keepdim=True)).norm(dim=1) / (colour - colour.mean()).norm()
+    assert 0.499 < factor.min() < 0.52 and 1.48 < factor.max() < 1.501
+
+
+def test_backdrops_go_from_black_to_white_with_a_slight_tint(batch: PairBatch) -> None:
+    augment = Augmenter(AugmentConfig(backdrop=1.0), PAIRS, seed=0)
+    colours = torch.cat([augment(batch, number).target_image[:, :, 0, 0] for number in range(40)])
+    assert colours.min() < -0.95 and colours.max() > 0.95
+    assert float(colours.mean()) == pytest.approx(0, abs=0.1)
+    assert 0 < (colours.amax(dim=1) - colours.amin(dim=1)).max() <= 0.3

@@ -6,6 +6,7 @@ import copy
 import json
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from pg2lib import build_models
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.training.checkpoint import checksum, list_checkpoints
 from pg2lib.training.feed import PairFeed
-from pg2lib.training.loop import Watch
+from pg2lib.training.loop import Loop, Watch
 from pg2lib.training.run import load_stage1
 from pg2lib.training.stages import train_one_stage, train_stage1, train_stage2
 from tests.training.conftest import Data, Log, config, same, weights
@@ -216,3 +217,34 @@ def test_damaged_checkpoints_are_named(data: Data, tmp_path) -> None:
 def test_data_that_do_not_fit_the_model_are_refused(data: Data, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"\(256, 256\).*\(128, 64\).*model\.height"):
         train_stage1(config(model__height=256, model__width=256), data.store, data.pairs, tmp_path)
+
+
+def test_samples_show_the_moving_average_on_the_same_pairs_throughout(data: Data, tmp_path) -> None:
+    log = Log()
+    settings = config(stage1__steps=4, stage1__ema_decay=0.9)
+    average = train_stage1(settings, data.store, data.pairs, tmp_path, watch=log.watch(sample_every=2, samples=3))
+    first, last = log.samples
+    assert torch.equal(first.batch.from_rows, last.batch.from_rows)
+    assert torch.equal(first.batch.to_rows, last.batch.to_rows)
+    with torch.no_grad():
+        coarse = average(last.batch.condition_image, last.batch.target_heatmaps)
+    torch.testing.assert_close(last.results["coarse"], coarse, rtol=0, atol=1e-6)
+    assert not torch.equal(first.results["coarse"], last.results["coarse"])
+
+
+@pytest.mark.parametrize("read_every", [1, 2])
+def test_speed_is_pairs_per_second(data: Data, tmp_path, monkeypatch, read_every: int) -> None:
+    """Four pairs per step, and by the clock a step takes two seconds."""
+    now = [0.0]
+    draw = Loop.batch
+
+    def two_seconds(loop: Loop, number: int) -> Any:
+        now[0] += 2.0
+        return draw(loop, number)
+
+    monkeypatch.setattr("pg2lib.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(Loop, "batch", two_seconds)
+    log = Log()
+    settings = config(stage1__steps=4, stage1__batch_size=4)
+    train_stage1(settings, data.store, data.pairs, tmp_path, watch=log.watch(read_every=read_every))
+    assert [record.images_per_second for record in log.records] == [2.0] * 4

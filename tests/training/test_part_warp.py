@@ -10,9 +10,13 @@ import torch
 
 from pg2lib import ImageStore, PG2Config, PG2Pipeline, make_pairs, read_market1501
 from pg2lib.data.pairs import PairTable
+from pg2lib.data.store import PairBatch
 from pg2lib.errors import ConfigError
 from pg2lib.models.generators import g1_input
-from pg2lib.training.loop import StepRecord, Watch
+from pg2lib.training.augment import Augmenter
+from pg2lib.training.feed import PairOrder
+from pg2lib.training.learner import Learner
+from pg2lib.training.loop import Loop, StepRecord, Watch
 from pg2lib.training.run import Reports, train
 from pg2lib.training.stages import train_one_stage, train_stage1
 
@@ -109,3 +113,36 @@ def test_the_one_stage_model_learns_its_matte_too(store: ImageStore, pairs: Pair
             matte = g1.split(g1(*seen)).matte_logits.sigmoid()
         error[weight] = float((matte - batch.target_matte).abs().mean())
     assert error[5.0] < 0.7 * error[0.0]
+
+
+def test_the_batches_of_a_run_are_augmented_by_their_number(
+    store: ImageStore, pairs: PairTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[PairBatch] = []
+    draw = Loop.batch
+    monkeypatch.setattr(Loop, "batch", lambda loop, number: seen.append(draw(loop, number)) or seen[-1])
+    settings = config(stage1__steps=3, stage1__flip=False, stage1__seed=2)
+    train_stage1(settings, store, pairs, tmp_path)
+    order, augment = PairOrder(len(pairs), 4, seed=2, flip=False), Augmenter(settings.augment, 4, seed=2)
+    for step, batch in enumerate(seen):
+        plain = store.batch(pairs, order(step)[0])
+        expected = augment(plain, step)
+        assert torch.equal(batch.condition_image, expected.condition_image)
+        assert torch.equal(batch.target_image, expected.target_image)
+        assert torch.equal(batch.condition_matte, expected.condition_matte)
+        assert not torch.equal(batch.condition_image, plain.condition_image)
+
+
+def test_stage_one_learns_from_the_weighted_sum_of_its_losses(
+    store: ImageStore, pairs: PairTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[float] = []
+    learn = Learner.learn
+    monkeypatch.setattr(
+        Learner, "learn", lambda self, loss, step: (learned.append(float(loss.detach())), learn(self, loss, step))[1]
+    )
+    records: list[StepRecord] = []
+    settings = config(stage1__steps=2, stage1__matte_weight=0.5, stage1__blend_weight=0.125)
+    train_stage1(settings, store, pairs, tmp_path, watch=Watch(on_step=records.append))
+    for loss, parts in zip(learned, (record.losses for record in records), strict=True):
+        assert loss == pytest.approx(parts["l1"] + 0.5 * parts["matte"] + 0.125 * parts["blend"], rel=1e-5)

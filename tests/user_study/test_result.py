@@ -154,3 +154,22 @@ def test_a_result_is_saved_in_four_forms(study: Study, tmp_path: Path) -> None:
         result.to_markdown(), result.to_csv(), result.to_latex(), result.to_json(),
     ]  # fmt: skip
     assert json.loads(paths[3].read_text())["models"]["one"]["g2r"]["shown"] == 3
+
+
+def test_exposures_are_summed_up_from_the_5th_to_the_95th_percentile(study: Study) -> None:
+    """Of 900, 910, ..., 970 ms, eight values and seven steps between them."""
+    session = study.session("anna", "one")
+    for position in range(8):
+        session.answer(position, True, 900 + 10 * position, 500 + 100 * position)
+    result = results(study)
+    assert result.exposure_ms == pytest.approx((903.5, 935.0, 966.5))
+    assert result.response_ms == pytest.approx((535.0, 850.0, 1165.0))
+
+
+def test_the_interval_over_raters_is_that_of_their_mean() -> None:
+    """Raters with equally many answers: their mean share, within 1.96 standard errors by the central limit theorem."""
+    wrong = np.random.default_rng(0).binomial(50, 0.3, size=60)
+    low, high = bootstrap(np.stack([wrong, np.full(60, 50)], axis=1), 20_000, seed=1)
+    half = 1.96 * (wrong / 50).std() / math.sqrt(60)
+    assert (low + high) / 2 == pytest.approx((wrong / 50).mean(), abs=0.1 * half)
+    assert high - low == pytest.approx(2 * half, rel=0.04)
