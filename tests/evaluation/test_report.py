@@ -17,7 +17,6 @@ from pg2lib import (
     make_pairs,
 )
 from pg2lib.config import MARKET1501_CHECKPOINT
-from pg2lib.evaluation.report import Figure, figure_cell, markdown_table
 from pg2lib.evaluation.report import METRICS, Figure, figure_cell, markdown_table
 from pg2lib.metrics import pair_metrics
 from pg2lib.metrics.perceptual import PerceptualNetwork
