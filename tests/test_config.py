@@ -72,9 +72,9 @@ def test_load_takes_a_preset_or_a_file(tmp_path) -> None:
     file.write_text(PG2Config.preset("fast").to_json())
     assert PG2Config.load(file) == PG2Config.load("fast")
     file.write_text('{"stage1": {"stepz": 1}}')
-    with pytest.raises(ConfigError, match=r"mine\.json: unknown .* 'stage1.stepz'"):
+    with pytest.raises(ConfigError, match=r"mine\.json.*'stage1\.stepz'"):
         PG2Config.load(file)
-    with pytest.raises(ConfigError, match="neither a preset nor a file .did you mean 'compact'"):
+    with pytest.raises(ConfigError, match="'compct'.*did you mean 'compact'"):
         PG2Config.load("compct")
 
 
@@ -82,9 +82,9 @@ def test_override_by_dotted_name() -> None:
     config = PG2Config.preset("fast").override({"stage2.l1_weight": 3, "model.base_width": 4})
     assert (config.stage2.l1_weight, config.model.base_width) == (3, 4)
     assert config.stage1 == PG2Config.preset("fast").stage1
-    with pytest.raises(ConfigError, match="no configuration section 'stge1'"):
+    with pytest.raises(ConfigError, match="'stge1'"):
         config.override({"stge1.steps": 3})
-    with pytest.raises(ConfigError, match="unknown configuration key 'stage1.step'"):
+    with pytest.raises(ConfigError, match=r"'stage1\.step'"):
         config.override({"stage1.step": 3})
 
 

@@ -59,7 +59,7 @@ def test_a_file_is_known_by_any_of_its_names(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(read)
     os.link(read, tmp_path / "twin.csv")
     for name in ("read.csv", "link.csv", "twin.csv", "../" + tmp_path.name + "/read.csv"):
-        with pytest.raises(DataError, match=r"read\.csv is read, and writing .* would replace it"):
+        with pytest.raises(DataError, match=r"read\.csv"):
             refuse_to_replace(tmp_path / name, [tmp_path / "nowhere", read])
     (tmp_path / "other.csv").write_text("x")
     refuse_to_replace(tmp_path / "other.csv", [read])

@@ -56,7 +56,7 @@ def test_a_flipped_bit_in_the_weights_is_found(pipe: PG2Pipeline, tmp_path: Path
 def test_a_folder_without_its_framing_is_refused_when_it_is_loaded(pipe: PG2Pipeline, tmp_path, framing) -> None:
     pipe.save_pretrained(tmp_path)
     edit(tmp_path / "config.json", framing=framing)
-    with pytest.raises(CheckpointError, match=r"config\.json does not describe a pipeline.*framing"):
+    with pytest.raises(CheckpointError, match=r"config\.json.*framing"):
         PG2Pipeline.from_pretrained(tmp_path, "cpu")
 
 
@@ -64,7 +64,7 @@ def test_a_folder_without_its_framing_is_refused_when_it_is_loaded(pipe: PG2Pipe
 def test_a_pipeline_never_replaces_the_config_of_something_else(pipe: PG2Pipeline, tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     before = contents(tmp_path)
-    with pytest.raises(CheckpointError, match=r"config\.json does not belong to a pipeline"):
+    with pytest.raises(CheckpointError, match=r"config\.json"):
         pipe.save_pretrained(tmp_path)
     assert contents(tmp_path) == before
 
@@ -124,7 +124,7 @@ def test_half_precision_on_disk_changes_less_than_a_grey_level(pipe, canvas_imag
 
 def test_weights_that_half_precision_cannot_hold_are_not_saved(pipe: PG2Pipeline, tmp_path) -> None:
     torch.nn.init.constant_(pipe.g1.first.weight, 1e6)
-    with pytest.raises(CheckpointError, match=r"float16 cannot hold g1\.first\.weight; save as torch\.float32"):
+    with pytest.raises(CheckpointError, match=r"float16.*g1\.first\.weight.*float32"):
         pipe.save_pretrained(tmp_path, dtype=torch.float16)
     assert list(tmp_path.iterdir()) == []
 

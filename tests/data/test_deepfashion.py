@@ -374,7 +374,7 @@ def test_a_bad_line_of_the_partition_is_named(tmp_path, line: str, message: str)
 
 def test_a_partition_that_is_not_whole_is_refused(tmp_path) -> None:
     path = write_partition(tmp_path / "list_eval_partition.txt", [(TRAIN[3], "train")], count=52_712)
-    with pytest.raises(DataError, match=r"line 1 says 52712 images, 1 follow"):
+    with pytest.raises(DataError, match=r"\bline 1\b.*\b52712\b.*\b1\b"):
         read_partition(path)
     path.write_text("image_name item_id evaluation_status\n")
     with pytest.raises(DataError, match=r"txt:1: expected the number of images, got 'image_name"):
@@ -394,11 +394,11 @@ def test_errors_say_what_was_looked_for(tmp_path) -> None:
     ):
         read_deepfashion(tmp_path, "train")
     root = lay_out(tmp_path / "deepfashion")
-    with pytest.raises(DataError, match=r"split must be one of train, test, got 'val'"):
+    with pytest.raises(DataError, match=r"^split.*train, test.*'val'"):
         read_deepfashion(root, "val")
-    with pytest.raises(DataError, match=r"person must be one of outfit, item, got 'face'"):
+    with pytest.raises(DataError, match=r"^person.*outfit, item.*'face'"):
         read_deepfashion(root, "train", person="face")
-    with pytest.raises(DataError, match=r"keypoints_width must be one of 256, 176, None, got 200"):
+    with pytest.raises(DataError, match=r"^keypoints_width.*256, 176, None.*\b200\b"):
         read_deepfashion(root, "train", keypoints_width=200)
     csv = root / "fashion-annotation-test.csv"
     with pytest.raises(
@@ -406,7 +406,7 @@ def test_errors_say_what_was_looked_for(tmp_path) -> None:
     ):
         read_deepfashion(root, "train", csv)
     (root / "test.lst").write_text(f"{TEST[0]}\nholiday.jpg\n")
-    with pytest.raises(DataError, match=r"test\.lst:2: 'holiday\.jpg' is not the name"):
+    with pytest.raises(DataError, match=r"test\.lst:2: .*'holiday\.jpg'"):
         read_deepfashion(root, "test")
     (root / "test.lst").unlink()
     with pytest.raises(DataError, match=r"train\.lst .*without a test\.lst"):
@@ -424,7 +424,7 @@ def test_keypoints_of_other_images_are_refused(tmp_path) -> None:
     root = lay_out(tmp_path / "deepfashion")
     large = tmp_path / "large.csv"
     write_keypoints(large, [(name, Pose(pose_of(name).xy * 4, (1101, 1101))) for name in TRAIN])
-    with pytest.raises(DataError, match=r"large\.csv: fashionMEN.* and 6 others have keypoints outside 256x256"):
+    with pytest.raises(DataError, match=r"large\.csv: fashionMEN.*\b6\b.*\b256x256\b"):
         read_deepfashion(root, "train", large)
     with pytest.raises(DataError, match=r"outside 176x256"):
         read_deepfashion(root, "train", write_csv(tmp_path / "wide.csv", TRAIN, shift=60), keypoints_width=176)
@@ -436,7 +436,7 @@ def test_keypoints_of_other_images_are_refused(tmp_path) -> None:
 
 def test_one_image_under_two_spellings_is_no_table() -> None:
     names = (TRAIN[0], older(TRAIN[0]))
-    with pytest.raises(DataError, match=f"names occur twice in the table: {', '.join(sorted(names))}"):
+    with pytest.raises(DataError, match=f"{', '.join(sorted(names))}"):
         PersonTable(names, ("a", "a"), torch.zeros(2, 18, 2), (256, 256))
 
 

@@ -56,10 +56,10 @@ def test_a_malformed_row_is_named_with_file_and_line(tmp_path, row: str, message
 def test_other_files_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"no keypoint file .*nowhere\.csv"):
         read_keypoints(tmp_path / "nowhere.csv", (128, 64))
-    with pytest.raises(DataError, match=r":1: expected the header .*got 'from,to'"):
+    with pytest.raises(DataError, match=r"keypoints\.csv:1: .*'from,to'"):
         read_keypoints(write(tmp_path, header="from,to\n"), (128, 64))
     row = f"0002_c1s1_000451_03.jpg: {GOOD}: {GOOD}"
-    with pytest.raises(DataError, match=r":3: 0002_c1s1_000451_03\.jpg is already on line 2"):
+    with pytest.raises(DataError, match=r"keypoints\.csv:3: 0002_c1s1_000451_03\.jpg.*\bline 2\b"):
         read_keypoints(write(tmp_path, row, row), (128, 64))
 
 
@@ -79,3 +79,19 @@ def test_what_is_written_is_read_back(tmp_path, standing: Pose) -> None:
     assert table.names == names
     assert table.pose(0) == standing
     assert table.pose(1).visible.tolist().count(False) == 1
+
+
+@pytest.mark.parametrize("shift", [-0.4, 0.4, 0.6])
+def test_coordinates_are_written_as_the_nearest_whole_pixel(tmp_path, standing: Pose, shift: float) -> None:
+    moved = Pose(standing.xy + shift, (128, 64))
+    write_keypoints(tmp_path / "k.csv", [("0002_c1s1_000451_03.jpg", moved)])
+    assert torch.equal(read_keypoints(tmp_path / "k.csv", (128, 64)).xy[0], standing.xy + round(shift))
+
+
+def test_a_joint_in_the_outer_half_of_a_border_pixel_is_on_that_pixel(tmp_path) -> None:
+    """And not at -1, which would be a missing joint, or beyond the last column."""
+    xy = torch.full((18, 2), math.nan)
+    xy[0], xy[1] = torch.tensor([-0.45, 127.45]), torch.tensor([63.45, -0.45])
+    write_keypoints(tmp_path / "k.csv", [("0002_c1s1_000451_03.jpg", Pose(xy, (128, 64)))])
+    read = read_keypoints(tmp_path / "k.csv", (128, 64)).xy[0]
+    assert read[:2].tolist() == [[0, 127], [63, 0]] and read[2:].isnan().all()

@@ -34,7 +34,7 @@ def test_torso_wants_shoulders_and_hips_in_both() -> None:
 def test_no_pair_at_all_is_an_error() -> None:
     with pytest.raises(DataError, match="nobody has two images"):
         make_pairs(table_of("a", "b"))
-    with pytest.raises(DataError, match="pair rule must be one of all, torso, got 'every'"):
+    with pytest.raises(DataError, match="all, torso.*'every'"):
         make_pairs(table_of("a", "a"), "every")
 
 
@@ -57,15 +57,15 @@ def test_pair_files_of_windows_and_with_paths(tmp_path) -> None:
 def test_pair_files_with_mistakes(tmp_path) -> None:
     table, file = table_of("a", "a"), tmp_path / "p.csv"
     file.write_text("from,to\n0.jpg,1.jpg\n0.jpg,9.jpg\n")
-    with pytest.raises(DataError, match=r"p\.csv:3: 9\.jpg is not in"):
+    with pytest.raises(DataError, match=r"p\.csv:3: 9\.jpg"):
         read_pairs(file, table)
     kept = read_pairs(file, table, skip_unknown=True)
     assert (len(kept), [(skip.name, skip.kind) for skip in kept.skipped]) == (1, [("p.csv:3", "no image")])
     file.write_text("to,from\n")
-    with pytest.raises(DataError, match=r"p\.csv:1: expected the header 'from,to'"):
+    with pytest.raises(DataError, match=r"p\.csv:1: .*'from,to'"):
         read_pairs(file, table)
     file.write_text("from,to\n0.jpg\n")
-    with pytest.raises(DataError, match=r"p\.csv:2: expected two names"):
+    with pytest.raises(DataError, match=r"p\.csv:2: .*'0\.jpg'"):
         read_pairs(file, table)
     file.write_text("from,to\n8.jpg,9.jpg\n")
     with pytest.raises(DataError, match="no pair has both"):

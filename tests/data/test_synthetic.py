@@ -306,9 +306,9 @@ def test_a_folder_is_used_again_and_never_mixed_with_another(market: Path, capsy
     calls: list[tuple[int, int]] = []
     assert write_market1501(market, 3, 2, 4, workers=1, on_progress=lambda *done: calls.append(done)) == market
     assert (before, calls) == ({path: path.stat().st_mtime_ns for path in market.rglob("*")}, [])
-    with pytest.raises(DataError, match=r"holds other synthetic people \(people 3 instead of 4\)"):
+    with pytest.raises(DataError, match=r"\bpeople 3\b.*\b4\b"):
         write_market1501(market, 4, 2, 4)
-    with pytest.raises(DataError, match="holds other synthetic people .*layout 'market1501' instead of 'deepfashion'"):
+    with pytest.raises(DataError, match="layout 'market1501'.*'deepfashion'"):
         write_deepfashion(market, 3, 2, 4)
 
 
@@ -348,7 +348,7 @@ def test_an_empty_folder_is_taken_and_a_place_where_none_can_be_made_is_refused(
 
 @pytest.mark.parametrize("views", [1, 6])
 def test_a_shop_shows_an_outfit_in_two_to_five_views(tmp_path, views: int) -> None:
-    with pytest.raises(DataError, match=f"views must be 2 to 5, got {views}"):
+    with pytest.raises(DataError, match=rf"\bviews\b.*\b{views}\b"):
         write_deepfashion(tmp_path / "shop", views=views)
     assert list(tmp_path.iterdir()) == []
 

@@ -81,7 +81,7 @@ def test_inception_score_over_one_split_is_torchmetrics() -> None:
 def test_inception_score_needs_as_many_images_as_splits() -> None:
     metric = InceptionScore(nn.Identity())
     metric.update(torch.randn(9, 4))
-    with pytest.raises(DataError, match="10 splits needs at least as many images, got 9"):
+    with pytest.raises(DataError, match=r"\b10 splits.*\b9\b"):
         metric.compute()
 
 
@@ -99,7 +99,7 @@ def test_splits_cut_the_images_in_their_order() -> None:
     scores = inception_scores(rows, 4)
     for i, (start, stop) in enumerate([(0, 5), (5, 11), (11, 17), (17, 23)]):
         assert scores[i] == pytest.approx(float(inception_scores(rows[start:stop], 1)))
-    with pytest.raises(DataError, match="over 10 splits needs at least as many images, got 9"):
+    with pytest.raises(DataError, match=r"\b10 splits.*\b9\b"):
         inception_scores(rows[:9])
 
 
@@ -181,7 +181,7 @@ def test_what_is_neither_logits_nor_features_is_refused(result: object) -> None:
         def forward(self, batch: Tensor) -> object:
             return result
 
-    with pytest.raises(DataError, match=r"wrong must return finite logits \(2, classes\)"):
+    with pytest.raises(DataError, match=r"\bwrong\b.*logits \(2, classes\)"):
         InceptionNetwork("wrong", Wrong(), "as they are")(images(0, 2))
 
 
@@ -246,14 +246,14 @@ def test_missing_weights_are_named_with_the_way_to_get_them(hub: Path, tmp_path:
     with pytest.raises(PG2Error, match=r"no file .*nowhere\.pt"):
         load_inception(tmp_path / "nowhere.pt")
     (tmp_path / "text.pt").write_text("no archive")
-    with pytest.raises(PG2Error, match=r"text\.pt is not a TorchScript file"):
+    with pytest.raises(PG2Error, match=r"text\.pt"):
         load_inception(tmp_path / "text.pt")
 
 
 def test_weights_without_their_package_are_named_too(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (hub / FIDELITY_NAME).touch()
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)  # as if it were not installed
-    with pytest.raises(PG2Error, match="needs torch-fidelity, which cannot be imported"):
+    with pytest.raises(PG2Error, match="pip install torch-fidelity"):
         load_inception("inception2015")
 
 

@@ -27,7 +27,7 @@ def test_images_are_shown_in_minus_1_to_1_and_a_distance_a_pair_comes_back() -> 
     assert network(black, black).tolist() == [0, 0, 0]
     with pytest.raises(DataError, match="must be uint8"):
         network(black.float(), black)
-    with pytest.raises(DataError, match=r"sum must return 3 distances, got \(\)"):
+    with pytest.raises(DataError, match=r"\bsum\b.*\b3 distances.*\(\)"):
         PerceptualNetwork("sum", nn.MSELoss())(black, black)
 
 
@@ -40,7 +40,7 @@ def test_distances_that_are_not_finite_are_refused(value: float) -> None:
             return torch.tensor([0.5, value, 0.25])
 
     black = torch.zeros(3, 3, 8, 4, dtype=torch.uint8)
-    with pytest.raises(DataError, match="broken must return finite distances, got 1 of 3"):
+    with pytest.raises(DataError, match=r"\bbroken\b.*finite.*\b1 of 3\b"):
         PerceptualNetwork("broken", Broken())(black, black)
 
 

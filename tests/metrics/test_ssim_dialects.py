@@ -85,7 +85,7 @@ def test_no_dialect_looks_at_the_figures_it_makes(dialect: str) -> None:
 
 def test_what_a_dialect_cannot_score_is_refused() -> None:
     x, y = pairs(5)
-    with pytest.raises(DataError, match=r"one of released, pose-gan, gfla, got 'gaussian'"):
+    with pytest.raises(DataError, match=r"released, pose-gan, gfla.*'gaussian'"):
         ssim(x, y, "gaussian")
     with pytest.raises(DataError, match="dialect must be one of"):
         mask_ssim(x, y, torch.ones(3, 1, 64, 56), "gaussian")

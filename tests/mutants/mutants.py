@@ -224,11 +224,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # Data and files
     Mutant(
-        "keypoints of narrow images are taken for those of wide ones",
-        "pg2lib/data/deepfashion.py",
-        "(CANVAS[1] + _NARROW) / 4",
-        "(CANVAS[1] - _NARROW) / 4",
-        ("tests/data/test_deepfashion.py::test_images_cut_to_176_and_keypoints_on_them_move_by_40",),
+        "written keypoints are truncated",
+        "pg2lib/data/keypoint_csv.py",
+        "else round(value) for value",
+        "else int(value) for value",
+        ("tests/data/test_keypoint_csv.py::test_coordinates_are_written_as_the_nearest_whole_pixel",),
     ),
     Mutant(
         "pairs come in one order only",

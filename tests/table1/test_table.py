@@ -112,7 +112,7 @@ def test_rows_with_other_training_data_are_told_apart(write: Write) -> None:
 def test_rows_that_were_scored_otherwise_cannot_share_a_table(write: Write, changes: dict[str, Any]) -> None:
     first = report("G1-L1", detector="one", sets={"refined": SetScores(score(3.0), None, None)})
     folder = write(first, replace(first, model={"name": "G1+D"}, **changes))
-    with pytest.raises(DataError, match=r"G1-L1 and G1\+D cannot share a table"):
+    with pytest.raises(DataError, match=r"G1-L1.*G1\+D"):
         read_table1(folder, ["G1-L1", "G1+D"])
 
 
@@ -130,7 +130,7 @@ def test_a_further_list_that_earlier_weights_were_scored_on_is_refused(write: Wr
     for place, weights in ((folder / "G1-L1", "new"), (folder / "G1-L1" / "also" / "list", "old")):
         (place / "report.stamp.json").write_text(json.dumps({"weights": weights}))
     read_table1(folder, ["G1-L1"])
-    with pytest.raises(DataError, match="also/list holds scores of earlier weights"):
+    with pytest.raises(DataError, match="also/list.*weights"):
         read_table1(folder, ["G1-L1"], "list")
 
 

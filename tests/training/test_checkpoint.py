@@ -90,7 +90,7 @@ def test_a_truncated_one_and_an_empty_one_are_stepped_over(folder: Path) -> None
 def test_without_a_sound_one_all_are_named(folder: Path) -> None:
     for path in list_checkpoints(folder):
         flip(path, -10)
-    with pytest.raises(CheckpointError, match=r"step-00000004\.safetensors is damaged.*step-00000002\.safetensors is"):
+    with pytest.raises(CheckpointError, match=r"step-00000004\.safetensors.*step-00000002\.safetensors"):
         find_checkpoint(folder)
 
 
@@ -117,7 +117,7 @@ def test_the_one_gone_on_from_is_kept_until_others_are_written(folder: Path) -> 
 def test_a_checkpoint_of_another_version_is_no_damage_to_step_over(folder: Path) -> None:
     path = folder / "step-00000009.safetensors"
     save_file({"x": torch.zeros(1)}, path, {"format": "pg2lib training checkpoint 1"})
-    with pytest.raises(CheckpointError, match="expected a 'pg2lib training checkpoint 2', got .* 1'"):
+    with pytest.raises(CheckpointError, match=r"step-00000009\.safetensors.*checkpoint 2'.*checkpoint 1'"):
         find_checkpoint(folder)
 
 
@@ -127,7 +127,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(folder: Path, monke
 
     monkeypatch.setattr("pg2lib.training.checkpoint.save_file", full)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(CheckpointError, match=r"step-00000006\.safetensors cannot be written: .*No space left"):
+    with pytest.raises(CheckpointError, match=r"step-00000006\.safetensors.*No space left"):
         save_checkpoint(folder, 6, state_of(), CONFIG)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 

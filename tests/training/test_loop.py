@@ -172,7 +172,7 @@ def test_no_step_waits_for_the_device(data: Data, tmp_path, stage: int) -> None:
 
 def test_a_run_of_more_steps_than_asked_for_is_refused(data: Data, tmp_path) -> None:
     train_stage1(config(stage1__steps=3), data.store, data.pairs, tmp_path)
-    with pytest.raises(CheckpointError, match=r"step-00000003.safetensors has done 3 steps already.* says 2"):
+    with pytest.raises(CheckpointError, match=r"step-00000003\.safetensors.*\b3\b.*\b2\b"):
         train_stage1(config(stage1__steps=2), data.store, data.pairs, tmp_path)
 
 
@@ -208,7 +208,7 @@ def test_damaged_checkpoints_are_named(data: Data, tmp_path) -> None:
     train_stage1(config(stage1__steps=1), data.store, data.pairs, tmp_path)
     file = list_checkpoints(tmp_path)[-1]
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"step-00000001\.safetensors is damaged"):
+    with pytest.raises(CheckpointError, match=r"step-00000001\.safetensors.*damaged"):
         train_stage1(config(stage1__steps=2), data.store, data.pairs, tmp_path)
     with pytest.raises(CheckpointError, match="holds no training checkpoint"):
         load_stage1(tmp_path / "empty")

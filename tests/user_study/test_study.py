@@ -45,7 +45,7 @@ def test_broken_folders_say_what_is_wrong(study: Study, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no study"):
         Study.open(tmp_path)
     study.image_path(study.real[0]).unlink()
-    with pytest.raises(DataError, match=f"lacks 1 images of the study: .*{study.real[0]}"):
+    with pytest.raises(DataError, match=f"images.*{study.real[0]}"):
         Study.open(study.folder)
     (study.folder / "study.json").write_text('{"format": "another"}')
     with pytest.raises(DataError, match="not of the format"):
@@ -97,7 +97,7 @@ def test_a_study_is_no_link_to_another_folder(study: Study, tmp_path: Path, name
     elsewhere = (study.folder / name).rename(tmp_path / "elsewhere")
     before = elsewhere.stat().st_mtime_ns
     (study.folder / name).symlink_to(elsewhere)
-    with pytest.raises(DataError, match="not the name of a file that itself lies in the folder of the study"):
+    with pytest.raises(DataError, match=name):
         Study.open(study.folder)
     assert elsewhere.stat().st_mtime_ns == before
 
@@ -115,7 +115,7 @@ def test_a_study_lists_enough_images_for_a_session(study: Study, kind: str) -> N
     values = json.loads(path.read_text())
     values["protocol"][kind] = 10**9
     path.write_text(json.dumps(values))
-    with pytest.raises(DataError, match=rf"study\.json: {kind}.* .* 1000000000 images.* 4 "):
+    with pytest.raises(DataError, match=rf"study\.json: {kind}.*\b1000000000\b.*\b4\b"):
         Study.open(study.folder)
 
 
@@ -207,14 +207,14 @@ def test_an_answer_given_twice_counts_once_and_another_is_refused(study: Study) 
         (True, 1000.25, 1.0, 2),
         (True, 1000.25, 500.5, 1),
     ):
-        with pytest.raises(DataError, match="position 0 already has another answer"):
+        with pytest.raises(DataError, match="position 0"):
             session.answer(0, *other)
     assert session.answered == 1
 
 
 def test_answers_come_in_order_and_make_sense(study: Study) -> None:
     session = study.session("anna", "one")
-    with pytest.raises(DataError, match="position 1 cannot be answered before position 0"):
+    with pytest.raises(DataError, match="position 1.*position 0"):
         session.answer(1, True, 1000, 500)
     for position in (-1, 8):
         with pytest.raises(DataError, match="positions 0 to 7"):
