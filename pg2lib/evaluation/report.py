@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -189,9 +189,11 @@ class ScoredFiles:
     def to_markdown(self) -> str:
         """Return a paragraph about the files, and a list of what was left out, shortened to `MOST_LISTED` lines."""
         counts = Counter(entry.kind for entry in self.unscored)
-        kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in get_args(UnscoredKind))
-        size = f"{self.size[1]}x{self.size[0]} pixels"
-        text = f"{self.listed:,} pairs were listed: {kinds}. Every scored file has {size}: {self.rule}."
+        text = (
+            f"Of {self.listed:,} listed pairs, {counts['missing']:,} are missing; {counts['extra']:,} extra and "
+            f"{counts['doubtful']:,} doubtful files were left out. Every scored file has {self.size[1]}x{self.size[0]} "
+            f"pixels; {self.rule}."
+        )
         lines = [f"- {entry.kind}: `{entry.name}`: {entry.reason}" for entry in self.unscored[:MOST_LISTED]]
         if len(self.unscored) > MOST_LISTED:
             lines.append(f"- and {len(self.unscored) - MOST_LISTED:,} more, which the JSON report lists")
