@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pg2lib.data.store import ImageStore, PairBatch
     from pg2lib.detect import detect_pose
     from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError, PG2Error
-    from pg2lib.evaluation import EvaluationOptions, EvaluationReport, evaluate
+    from pg2lib.evaluation import EvaluationOptions, EvaluationReport, evaluate, score_images
     from pg2lib.limbs import interpolate, retarget
     from pg2lib.metrics.ssim import mask_ssim, ssim
     from pg2lib.models import build_models
@@ -45,7 +45,7 @@ _NAMES = {
     "data.store": ("ImageStore", "PairBatch"),
     "detect": ("detect_pose",),
     "errors": ("CheckpointError", "ConfigError", "DataError", "NoPersonError", "PG2Error"),
-    "evaluation": ("EvaluationOptions", "EvaluationReport", "evaluate"),
+    "evaluation": ("EvaluationOptions", "EvaluationReport", "evaluate", "score_images"),
     "metrics.ssim": ("mask_ssim", "ssim"),
     "models": ("build_models",),
     "output": ("PG2Output",),
@@ -94,6 +94,7 @@ __all__ = [
     "render_heatmaps",
     "render_pose_masks",
     "retarget",
+    "score_images",
     "ssim",
     "warp_parts",
     "write_keypoints",

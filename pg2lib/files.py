@@ -116,6 +116,13 @@ def refuse_to_replace(out: str | PathLike[str], inputs: Iterable[str | PathLike[
             raise DataError(f"{path} is read, and writing {target} would replace it: name another file")
 
 
+def is_lfs_pointer(path: str | PathLike[str]) -> bool:
+    """Return whether a file is the pointer that Git LFS leaves in place of a large file until ``git lfs pull``."""
+    start = b"version https://git-lfs"
+    with Path(path).open("rb") as file:
+        return file.read(len(start)) == start
+
+
 def sha256_of(path: str | PathLike[str]) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

@@ -68,6 +68,55 @@ def test_evaluate_writes_a_report_and_one_row_per_pair(run: Path) -> None:
     assert (run / "report" / "report.md").read_text() == done.stdout
 
 
+@pytest.fixture(scope="module")
+def results(run: Path) -> Path:
+    """Results of two methods for some pairs of the tiny data set: the target images, and black images."""
+    images = run / "market1501" / "bounding_box_train"
+    names = sorted(path.name for path in images.iterdir())[:4]
+    (run / "pairs.csv").write_text("from,to\n" + "".join(f"{names[0]},{name}\n" for name in [*names[1:], "gone.jpg"]))
+    for method in ("perfect", "black"):
+        (run / method).mkdir()
+    for name in names[1:]:
+        file = f"{Path(names[0]).stem}___{Path(name).stem}_vis.png"
+        Image.open(images / name).save(run / "perfect" / file)
+        if name != names[1]:
+            Image.new("RGB", (3 * 64, 128)).save(run / "black" / file)
+    return run
+
+
+def test_score_writes_a_report_of_another_methods_results(results: Path) -> None:
+    done = pg2lib(
+        "score", results / "perfect", "--targets", results / "market1501", "--split", "train",
+        "--pairs", results / "pairs.csv", "--dialect", "gfla", "--out", results / "score",
+    )  # fmt: skip
+    report = json.loads((results / "score" / "report.json").read_text())
+    assert report["figures"]["generated"]["ssim"]["mean"] == pytest.approx(1, abs=1e-5)
+    assert (report["pairs"], report["dialect"], report["model"]) == (3, "gfla", {"name": "perfect"})
+    assert [(entry["kind"], entry["name"]) for entry in report["files"]["unscored"]] == [("missing", "pairs.csv:5")]
+    assert len((results / "score" / "pairs.csv").read_text().splitlines()) == 4
+    assert (results / "score" / "report.md").read_text() in done.stdout
+
+
+def test_score_compares_two_methods_on_the_pairs_they_share(results: Path, capsys) -> None:
+    arguments = ["score", f"{results}/perfect", f"{results}/black", "--targets", f"{results}/market1501"]
+    arguments += ["--split", "train", "--pairs", f"{results}/pairs.csv", "--out", f"{results}/two"]
+    assert main([*arguments, "--name", "ours", "--name", "theirs"]) == 0
+    assert (results / "two" / "ours" / "report.json").is_file() and (results / "two" / "theirs" / "pairs.csv").is_file()
+    text = (results / "two" / "comparison.md").read_text()
+    assert text in capsys.readouterr().out and "ours minus theirs" in text and "2 pairs." in text
+    for wrong, message in (
+        ([f"{results}/perfect/../perfect"], "one or two folders"),
+        (["--name", "alone"], "--name: expected one name per folder"),
+        (["--name", "same", "--name", "Same"], "different names"),
+        (["--name", "a", "--name", "../b"], "without a slash"),
+        (["--fid", "train"], "--inception"),
+        (["--names", f"{results}/pairs.csv"], "pairs.csv:1"),
+    ):
+        split = 3 if wrong[0].startswith("/") else len(arguments)
+        assert main([*arguments[:split], *wrong, *arguments[split:]]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_generate_takes_a_pose_in_json(run: Path) -> None:
     image = next((run / "market1501" / "bounding_box_train").iterdir())
     pose = run / "pose.json"
@@ -122,7 +171,8 @@ def test_export_is_quiet_and_onnxruntime_draws_the_same_picture(tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["synthesize", "prepare", "train", "evaluate", "table1", "results", "generate", "export", "doctor"]
+    "command",
+    ["synthesize", "prepare", "train", "evaluate", "score", "table1", "results", "generate", "export", "doctor"],
 )
 def test_help_has_an_example(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -247,15 +297,26 @@ def test_prepare_may_crop_again_into_its_own_folder(tmp_path, monkeypatch: pytes
         (["export", "{tmp}/pipeline", "--out", "{tmp}/pipeline/model.safetensors"], "pipeline/model.safetensors"),
         (["evaluate", "--data", "{tmp}", "--pairs", "{tmp}/pairs.csv", "--out", "{tmp}"], "pairs.csv"),
         (["evaluate", "--data", "{tmp}", "--keypoints", "{tmp}/pairs.csv", "--out", "{tmp}/deep/.."], "pairs.csv"),
+        (["score", "{tmp}", "--targets", "d", "--pairs", "{tmp}/pairs.csv", "--out", "{tmp}"], "pairs.csv"),
+        (["score", "r", "s", "--targets", "d", "--pairs", "{tmp}/s/pairs.csv", "--out", "{tmp}"], "s/pairs.csv"),
         (["results", "{tmp}/run", "--out", "{tmp}/README.md"], "README.md"),
     ],
 )  # fmt: skip
 def test_what_a_command_reads_it_does_not_write_over(
     arguments: list[str], kept: str, tmp_path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in ("deep", "pipeline"):
+    for folder in ("deep", "pipeline", "s"):
         (tmp_path / folder).mkdir()
-    names = ["in.json", "me.png", "me-2.png", "b.png", "pairs.csv", "README.md", "pipeline/model.safetensors"]
+    names = [
+        "in.json",
+        "me.png",
+        "me-2.png",
+        "b.png",
+        "pairs.csv",
+        "README.md",
+        "pipeline/model.safetensors",
+        "s/pairs.csv",
+    ]
     for name in names:
         (tmp_path / name).write_text(name)
     (tmp_path / "pipeline" / "config.json").write_text("{}")
@@ -277,6 +338,7 @@ def test_what_a_command_reads_it_does_not_write_over(
         ["train", "--data", "d", "--out", "o", "--checkpoint-every", "0"],
         ["evaluate", "--data", "d", "--out", "o", "--count", "0"],
         ["evaluate", "--data", "d", "--out", "o", "--pose-pairs", "some"],
+        ["score", "r", "--targets", "d", "--out", "o"],
         ["table1", "--out", "o", "--pairs", "pairs.csv"],
     ],
 )

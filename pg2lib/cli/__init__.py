@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from pg2lib.cli import data, pictures, training
+from pg2lib.cli import data, pictures, scoring, training
 from pg2lib.errors import PG2Error
 
 
@@ -48,6 +48,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show progress messages")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (data, training, pictures):
+    for group in (data, training, scoring, pictures):
         group.add_commands(commands)
     return parser

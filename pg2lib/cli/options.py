@@ -37,16 +37,17 @@ def add_command(
     return parser
 
 
-def add_data(parser: argparse.ArgumentParser, split: str, cache: str) -> None:
+def add_data(parser: argparse.ArgumentParser, split: str, cache: str, option: str = "--data") -> None:
     """Add the options that select a data set.
 
     Args:
         parser: parser of the command.
         split: default split, ``"train"`` or ``"test"``.
         cache: where decoded images are kept by default, for the help text.
+        option: the option that names the folder.
     """
     parser.add_argument(
-        "--data", required=True, metavar="FOLDER",
+        option, dest="data", required=True, metavar="FOLDER",
         help="folder of Market-1501, DeepFashion or your own photos; or market1501 or deepfashion, which are searched "
         "for in the folder named by the environment variable PG2_DATA, or else in data/",
     )  # fmt: skip
@@ -129,6 +130,11 @@ def add_weights(parser: argparse.ArgumentParser, default: str) -> None:
         help="pipeline folder, name of a checkpoint that ships with pg2lib, or Hugging Face Hub id (default: "
         "%(default)s)",
     )  # fmt: skip
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
     parser.add_argument("--device", help="torch device, such as cpu, cuda or cuda:1 (default: a GPU if there is one)")
 
 

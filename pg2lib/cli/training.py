@@ -1,15 +1,15 @@
-"""Commands that train and evaluate models: train, evaluate, table1 and results."""
+"""Commands that train models: train, table1 and results."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pg2lib.cli.inputs import PAIR_RULES, choose_pairs, open_detector, open_store, read_split
 from pg2lib.cli.options import (
     add_command,
     add_config,
@@ -18,32 +18,21 @@ from pg2lib.cli.options import (
     add_hardware,
     add_metrics,
     add_skip_corrupt,
-    add_weights,
     count,
     positive,
     progress_bar,
 )
-from pg2lib.config import MARKET1501_CHECKPOINT, TABLE1_ROWS
+from pg2lib.config import TABLE1_ROWS
 from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pg2lib.config import PG2Config
     from pg2lib.data.pairs import PairTable
-    from pg2lib.data.people import PersonTable
     from pg2lib.data.store import ImageStore
-    from pg2lib.detect import PoseDetector
-
-PAIR_RULES = (
-    "all (every ordered pair of two images of one person), torso (those in which both shoulders and both hips are "
-    "visible in both images)"
-)
-"""For help texts: the names of the pair rules, and what they mean."""
 
 
 def add_commands(commands: Any) -> None:
     """Add the commands of this module to the command line."""
     _add_train(commands)
-    _add_evaluate(commands)
     _add_table1(commands)
     _add_results(commands)
 
@@ -93,82 +82,13 @@ def _train(options: argparse.Namespace) -> int:
     root = find_data(options.data)
     with accelerator.main_process_first():
         cache = (options.cache or options.out / "cache") / options.split
-        store = _open_store(_read_split(options, root), cache, accelerator.device, config, options.skip_corrupt)
+        table = read_split(options, root)
+        store = open_store(table, cache, accelerator.device, options.skip_corrupt, config.model.matte)
     name = f"{title_of(root)} {options.split}, pair rule {options.pairs}"
     reports = Reports(sample_every=options.sample_every, checkpoint_every=options.checkpoint_every)
-    pipeline = train(config, store, _pairs(options.pairs, store), options.out, name, reports, accelerator)
+    pipeline = train(config, store, choose_pairs(options.pairs, store), options.out, name, reports, accelerator)
     if accelerator.is_main_process:
         print(f"The trained pipeline is in {options.out / 'pipeline'}: {pipeline!r}")
-    return 0
-
-
-def _add_evaluate(commands: Any) -> None:
-    parser = add_command(
-        commands, "evaluate", _evaluate, "score a trained pipeline on test pairs",
-        "python -m pg2lib evaluate --data Market-1501-v15.09.15 --pairs market-pairs-test.csv --out report/",
-    )  # fmt: skip
-    add_data(parser, split="test", cache="none, images are decoded into memory")
-    add_weights(parser, MARKET1501_CHECKPOINT)
-    parser.add_argument(
-        "--pairs", default="all", metavar="RULE_OR_FILE",
-        help=f"pairs to score: {PAIR_RULES} or a pair file (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--count", type=positive,
-        help="score this many pairs, drawn at random (default: all of them; evaluation.pairs of the configuration "
-        "applies to table1 only)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=int, default=0, help="random seed for drawing pairs and for bootstrap intervals (default: "
-        "%(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--batch-size", type=positive, default=32, help="pairs per batch (default: %(default)s)")
-    parser.add_argument(
-        "--dialect", choices=("released", "pose-gan", "gfla"), default="released",
-        help="variant of SSIM: that of the authors' released code, of Pose-GAN or of GFLA; scores of different "
-        "variants cannot be compared (default: %(default)s)",
-    )  # fmt: skip
-    add_metrics(parser)
-    parser.add_argument("--lpips", choices=("alex", "vgg", "squeeze"), help="also compute LPIPS with this network")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER",
-        help="folder for report.json, report.md, and pairs.csv with the scores of every pair",
-    )  # fmt: skip
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from pg2lib.data.read import find_data, title_of
-    from pg2lib.evaluation import EvaluationOptions, evaluate
-    from pg2lib.files import refuse_to_replace
-    from pg2lib.metrics.inception import load_inception
-    from pg2lib.metrics.perceptual import load_lpips
-    from pg2lib.pipeline import PG2Pipeline
-
-    scores, report_json, report_md = (options.out / name for name in ("pairs.csv", "report.json", "report.md"))
-    for path in (scores, report_json, report_md):
-        refuse_to_replace(path, [options.pairs, *(options.keypoints or [])])
-    pipeline = PG2Pipeline.from_pretrained(options.weights, options.device)
-    inception = load_inception(options.inception, pipeline.device) if options.inception else None
-    lpips = load_lpips(options.lpips, pipeline.device) if options.lpips else None
-    root = find_data(options.data)
-    cache = options.cache / options.split if options.cache else None
-    store = _open_store(_read_split(options, root), cache, pipeline.device, pipeline.config, options.skip_corrupt)
-    pairs = _pairs(options.pairs, store)
-    name = f"{title_of(root)} {options.split}, pairs {Path(options.pairs).name}"
-    if options.count is not None:
-        pairs = pairs.sample(options.count, options.seed)
-        name += f", {options.count:,} drawn with seed {options.seed}"
-    with _detector(options.pose_pairs) as detector:
-        report = evaluate(
-            pipeline, store, pairs, name, scores, on_progress=progress_bar("scoring", "pair"),
-            options=EvaluationOptions(
-                dialect=options.dialect, inception=inception, lpips=lpips, detector=detector,
-                pose_pairs=options.pose_pairs, batch_size=options.batch_size, seed=options.seed,
-            ),
-        )  # fmt: skip
-    report.save(report_json)
-    report_md.write_text(report.to_markdown(), encoding="utf-8")
-    print(report.to_markdown(), end="")
     return 0
 
 
@@ -227,13 +147,15 @@ def _table1(options: argparse.Namespace) -> int:
         train, test = read_people(root, "train"), read_people(root, "test", flat=options.flat)
         config = choose_config(options.config, options.profile, train.canvas).override(assignments(options.set))
         store, test_store = (
-            _open_store(table, options.out / "cache" / split, accelerator.device, config, options.skip_corrupt)
+            open_store(
+                table, options.out / "cache" / split, accelerator.device, options.skip_corrupt, config.model.matte
+            )
             for split, table in (("train", train), ("test", test))
         )
     lists = _test_lists(options.test_pairs, f"{title_of(root)} test", test_store, config.evaluation.pairs)
     inception = load_inception(options.inception, accelerator.device) if options.inception else None
     origin = Origin.of(root, options.pairs, _command_line(options, accelerator.num_processes))
-    with _detector(options.pose_pairs if accelerator.is_main_process else 0) as detector:
+    with open_detector(options.pose_pairs if accelerator.is_main_process else 0) as detector:
         table = make_table1(
             config, store, make_pairs(store.table, options.pairs), test_store, lists, options.out, origin,
             options.rows or tuple(TABLE1_ROWS),
@@ -262,7 +184,7 @@ def _test_lists(rules_or_files: Sequence[str], data: str, store: ImageStore, mos
 
     lists: dict[str, PairTable] = {}
     for rule_or_file in rules_or_files:
-        pairs, name = _pairs(rule_or_file, store), f"{data}, pairs {Path(rule_or_file).name}"
+        pairs, name = choose_pairs(rule_or_file, store), f"{data}, pairs {Path(rule_or_file).name}"
         if most < len(pairs):
             pairs = pairs.sample(most, seed=0)
             name += f", {most:,} drawn with seed 0"
@@ -323,45 +245,3 @@ def assignments(settings: Sequence[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             values[key] = text
     return values
-
-
-def _read_split(options: argparse.Namespace, root: Path) -> PersonTable:
-    """Read the images and keypoints that the options of `add_data` select."""
-    from pg2lib.data.read import read_people
-
-    keypoints = options.keypoints[0] if options.keypoints and len(options.keypoints) == 1 else options.keypoints
-    return read_people(root, options.split, keypoints, options.person, options.leak_free, options.flat)
-
-
-def _open_store(
-    table: PersonTable, cache: Path | None, device: Any, config: PG2Config, skip_corrupt: bool
-) -> ImageStore:
-    """Decode the images of a table, with mattes if the model needs them, and show progress."""
-    from pg2lib.data.store import ImageStore
-
-    bar = progress_bar("decoding, then mattes" if config.model.matte else "decoding", "image")
-    return ImageStore.open(
-        table, cache, device, skip_corrupt=skip_corrupt, on_progress=bar, mattes=config.model.matte
-    )  # fmt: skip
-
-
-def _pairs(rule_or_file: str, store: ImageStore) -> PairTable:
-    from pg2lib.data.pairs import make_pairs, read_pairs
-
-    match rule_or_file:
-        case "all" | "torso" as rule:
-            return make_pairs(store.table, rule)
-        case file:
-            return read_pairs(file, store.table)
-
-
-@contextmanager
-def _detector(pose_pairs: int) -> Iterator[PoseDetector | None]:
-    """Open the pose detector, unless there are no pairs to detect poses on."""
-    if not pose_pairs:
-        yield None
-        return
-    from pg2lib.detect import MediaPipeDetector
-
-    with MediaPipeDetector() as detector:
-        yield detector

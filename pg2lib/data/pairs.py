@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,10 +16,12 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from pg2lib.data.names import posix_path
+from pg2lib.data.names import canonical_name
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
-from pg2lib.files import atomic_write
+from pg2lib.files import IMAGE_SUFFIXES, atomic_write, is_lfs_pointer
+
+log = logging.getLogger(__name__)
 
 PairRule = Literal["all", "torso"]
 TORSO = (2, 5, 8, 11)
@@ -101,7 +105,11 @@ def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
 
 
 def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool = False) -> PairTable:
-    """Read a pair file: a CSV with the header ``from,to`` and the file names of the table.
+    """Read a pair file: a CSV with the header ``from,to``, or a list without a header as PIDM and NTED read it.
+
+    A line of such a list names the target image first, then one or more condition images, each of which makes a pair
+    with the target image. Names may have folders, slashes of either kind, any suffix of images, and any of
+    DeepFashion's spellings.
 
     Args:
         path: The file.
@@ -114,27 +122,14 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
             no pair is left. The message names the file and the line.
     """
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
-    except FileNotFoundError as error:
-        raise DataError(f"no pair file {path}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a pair file: {error}") from error
-    if not lines or lines[0] != ["from", "to"]:
-        raise DataError(f"{path}:1: expected the header 'from,to', got {','.join(lines[0]) if lines else ''!r}")
     rows: list[tuple[int, int]] = []
     skipped: list[Skipped] = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line:
-            continue
-        if len(line) != 2:
-            raise DataError(f"{path}:{number}: expected two names, got {','.join(line)[:80]!r}")
-        first, second = (table.row(posix_path(name)) for name in line)
+    for number, from_name, to_name in _named_pairs(path):
+        first, second = find_row(table, from_name), find_row(table, to_name)
         if first is not None and second is not None:
             rows.append((first, second))
             continue
-        unknown = line[0] if first is None else line[1]
+        unknown = from_name if first is None else to_name
         if not skip_unknown:
             raise DataError(
                 f"{path}:{number}: {unknown} is not in {table!r}; read the split that the pairs belong to, keep "
@@ -146,6 +141,56 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
         raise DataError(f"{path}: no pair has both its images in {table!r}")
     both = torch.tensor(rows, dtype=torch.int64)
     return PairTable(table, both[:, 0].contiguous(), both[:, 1].contiguous(), tuple(skipped))
+
+
+def find_row(table: PersonTable, name: str) -> int | None:
+    """Return the row of a name as a list of pairs may spell it; None if the table lacks it.
+
+    Args:
+        table: The people.
+        name: With slashes of either kind, and with any suffix of images or none. The folders count only if they are
+            part of the names in the table.
+    """
+    row = table.row(name)
+    if row is not None:
+        return row
+    name = name.strip().replace("\\", "/").removeprefix("./")
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or f".{suffix.lower()}" not in IMAGE_SUFFIXES:
+        stem = name
+    spellings = (name, *(stem + other for other in (".jpg", ".png", ".jpeg")))
+    rows = (table.row(canonical_name(spelling)) for spelling in spellings)
+    return next((row for row in rows if row is not None), None)
+
+
+def _named_pairs(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield the number of the line and the names of condition and target image of each pair in a file."""
+    try:
+        if is_lfs_pointer(path):
+            raise DataError(f"{path} is a Git LFS pointer and not the pair file itself; run git lfs pull")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise DataError(f"no pair file {path}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a pair file: {error}") from error
+    has_header = bool(lines) and lines[0] == ["from", "to"]
+    if not has_header:
+        if not lines or len(lines[0]) < 2 or any(Path(name).suffix.lower() not in IMAGE_SUFFIXES for name in lines[0]):
+            raise DataError(
+                f"{path}:1: expected the header 'from,to', or the names of images (target image first, then condition "
+                f"images), got {','.join(lines[0])[:80] if lines else ''!r}"
+            )
+        log.warning("%s has no header: the first image of a line is taken as the target, as in PIDM and NTED", path)
+    for number, line in enumerate(lines, start=1):
+        if not line or (has_header and number == 1):
+            continue
+        if len(line) < 2 or (has_header and len(line) > 2):
+            raise DataError(f"{path}:{number}: expected two names, got {','.join(line)[:80]!r}")
+        if has_header:
+            yield number, line[0], line[1]
+        else:
+            yield from ((number, condition, line[0]) for condition in line[1:])
 
 
 def write_pairs(path: str | PathLike[str], pairs: PairTable) -> None:

@@ -1,72 +1,17 @@
-"""Per-pair scores on disk, and the comparison of two evaluation reports."""
+"""The comparison of two evaluation reports."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from pg2lib.errors import DataError
 from pg2lib.evaluation.report import METRICS, EvaluationReport, any_score, markdown_table
+from pg2lib.evaluation.scores import PairScores, pairs_digest
 from pg2lib.metrics.bootstrap import PairedDifference, paired_differences
-
-
-@dataclass(frozen=True, eq=False)
-class PairScores:
-    """The scores of every pair, as ``pairs.csv`` holds them.
-
-    Attributes:
-        names: file names of the condition and the target image of each pair.
-        columns: ``<result>_<metric>``, such as ``refined_ssim``.
-        values: float64 (pairs, columns); NaN where a pair lacks the metric.
-    """
-
-    names: tuple[tuple[str, str], ...]
-    columns: tuple[str, ...]
-    values: Float[Tensor, "pairs columns"]
-
-    @classmethod
-    def read(cls, path: str | PathLike[str]) -> PairScores:
-        """Read a file that `write` wrote.
-
-        Raises:
-            DataError: The file is missing, or holds something else.
-        """
-        try:
-            with Path(path).open(encoding="utf-8", newline="") as file:
-                head, *rows = list(csv.reader(file))
-            if head[:2] != ["from", "to"] or not rows:
-                raise ValueError("it must have the columns from, to and scores, and at least one pair")
-            values = [[float(cell) if cell else float("nan") for cell in row[2:]] for row in rows]
-            return cls(
-                names=tuple((row[0], row[1]) for row in rows),
-                columns=tuple(head[2:]),
-                values=torch.tensor(values, dtype=torch.float64).view(len(rows), len(head) - 2),
-            )
-        except (OSError, ValueError, IndexError, RuntimeError) as error:
-            raise DataError(f"{path} holds no scores of pairs: {error}") from error
-
-    def write(self, file: TextIO) -> None:
-        """Write one CSV row per pair: from, to, and the scores with six decimals, empty where missing."""
-        frame = pd.DataFrame(self.values.numpy(), columns=list(self.columns))
-        frame.insert(0, "from", [first for first, _ in self.names])
-        frame.insert(1, "to", [second for _, second in self.names])
-        frame.to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
-
-    def __getitem__(self, column: str) -> Float[Tensor, "pairs"]:
-        """Return the scores of one column, such as ``refined_ssim``."""
-        if column not in self.columns:
-            raise DataError(f"there is no column {column!r}; there are {', '.join(self.columns)}")
-        return self.values[:, self.columns.index(column)]
 
 
 @dataclass(frozen=True)
@@ -75,17 +20,19 @@ class ReportComparison:
 
     Attributes:
         first, second: names of the models.
+        pairs: number of pairs.
         differences: first minus second, by result and metric, for the metrics that both reports have.
         paired: the same pair by pair, with intervals and shares of pairs won; empty without the scores of the pairs.
     """
 
     first: str
     second: str
+    pairs: int
     differences: Mapping[str, Mapping[str, float]]
     paired: Mapping[str, Mapping[str, PairedDifference]]
 
     def to_markdown(self) -> str:
-        """Return a Markdown table with one row per result and metric."""
+        """Return a Markdown table with one row per result and metric, and the number of pairs below it."""
         rows = []
         for result, metrics in self.differences.items():
             for name, difference in metrics.items():
@@ -101,7 +48,7 @@ class ReportComparison:
                     row["95 % interval"] = f"[{pair.low:{signed}}, {pair.high:{signed}}]"
                     row[f"pairs won by {self.first}"] = f"{pair.won:.1%}"
                 rows.append(row)
-        return markdown_table(pd.DataFrame(rows)) + "\n"
+        return f"{markdown_table(pd.DataFrame(rows))}\n\n{self.pairs:,} pairs.\n"
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
@@ -142,6 +89,7 @@ def compare_reports(
     return ReportComparison(
         first=first.model["name"],
         second=second.model["name"],
+        pairs=first.pairs,
         differences={
             result: {name: first.figures[result][name].mean - second.figures[result][name].mean for name in names}
             for result, names in common.items()
@@ -150,12 +98,40 @@ def compare_reports(
     )
 
 
-def pairs_digest(names: Iterable[tuple[str, str]]) -> str:
-    """Return a SHA-256 of the file names of pairs, in their order."""
-    digest = hashlib.sha256()
-    for first, second in names:
-        digest.update(f"{first}\0{second}\n".encode())
-    return digest.hexdigest()
+def compare_shared_pairs(
+    first: EvaluationReport,
+    second: EvaluationReport,
+    first_scores: PairScores,
+    second_scores: PairScores,
+    seed: int = 0,
+) -> ReportComparison:
+    """Compare two models on the pairs that both have results for, as `compare_reports` does.
+
+    Inception Scores, FID and pose accuracy describe whole sets of images, and are not part of the comparison.
+
+    Args:
+        first_scores, second_scores: the ``pairs.csv`` of both evaluations.
+        seed: random seed of the bootstrap.
+
+    Raises:
+        DataError: The evaluations have no pair in common, or `compare_reports` refuses to compare them.
+    """
+    _check_scores(first, first_scores)
+    _check_scores(second, second_scores)
+    there = set(second_scores.names)
+    names = [pair for pair in dict.fromkeys(first_scores.names) if pair in there]
+    if not names:
+        raise DataError(
+            f"{first.model['name']} and {second.model['name']} have no pair in common: score both with the same pair "
+            f"file"
+        )
+    reports, scores = [], []
+    for report, all_scores in ((first, first_scores), (second, second_scores)):
+        shared = all_scores.select(names)
+        figures = shared.figures(tuple(report.figures), seed)
+        reports.append(replace(report, figures=figures, pairs=len(names), pairs_digest=pairs_digest(names)))
+        scores.append(shared)
+    return compare_reports(*reports, *scores, seed)
 
 
 def _check_scores(report: EvaluationReport, scores: PairScores) -> None:
@@ -181,6 +157,8 @@ def _what_differs(first: EvaluationReport, second: EvaluationReport) -> Iterator
         yield f"SSIM dialect: {first.dialect} and {second.dialect}"
     if first.mask_from != second.mask_from:
         yield f"the image that the mask belongs to: {first.mask_from} and {second.mask_from}"
+    if first.canvas and second.canvas and first.canvas != second.canvas:
+        yield f"(height, width) of the scored images: {first.canvas} and {second.canvas}"
     if first.pairs != second.pairs:
         yield f"pair count: {first.pairs} and {second.pairs}"
     elif first.pairs_digest and second.pairs_digest:

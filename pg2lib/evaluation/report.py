@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -22,8 +23,19 @@ condition image copied unchanged."""
 REAL = "target"
 """The key of the real images among the sets of images that networks and detectors judge."""
 
+GENERATED = "generated"
+"""The name of another method's results, where those of a pipeline are called refined and coarse."""
+
+TARGET_IMAGES, TRAIN_IMAGES = "target images", "train images"
+"""The real images that FID compares with: the target images of the pairs, or all training images."""
+
 ABSENT = "–"
 """Stands in a table where there is no figure."""
+
+UnscoredKind = Literal["missing", "extra", "doubtful"]
+
+MOST_LISTED = 20
+"""The most pairs and files that a Markdown report lists as left out."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,8 @@ class FrechetFigure:
         features: length of the feature vector.
         network: name of the network that computed the features.
         resize: how the network resizes images.
+        real: which images the real ones are: `TARGET_IMAGES` or `TRAIN_IMAGES`. Distances to different images are not
+            comparable.
     """
 
     distance: float
@@ -115,6 +129,7 @@ class FrechetFigure:
     features: int
     network: str
     resize: str
+    real: str = TARGET_IMAGES
 
 
 @dataclass(frozen=True)
@@ -124,12 +139,65 @@ class SetScores:
     Attributes:
         inception_score: Inception Score of the images.
         mask_inception_score: Inception Score of the images multiplied by the pose mask.
-        fid: distance to the target images; None for the target images themselves.
+        fid: distance to the real images (`FrechetFigure.real`); None for the target images themselves.
     """
 
     inception_score: InceptionFigure | None
     mask_inception_score: InceptionFigure | None
     fid: FrechetFigure | None
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """A pair or a file that `pg2lib.evaluation.score_images` left out.
+
+    Attributes:
+        kind: "missing" is a pair without a result; "extra" a file that belongs to no pair of the list; "doubtful" a
+            file of which it is not certain what it shows.
+        name: "FROM -> TO" for a missing pair, otherwise the path of the file in the folder of the results.
+        reason: why it was left out.
+    """
+
+    kind: UnscoredKind
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScoredFiles:
+    """The files behind the report of `pg2lib.evaluation.score_images`.
+
+    Attributes:
+        listed: number of different pairs in the list of pairs, with those that could not be scored.
+        size: (height, width) of every file in pixels.
+        rule: how a file becomes the image that is scored.
+        unscored: pairs without a result, and files that were left out.
+    """
+
+    listed: int
+    size: tuple[int, int]
+    rule: str
+    unscored: tuple[Unscored, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ScoredFiles:
+        """Read what `dataclasses.asdict` returned, after JSON has turned its tuples into lists."""
+        height, width = values["size"]
+        unscored = tuple(Unscored(**entry) for entry in values["unscored"])
+        return cls(values["listed"], (height, width), values["rule"], unscored)
+
+    def to_markdown(self) -> str:
+        """Return a paragraph about the files, and a list of what was left out, shortened to `MOST_LISTED` lines."""
+        counts = Counter(entry.kind for entry in self.unscored)
+        text = (
+            f"Of {self.listed:,} listed pairs, {counts['missing']:,} are missing; {counts['extra']:,} extra and "
+            f"{counts['doubtful']:,} doubtful files were left out. Every scored file has {self.size[1]}x{self.size[0]} "
+            f"pixels; {self.rule}."
+        )
+        lines = [f"- {entry.kind}: `{entry.name}`: {entry.reason}" for entry in self.unscored[:MOST_LISTED]]
+        if len(self.unscored) > MOST_LISTED:
+            lines.append(f"- and {len(self.unscored) - MOST_LISTED:,} more, which the JSON report lists")
+        return "\n\n".join([text, *(["\n".join(lines)] if lines else [])])
 
 
 @dataclass(frozen=True)
@@ -151,6 +219,8 @@ class EvaluationReport:
         poses: pose accuracy, likewise. The figures under "target" are the detector's own error.
         lpips: name of the LPIPS network; None without one.
         detector: name of the pose detector; None without one.
+        canvas: (height, width) of the images as they were scored, in pixels; None if the report does not give it.
+        files: the files of another method that were scored; None for a pipeline.
     """
 
     figures: Mapping[str, Mapping[str, Figure]]
@@ -166,6 +236,8 @@ class EvaluationReport:
     poses: Mapping[str, PoseScores] = field(default_factory=dict)
     lpips: str | None = None
     detector: str | None = None
+    canvas: tuple[int, int] | None = None
+    files: ScoredFiles | None = None
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -186,8 +258,12 @@ class EvaluationReport:
             }
             sets = {name: _read_set(**scores) for name, scores in values.pop("sets", {}).items()}
             poses = {name: PoseScores(**scores) for name, scores in values.pop("poses", {}).items()}
+            if values.get("canvas"):
+                values["canvas"] = tuple(values["canvas"])
+            if values.get("files"):
+                values["files"] = ScoredFiles.from_dict(values["files"])
             return cls(figures=figures, sets=sets, poses=poses, **values)
-        except (json.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise DataError(f"this is not an evaluation report: {error!r}") from error
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -202,7 +278,8 @@ class EvaluationReport:
             tables.append(_set_table(self.sets))
         if self.poses:
             tables.append(_pose_table(self.poses))
-        return "\n\n".join([*map(markdown_table, tables), " ".join(self._notes())]) + "\n"
+        files = [self.files.to_markdown()] if self.files else []
+        return "\n\n".join([*map(markdown_table, tables), " ".join(self._notes()), *files]) + "\n"
 
     def _notes(self) -> Iterator[str]:
         """The sentences below the tables."""
@@ -210,6 +287,8 @@ class EvaluationReport:
         interval = " [bootstrap 95 % interval of the mean]" if any(figure.interval for figure in figures) else ""
         yield f"{self.data}, {self.pairs:,} pairs: mean ± standard deviation over pairs{interval}."
         yield f"SSIM dialect `{self.dialect}`, pose mask of the {self.mask_from} image."
+        if self.canvas:
+            yield f"The images were scored at {self.canvas[0]}x{self.canvas[1]} pixels (height x width)."
         if any("l1" in metrics for metrics in self.figures.values()):
             yield "L1 is in grey levels (0 to 255), PSNR in dB, and sharpness is relative to the target image (1)."
         if self.lpips:
@@ -220,6 +299,8 @@ class EvaluationReport:
                 f"; IS ± standard deviation over {score.splits} splits" if isinstance(score, InceptionFigure) else ""
             )
             yield f"IS and FID network: {score.network}, resize {score.resize}, {score.images:,} images{splits}."
+        for distance in [scores.fid for scores in self.sets.values() if scores.fid is not None][:1]:
+            yield f"FID is the distance to {distance.real_images:,} {distance.real}."
         for accuracy in list(self.poses.values())[:1]:
             yield (
                 f"Poses were detected by {self.detector} in {accuracy.images:,} images. PCKh@0.5 covers the "

@@ -172,6 +172,10 @@ def _score(
         "config": pipeline.config.to_dict(),
         **origins,
     }
+    if options.width is not None:
+        common["width"] = options.width
+    if options.train_images is not None:
+        common["train_images"] = fingerprint(options.train_images)
     for number, (title, pairs) in enumerate(lists.items()):
         folder = scores_folder(table, pipeline.name, list_name(title) if number else None)
         stamp = {**common, "pairs": pairs.digest(), "title": title}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pg2lib import DataError, PersonTable, make_pairs, read_pairs, write_pairs
+from pg2lib.data.pairs import find_row
 
 
 def table_of(*persons: str) -> PersonTable:
@@ -70,6 +71,44 @@ def test_pair_files_with_mistakes(tmp_path) -> None:
     file.write_text("from,to\n8.jpg,9.jpg\n")
     with pytest.raises(DataError, match="no pair has both"):
         read_pairs(file, table, skip_unknown=True)
+
+
+WOMAN = "fashionWOMENDressesid00000002{}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from,to\nimg/WOMEN/Dresses/id_00000002/02_1_front.jpg,{1}\n", [(0, 1)]),
+        ("from,to\nimg\\WOMEN\\Dresses\\id_00000002\\02_1_front.jpg,{1}\n", [(0, 1)]),
+        ("from,to\nfashionWOMENDressesid0000000202_1front.png,{2}\n", [(0, 2)]),
+        ("{1},{0}\n\n{2},{0}\n", [(0, 1), (0, 2)]),
+        ("{2},{0},img/WOMEN/Dresses/id_00000002/02_2_side.jpg\n", [(0, 2), (1, 2)]),
+    ],
+)
+def test_pair_files_of_other_methods(text: str, expected: list[tuple[int, int]], tmp_path, caplog) -> None:
+    names = tuple(WOMAN.format(view) for view in ("02_1front", "02_2side", "02_3back"))
+    table = PersonTable(names, ("a",) * 3, torch.ones(3, 18, 2), (256, 256))
+    (tmp_path / "pairs.txt").write_text(text.format(*names))
+    pairs = read_pairs(tmp_path / "pairs.txt", table)
+    assert list(zip(pairs.from_rows.tolist(), pairs.to_rows.tolist(), strict=True)) == expected
+    told = [record for record in caplog.records if "first image of a line is taken as the target" in record.message]
+    assert len(told) == (0 if text.startswith("from") else 1)
+
+
+def test_a_pair_file_that_git_lfs_left_out_is_named_as_such(tmp_path) -> None:
+    (tmp_path / "pairs.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match=r"pairs\.csv.*git lfs pull"):
+        read_pairs(tmp_path / "pairs.csv", table_of("a", "a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [("below\\0.jpg", 0), ("below/0.png", 0), ("./below/0", 0), (" below/0.jpg ", 0), ("0.jpg", None)],
+)
+def test_names_are_found_with_any_slashes_and_suffix_but_not_without_their_folder(text: str, row: int | None) -> None:
+    table = PersonTable(("below/0.jpg",), ("a",), torch.ones(1, 18, 2), (128, 64))
+    assert find_row(table, text) == row
 
 
 def test_samples_are_seeded_and_without_repeats() -> None:
