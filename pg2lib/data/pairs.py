@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from pg2lib.data.names import DEEPFASHION_PATH
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
+
+log = logging.getLogger(__name__)
 
 PairRule = Literal["all", "torso"]
 TORSO = (2, 5, 8, 11)
@@ -100,7 +105,17 @@ def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
 
 
 def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool = False) -> PairTable:
-    """Read a pair file: a CSV with the header ``from,to`` and the file names of the table.
+    """Read a pair file.
+
+    Two formats are known, both with a comma between names:
+
+    * a CSV with the header ``from,to``: the condition and the target image of each pair;
+    * the lists of NTED and PIDM (``train_pairs.txt``, ``test_pairs.txt``), without a header and with paths of
+      DeepFashion, as their code reads them: the target image first, then one or more condition images, each of which
+      makes a pair.
+
+    Names may be paths, also of Windows, and have other folders and another suffix than those of the table: the file
+    name without its suffix decides if only one image of the table has it.
 
     Args:
         path: The file.
@@ -109,31 +124,19 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
             refused.
 
     Raises:
-        DataError: If the file is missing or has another header, if a row is malformed or names an unknown image, or if
+        DataError: If the file is missing or in neither format, if a row is malformed or names an unknown image, or if
             no pair is left. The message names the file and the line.
     """
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
-    except FileNotFoundError as error:
-        raise DataError(f"no pair file {path}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a pair file: {error}") from error
-    if not lines or lines[0] != ["from", "to"]:
-        raise DataError(f"{path}:1: expected the header 'from,to', got {','.join(lines[0]) if lines else ''!r}")
+    find = _Finder(table)
     rows: list[tuple[int, int]] = []
     skipped: list[Skipped] = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line:
+    for number, first, second in _named_pairs(path):
+        from_row, to_row = find(first), find(second)
+        if from_row is not None and to_row is not None:
+            rows.append((from_row, to_row))
             continue
-        if len(line) != 2:
-            raise DataError(f"{path}:{number}: expected two names, got {','.join(line)[:80]!r}")
-        first, second = table.row(line[0]), table.row(line[1])
-        if first is not None and second is not None:
-            rows.append((first, second))
-            continue
-        unknown = line[0] if first is None else line[1]
+        unknown = first if from_row is None else second
         if not skip_unknown:
             raise DataError(
                 f"{path}:{number}: {unknown} is not in {table!r}; read the split that the pairs belong to, keep "
@@ -145,6 +148,67 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
         raise DataError(f"{path}: no pair has both its images in {table!r}")
     both = torch.tensor(rows, dtype=torch.int64)
     return PairTable(table, both[:, 0].contiguous(), both[:, 1].contiguous(), tuple(skipped))
+
+
+def _named_pairs(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield the number of the line and the names of the condition and the target image of each pair of a file."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[name.strip() for name in line] for line in csv.reader(file)]
+    except FileNotFoundError as error:
+        raise DataError(f"no pair file {path}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a pair file: {error}") from error
+    header = lines[0] if lines else []
+    has_header = [name.lower() for name in header] == ["from", "to"]
+    if not has_header and not _is_list_of_paths(header):
+        raise DataError(
+            f"{path}:1: expected the header 'from,to', got {','.join(header)[:80]!r}. If the file only lacks a header, "
+            f"insert that line, with the name of the condition image first in each row"
+        )
+    if not has_header:
+        log.info("%s: a list without a header, as of PIDM and NTED: the first path of a line is the target", path)
+    for number, line in enumerate(lines[has_header:], start=1 + has_header):
+        if not any(line):
+            continue
+        if has_header and len(line) != 2:
+            raise DataError(f"{path}:{number}: expected two names, got {','.join(line)[:80]!r}")
+        if not has_header and not _is_list_of_paths(line):
+            raise DataError(
+                f"{path}:{number}: expected two or more paths of DeepFashion, the target first, got "
+                f"{','.join(line)[:80]!r}"
+            )
+        pairs = [(line[0], line[1])] if has_header else [(condition, line[0]) for condition in line[1:]]
+        yield from ((number, *pair) for pair in pairs)
+
+
+def _is_list_of_paths(line: Sequence[str]) -> bool:
+    """Return whether a line is one of the lists of PIDM and NTED."""
+    return len(line) > 1 and all(DEEPFASHION_PATH.search(name.replace("\\", "/")) for name in line)
+
+
+class _Finder:
+    """Finds the row of a name: as `PersonTable.row` does, else by the path or the file name without the suffix."""
+
+    def __init__(self, table: PersonTable) -> None:
+        self._table = table
+        self._rows: dict[str, set[int]] = defaultdict(set)
+        for row, name in enumerate(table.names):
+            for key in _keys(name):
+                self._rows[key].add(row)
+
+    def __call__(self, name: str) -> int | None:
+        row = self._table.row(name)
+        if row is not None:
+            return row
+        matches = (self._rows.get(key, set()) for key in _keys(name))
+        return next((min(rows) for rows in matches if len(rows) == 1), None)
+
+
+def _keys(name: str) -> tuple[str, str]:
+    """Return a path and its last part, both without the suffix."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.parent / path.stem), path.stem
 
 
 def write_pairs(path: str | PathLike[str], pairs: PairTable) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +64,60 @@ def test_pair_files_with_mistakes(tmp_path) -> None:
     file.write_text("from,to\n8.jpg,9.jpg\n")
     with pytest.raises(DataError, match="no pair has both"):
         read_pairs(file, table, skip_unknown=True)
+
+
+FASHION = tuple(f"fashionWOMENDressesid00000002{i:02d}_{i}front.jpg" for i in range(1, 4))
+PATHS = tuple(f"img/WOMEN/Dresses/id_00000002/{i:02d}_{i}_front.jpg" for i in range(1, 4))
+
+
+def fashion_table() -> PersonTable:
+    return PersonTable(FASHION, ("a",) * 3, torch.ones(3, 18, 2), (256, 256))
+
+
+def rows_of(path: Path, table: PersonTable) -> list[tuple[int, int]]:
+    pairs = read_pairs(path, table)
+    return list(zip(pairs.from_rows.tolist(), pairs.to_rows.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path,
+        lambda path: path.replace("/", "\\"),
+        lambda path: path.replace(".jpg", ".png"),
+        lambda path: f"D:\\fashion\\{path}",
+        lambda path: FASHION[PATHS.index(path)].replace(".jpg", ".png"),
+        lambda path: f" {path} ",
+    ],
+    ids=["posix", "windows", "png", "drive", "flat png", "blanks"],
+)
+def test_pair_files_may_name_images_in_any_way(tmp_path, change: Callable[[str], str]) -> None:
+    first, second, third = map(change, PATHS)
+    (tmp_path / "p.csv").write_text(f"From,to\n{first},{second}\n{second},{third}\n\n")
+    assert rows_of(tmp_path / "p.csv", fashion_table()) == [(0, 1), (1, 2)]
+
+
+def test_lists_of_pidm_have_no_header_and_the_target_first(tmp_path) -> None:
+    """RenYurui/Neural-Texture-Extraction-Distribution and ankanbhunia/PIDM, data/fashion_data.py: get_paths."""
+    first, second, third = PATHS
+    (tmp_path / "p.txt").write_text(f"{first},{second}\n{third},{second},{first}\n")
+    assert rows_of(tmp_path / "p.txt", fashion_table()) == [(1, 0), (1, 2), (0, 2)]
+    (tmp_path / "p.txt").write_text(f"{first},{second}\n{third}\n")
+    with pytest.raises(DataError, match=r"p\.txt:2: expected two or more paths"):
+        read_pairs(tmp_path / "p.txt", fashion_table())
+    (tmp_path / "p.txt").write_text(f"{FASHION[0]},{FASHION[1]}\n")
+    with pytest.raises(DataError, match=r"p\.txt:1: expected the header 'from,to'.*insert that line"):
+        read_pairs(tmp_path / "p.txt", fashion_table())
+
+
+def test_photos_are_found_by_their_name_if_only_one_has_it(tmp_path) -> None:
+    names = ("anna/beach.png", "ben/beach.png", "ben/kitchen.png")
+    table = PersonTable(names, ("anna", "ben", "ben"), torch.ones(3, 18, 2), (128, 64))
+    (tmp_path / "p.csv").write_text("from,to\nben\\beach.jpg,kitchen.HEIC\nphotos/kitchen.png,anna/beach\n")
+    assert rows_of(tmp_path / "p.csv", table) == [(1, 2), (2, 0)]
+    (tmp_path / "p.csv").write_text("from,to\nbeach.jpg,kitchen.jpg\n")
+    with pytest.raises(DataError, match=r"p\.csv:2: beach\.jpg is not in"):
+        read_pairs(tmp_path / "p.csv", table)
 
 
 def test_samples_are_seeded_and_without_repeats() -> None:
