@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pg2lib.cli.options import add_command, progress_bar
 from pg2lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pg2lib.data.keypoint_csv import Preparation
+
+MOST_LISTED = 10
+"""Number of files that are not used which `prepare` prints; all are in the list that it writes."""
 
 
 def add_commands(commands: Any) -> None:
@@ -61,8 +67,8 @@ def _add_prepare(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, required=True, metavar="CSV",
-        help="keypoint CSV to write, which must not exist yet; images without a pose are listed next to it, in a file "
-        "that ends in .missing.txt",
+        help="keypoint CSV to write, which must not exist yet; every file without a pose is listed next to it with the "
+        "reason, in a file that ends in .missing.txt",
     )  # fmt: skip
     parser.add_argument(
         "--workers", type=int, metavar="COUNT", help="worker processes that detect poses (default: one per CPU core)"
@@ -80,6 +86,12 @@ def _add_prepare(commands: Any) -> None:
         "folder of the photos",
     )  # fmt: skip
     parser.add_argument(
+        "--person-from", choices=("folder", "name"),
+        help="with --crop: what tells people apart. folder: the outermost folder is the person, or the second one if "
+        "the outermost ones are splits such as train and test; name: the file name up to the first _, -, . or blank "
+        "(default: folder, or name for photos that are in train and test directly; stops if that leaves doubts)",
+    )  # fmt: skip
+    parser.add_argument(
         "--format", choices=("images", "openpose", "coco"), default="images",
         help="images: detect poses; openpose: import a folder of OpenPose JSON files; coco: import a COCO keypoint "
         "file, a JSON file with 17 keypoints per person (default: %(default)s)",
@@ -91,7 +103,6 @@ def _add_prepare(commands: Any) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from pg2lib.data.photos import prepare_photos
     from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose
     from pg2lib.data.prepare import prepare
     from pg2lib.data.shards import Shard, merge_shards
@@ -101,8 +112,9 @@ def _prepare(options: argparse.Namespace) -> int:
     given = [name for name, value in modes.items() if value] + ["--format"] * (options.format != "images")
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} cannot be combined; give one of them")
+    if options.person_from and not options.crop:
+        raise ConfigError("--person-from needs --crop, which makes a data set of people")
     out: Path = options.out
-    detecting = progress_bar("detecting", "image")
     if options.format == "openpose":
         summary = import_keypoints(read_openpose(options.images, options.suffix), out)
     elif options.format == "coco":
@@ -110,21 +122,45 @@ def _prepare(options: argparse.Namespace) -> int:
     elif options.merge:
         summary = merge_shards(options.images, out)
     elif options.crop:
-        canvas, cropping = _canvas(options.crop), progress_bar("cropping", "photo")
-        summary, count = prepare_photos(
-            options.images, out, canvas, MediaPipeDetector, options.workers, detecting, cropping
-        )
-        print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {out}")
+        summary = _crop(options)
     else:
         shard = Shard.parse(options.shard) if options.shard else None
+        detecting = progress_bar("detecting", "image")
         summary = prepare(options.images, out, MediaPipeDetector, options.workers, shard, detecting)
+    _report(summary)
+    return 0
+
+
+def _crop(options: argparse.Namespace) -> Preparation:
+    from pg2lib.data.photos import prepare_photos
+    from pg2lib.detect import MediaPipeDetector
+
+    canvas = _canvas(options.crop)
+    summary, count = prepare_photos(
+        options.images, options.out, canvas, MediaPipeDetector, options.workers, progress_bar("detecting", "image"),
+        progress_bar("cropping", "photo"), options.person_from, on_people=print,
+    )  # fmt: skip
+    print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {options.out}")
+    return summary
+
+
+def _report(summary: Preparation) -> None:
+    """Print what was found, and the first files that are not used with the reasons."""
+    from pg2lib.data.keypoint_csv import FLAT, NOBODY
+
+    others = [(name, reason) for name, reason in summary.unused if reason != FLAT]
     print(
         f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
         f"{len(summary.unreadable):,} unreadable"
+        + (f", {len(others):,} other files" if others else "")
         + (f" (listed in {summary.missing_file})" if summary.missing_file else "")
         + (f"; {summary.flat:,} images of garments without a person skipped" if summary.flat else "")
     )
-    return 0
+    left_out = [*summary.unreadable, *others, *((name, NOBODY) for name in summary.without_person)]
+    for name, reason in left_out[:MOST_LISTED]:
+        print(f"  {reason}" if name in reason else f"  {name}: {reason}")
+    if len(left_out) > MOST_LISTED:
+        print(f"  and {len(left_out) - MOST_LISTED:,} more")
 
 
 def _canvas(text: str) -> tuple[int, int]:

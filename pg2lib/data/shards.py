@@ -107,9 +107,8 @@ def _why_no_image(path: str) -> str | None:
     if suffix in IMAGE_SUFFIXES:
         return None
     known = (what for what, suffixes in _OTHER_FILES.items() if suffix in suffixes)
-    return next(
-        known, f"not an image by its suffix {suffix}" if suffix else "not an image by its name without a suffix"
-    )
+    other = f"not an image, by its suffix {suffix}" if suffix else "not an image, as it has no suffix"
+    return next(known, other)
 
 
 @dataclass(frozen=True, order=True)
