@@ -196,6 +196,7 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge"], "{tmp}/k.csv has no shard"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--merge", "--crop", "9x9"], "--merge and --crop"),
         (["prepare", "{data}", "--out", "{tmp}/o", "--crop", "128"], "expected HEIGHTxWIDTH"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--person-from", "name"], "--person-from needs --crop"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--workers", "0"], "workers must be at least 1"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--format", "openpose"], "holds no *_keypoints.json"),
         (["prepare", "{tmp}/no.json", "--out", "{tmp}/k.csv", "--format", "coco"], "no file {tmp}/no.json"),
@@ -253,6 +254,40 @@ def test_prepare_crops_ones_own_photos(tmp_path, monkeypatch: pytest.MonkeyPatch
     table = read_photos(crops)
     assert (table.persons, table.canvas) == (("anna", "ben"), (128, 64))
     assert all(float(pose.visible.sum()) == 18 for pose in table.poses())
+
+
+def test_prepare_says_whom_it_understood_and_what_it_left_out(
+    tmp_path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg2lib.detect.MediaPipeDetector", FindsTheStandingPerson)
+    for name in ("train/p01_1.jpg", "train/p01_2.gif", "test/p02_1.tif", "test/p02_2.webp"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 80)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "test" / "p02_3.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    for number in range(11):
+        (tmp_path / "photos" / f"film{number:02}.mov").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "photos", "--out", "out", "--crop", "128x64", "--workers", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "  train: 1 person: p01 (2)\n  test: 1 person: p02 (3)\n4 crops" in told
+    assert "4 poses in out/photos.csv; 0 images without a person, 1 unreadable, 11 other files (listed in" in told
+    assert "\n  photos/test/p02_3.HEIC is a HEIC photo" in told
+    assert "\n  film00.mov: a video" in told and told.endswith("and 2 more\n")
+    assert len((tmp_path / "out" / "photos.missing.txt").read_text().splitlines()) == 12
+    assert set(read_photos(tmp_path / "out", "test").persons) == {"p02"}
+
+
+def test_prepare_asks_who_is_on_the_photos(tmp_path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pg2lib.detect.MediaPipeDetector", FindsTheStandingPerson)
+    for name in ("train/IMG_1.jpg", "test/IMG_2.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 80)).save(tmp_path / "photos" / name)
+    command = ["prepare", f"{tmp_path}/photos", "--out", f"{tmp_path}/out", "--crop", "128x64", "--workers", "1"]
+    assert main(command) == 1
+    assert "--person-from folder gives 2 people" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--person-from", "name"]) == 0
+    assert set(read_photos(tmp_path / "out").persons) == {"IMG"}
 
 
 def test_prepare_imports_openpose(tmp_path) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pg2lib.cli.options import add_command, progress_bar
 from pg2lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pg2lib.data.keypoint_csv import Preparation
+
+MOST_LISTED = 10
+"""Number of files that are not used which `prepare` prints; all are in the list that it writes."""
 
 
 def add_commands(commands: Any) -> None:
@@ -61,8 +67,8 @@ def _add_prepare(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, required=True, metavar="CSV",
-        help="keypoint CSV to write, which must not exist yet; images without a pose are listed next to it, in a file "
-        "that ends in .missing.txt",
+        help="keypoint CSV to write, which must not exist yet; every file without a pose is listed next to it with the "
+        "reason, in a file that ends in .missing.txt",
     )  # fmt: skip
     parser.add_argument(
         "--workers", type=int, metavar="COUNT", help="worker processes that detect poses (default: one per CPU core)"
@@ -78,6 +84,12 @@ def _add_prepare(commands: Any) -> None:
         help="make a data set to train on from your own photos, one folder per person: crop every photo to the person "
         "at this size in pixels, such as 128x64; --out is then the folder of the data set, which must lie outside the "
         "folder of the photos",
+    )  # fmt: skip
+    parser.add_argument(
+        "--person-from", choices=("folder", "name"),
+        help="with --crop: what tells people apart. folder: the outermost folder is the person, or the second one if "
+        "the outermost ones are splits such as train and test; name: the file name up to the first _, -, . or blank "
+        "(default: folder, or name for photos that are in train and test directly; stops if that leaves doubts)",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=("images", "auto", "openpose", "coco"), default="images",
@@ -99,7 +111,6 @@ def _add_prepare(commands: Any) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from pg2lib.data.photos import prepare_photos
     from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose, read_pose_files
     from pg2lib.data.pose_formats.found import MIN_SCORE
     from pg2lib.data.prepare import prepare
@@ -110,8 +121,9 @@ def _prepare(options: argparse.Namespace) -> int:
     given = [name for name, value in modes.items() if value] + ["--format"] * (options.format != "images")
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} cannot be combined; give one of them")
+    if options.person_from and not options.crop:
+        raise ConfigError("--person-from needs --crop, which makes a data set of people")
     out: Path = options.out
-    detecting = progress_bar("detecting", "image")
     min_score = MIN_SCORE if options.min_score is None else options.min_score
     size = _canvas(options.canvas, "--canvas") if options.canvas else None
     if options.format == "openpose":
@@ -123,22 +135,46 @@ def _prepare(options: argparse.Namespace) -> int:
     elif options.merge:
         summary = merge_shards(options.images, out)
     elif options.crop:
-        canvas, cropping = _canvas(options.crop, "--crop"), progress_bar("cropping", "photo")
-        summary, count = prepare_photos(
-            options.images, out, canvas, MediaPipeDetector, options.workers, detecting, cropping
-        )
-        print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {out}")
+        summary = _crop(options)
     else:
         shard = Shard.parse(options.shard) if options.shard else None
+        detecting = progress_bar("detecting", "image")
         summary = prepare(options.images, out, MediaPipeDetector, options.workers, shard, detecting)
+    _report(summary)
+    return 0
+
+
+def _crop(options: argparse.Namespace) -> Preparation:
+    from pg2lib.data.photos import prepare_photos
+    from pg2lib.detect import MediaPipeDetector
+
+    canvas = _canvas(options.crop, "--crop")
+    summary, count = prepare_photos(
+        options.images, options.out, canvas, MediaPipeDetector, options.workers, progress_bar("detecting", "image"),
+        progress_bar("cropping", "photo"), options.person_from, on_people=print,
+    )  # fmt: skip
+    print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {options.out}")
+    return summary
+
+
+def _report(summary: Preparation) -> None:
+    """Print what was found, and the first files that are not used with the reasons."""
+    from pg2lib.data.keypoint_csv import FLAT, NOBODY
+
+    others = [(name, reason) for name, reason in summary.unused if reason != FLAT]
     print(
         f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
         f"{len(summary.unreadable):,} unreadable"
+        + (f", {len(others):,} other files" if others else "")
         + (f" (listed in {summary.missing_file})" if summary.missing_file else "")
         + (f"; {summary.flat:,} images of garments without a person skipped" if summary.flat else "")
         + (f"; {summary.passed_over:,} other people in the images passed over" if summary.passed_over else "")
     )
-    return 0
+    left_out = [*summary.unreadable, *others, *((name, NOBODY) for name in summary.without_person)]
+    for name, reason in left_out[:MOST_LISTED]:
+        print(f"  {reason}" if name in reason else f"  {name}: {reason}")
+    if len(left_out) > MOST_LISTED:
+        print(f"  and {len(left_out) - MOST_LISTED:,} more")
 
 
 def _canvas(text: str, option: str) -> tuple[int, int]:

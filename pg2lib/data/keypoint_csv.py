@@ -1,4 +1,4 @@
-"""The field's keypoint CSV, and the list of images without keypoints that may come with it.
+"""The field's keypoint CSV, and the list of files without keypoints that may come with it.
 
 A row reads ``name: [y, ...]: [x, ...]``: two JSON lists of 18 numbers in pixels, y first. -1 marks a missing joint.
 """
@@ -32,24 +32,27 @@ _LARGEST = 1e9
 NOBODY = "no person found"
 """Reason in the list of images without keypoints; any other reason says why an image could not be read."""
 
+FLAT = "a garment without a person (view flat)"
+"""Reason of an image that is not used because its name says what it shows."""
+
 
 @dataclass(frozen=True)
 class Preparation:
-    """A keypoint CSV that was written, and the images that are not in it.
+    """A keypoint CSV that was written, and the files that are not in it.
 
     Attributes:
         csv: The file.
         found: Number of images with keypoints.
         missing: (name, reason) of each image without keypoints.
-        flat: Number of images that were left out because their names say that they show a garment and no person.
         passed_over: Number of people that were left out because a row has one person and the image shows several.
+        unused: (path, reason) of each file that was not looked at. The reason is `FLAT`, or why it is no image.
     """
 
     csv: Path
     found: int
     missing: tuple[tuple[str, str], ...] = ()
-    flat: int = 0
     passed_over: int = 0
+    unused: tuple[tuple[str, str], ...] = ()
 
     @property
     def without_person(self) -> tuple[str, ...]:
@@ -62,9 +65,14 @@ class Preparation:
         return tuple((name, reason) for name, reason in self.missing if reason != NOBODY)
 
     @property
+    def flat(self) -> int:
+        """Number of images that were left out because their names say that they show a garment and no person."""
+        return sum(reason == FLAT for _, reason in self.unused)
+
+    @property
     def missing_file(self) -> Path | None:
-        """The list of the images without keypoints; None if there are none."""
-        return missing_file(self.csv) if self.missing else None
+        """The list of the files that are not in the CSV; None if there are none."""
+        return missing_file(self.csv) if self.missing or self.unused else None
 
 
 def read_keypoints(
@@ -179,28 +187,30 @@ def csv_row(name: str, pose: Pose) -> str:
     return f"{name}: {json.dumps(y)}: {json.dumps(x)}"
 
 
-def write_rows(csv: Path, rows: Sequence[str], missing: Sequence[tuple[str, str]], flat: int = 0) -> Preparation:
-    """Write a keypoint CSV and the list of the images that are not in it, each atomically and the CSV last.
+def write_rows(
+    csv: Path, rows: Sequence[str], missing: Sequence[tuple[str, str]], unused: Sequence[tuple[str, str]] = ()
+) -> Preparation:
+    """Write a keypoint CSV and the list of the files that are not in it, each atomically and the CSV last.
 
     Args:
         csv: The file to write.
         rows: Made by `csv_row`.
         missing: (name, reason) of each image without keypoints. The reason is `NOBODY`, or why the image could not be
-            read. If there are none, an earlier list is removed.
-        flat: As in `Preparation`.
+            read.
+        unused: (path, reason) of each file that was not looked at. If there are neither, an earlier list is removed.
     """
-    if missing:
+    if missing or unused:
         with atomic_write(missing_file(csv)) as file:
-            file.writelines(f"{name}\t{reason}\n" for name, reason in missing)
+            file.writelines(f"{name}\t{reason}\n" for name, reason in (*missing, *unused))
     else:
         missing_file(csv).unlink(missing_ok=True)
     with atomic_write(csv) as file:
         file.writelines(f"{line}\n" for line in (CSV_HEADER, *rows))
-    return Preparation(csv, len(rows), tuple(missing), flat)
+    return Preparation(csv, len(rows), tuple(missing), tuple(unused))
 
 
 def missing_file(csv: Path) -> Path:
-    """Return the path of the list of images without keypoints: ``<name>.missing.txt`` beside the CSV."""
+    """Return the path of the list of files without keypoints: ``<name>.missing.txt`` beside the CSV."""
     return csv.with_name(f"{csv.stem}.missing.txt")
 
 

@@ -110,7 +110,10 @@ def _why_nobody(images: Path, csv: Path, split: str, skipped: Iterable[Skipped])
     if not kinds:
         return f"{images} holds no image"
     if kinds.keys() <= set(NOT_A_PERSON.values()):
-        return f"{images} shows nobody: all {kinds.total():,} images are junk (person -1) or distractors (person 0000)"
+        return (
+            f"{images} shows nobody: all {kinds.total():,} images are junk (person -1) or distractors (person 0000); "
+            f"is the whole split unpacked?"
+        )
     if example is not None and "no keypoints" not in kinds:
         return (
             f"{images} has no file with a name such as 0224_c6s1_055726_02.jpg (Market-1501) or 0005_c2_f0046985.jpg "
@@ -158,5 +161,5 @@ def _find_keypoints(root: Path, images: Path, split: str) -> Path:
             return folder / name
     raise MissingKeypointsError(
         f"no keypoints: {name} is not in {', '.join(str(folder) for folder in folders)}. "
-        f"Pass the file, or make it with python -m pg2lib prepare"
+        f"Pass the file, or make it with python -m pg2lib prepare {images} --out {images.parent / name}"
     )

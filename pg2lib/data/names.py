@@ -123,7 +123,7 @@ def checked_name(name: str, where: str | None = None) -> str:
     path = Path(name)
     if path.anchor or PureWindowsPath(name).drive or ".." in path.parts or not path.name or "\0" in name:
         reason = "it does not lie below the folder of the images; expected a path such as anna/beach.jpg"
-    elif not _is_a_line(name):
+    elif not is_a_line(name):
         reason = "it must be UTF-8 on one line, without a tab or a blank at its ends; rename the file"
     else:
         return name
@@ -131,7 +131,8 @@ def checked_name(name: str, where: str | None = None) -> str:
     raise DataError(f"{place}the name {name!r} does not fit into a keypoint CSV: {reason}")
 
 
-def _is_a_line(name: str) -> bool:
+def is_a_line(name: str) -> bool:
+    """Return whether a line of a text file, up to a tab, can hold a name."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -6,20 +6,20 @@ import csv
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from pg2lib.data.names import canonical_name
+from pg2lib.data.names import DEEPFASHION_PATH
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.errors import DataError
-from pg2lib.files import IMAGE_SUFFIXES, atomic_write, is_lfs_pointer
+from pg2lib.files import atomic_write, is_lfs_pointer
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +105,17 @@ def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
 
 
 def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool = False) -> PairTable:
-    """Read a pair file: a CSV with the header ``from,to``, or a list without a header as PIDM and NTED read it.
+    """Read a pair file.
 
-    A line of such a list names the target image first, then one or more condition images, each of which makes a pair
-    with the target image. Names may have folders, slashes of either kind, any suffix of images, and any of
-    DeepFashion's spellings.
+    Two formats are known, both with a comma between names:
+
+    * a CSV with the header ``from,to``: the condition and the target image of each pair;
+    * the lists of NTED and PIDM (``train_pairs.txt``, ``test_pairs.txt``), without a header and with paths of
+      DeepFashion, as their code reads them: the target image first, then one or more condition images, each of which
+      makes a pair.
+
+    Names may be paths, also of Windows, and have other folders and another suffix than those of the table: the file
+    name without its suffix decides if only one image of the table has it.
 
     Args:
         path: The file.
@@ -118,18 +124,19 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
             refused.
 
     Raises:
-        DataError: If the file is missing or has another header, if a row is malformed or names an unknown image, or if
+        DataError: If the file is missing or in neither format, if a row is malformed or names an unknown image, or if
             no pair is left. The message names the file and the line.
     """
     path = Path(path)
+    find = RowFinder(table)
     rows: list[tuple[int, int]] = []
     skipped: list[Skipped] = []
-    for number, from_name, to_name in _named_pairs(path):
-        first, second = find_row(table, from_name), find_row(table, to_name)
-        if first is not None and second is not None:
-            rows.append((first, second))
+    for number, first, second in _named_pairs(path):
+        from_row, to_row = find(first), find(second)
+        if from_row is not None and to_row is not None:
+            rows.append((from_row, to_row))
             continue
-        unknown = from_name if first is None else to_name
+        unknown = first if from_row is None else second
         if not skip_unknown:
             raise DataError(
                 f"{path}:{number}: {unknown} is not in {table!r}; read the split that the pairs belong to, keep "
@@ -143,54 +150,67 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
     return PairTable(table, both[:, 0].contiguous(), both[:, 1].contiguous(), tuple(skipped))
 
 
-def find_row(table: PersonTable, name: str) -> int | None:
-    """Return the row of a name as a list of pairs may spell it; None if the table lacks it.
-
-    Args:
-        table: The people.
-        name: With slashes of either kind, and with any suffix of images or none. The folders count only if they are
-            part of the names in the table.
-    """
-    row = table.row(name)
-    if row is not None:
-        return row
-    name = name.strip().replace("\\", "/").removeprefix("./")
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or f".{suffix.lower()}" not in IMAGE_SUFFIXES:
-        stem = name
-    spellings = (name, *(stem + other for other in (".jpg", ".png", ".jpeg")))
-    rows = (table.row(canonical_name(spelling)) for spelling in spellings)
-    return next((row for row in rows if row is not None), None)
-
-
 def _named_pairs(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield the number of the line and the names of condition and target image of each pair in a file."""
+    """Yield the number of the line and the names of the condition and the target image of each pair of a file."""
     try:
         if is_lfs_pointer(path):
             raise DataError(f"{path} is a Git LFS pointer and not the pair file itself; run git lfs pull")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
+            lines = [[name.strip() for name in line] for line in csv.reader(file)]
     except FileNotFoundError as error:
         raise DataError(f"no pair file {path}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a pair file: {error}") from error
-    has_header = bool(lines) and lines[0] == ["from", "to"]
+    header = lines[0] if lines else []
+    has_header = [name.lower() for name in header] == ["from", "to"]
+    if not has_header and not _is_list_of_paths(header):
+        raise DataError(
+            f"{path}:1: expected the header 'from,to', got {','.join(header)[:80]!r}. If the file only lacks a header, "
+            f"insert that line, with the name of the condition image first in each row"
+        )
     if not has_header:
-        if not lines or len(lines[0]) < 2 or any(Path(name).suffix.lower() not in IMAGE_SUFFIXES for name in lines[0]):
-            raise DataError(
-                f"{path}:1: expected the header 'from,to', or the names of images (target image first, then condition "
-                f"images), got {','.join(lines[0])[:80] if lines else ''!r}"
-            )
-        log.warning("%s has no header: the first image of a line is taken as the target, as in PIDM and NTED", path)
-    for number, line in enumerate(lines, start=1):
-        if not line or (has_header and number == 1):
+        log.info("%s: a list without a header, as of PIDM and NTED: the first path of a line is the target", path)
+    for number, line in enumerate(lines[has_header:], start=1 + has_header):
+        if not any(line):
             continue
-        if len(line) < 2 or (has_header and len(line) > 2):
+        if has_header and len(line) != 2:
             raise DataError(f"{path}:{number}: expected two names, got {','.join(line)[:80]!r}")
-        if has_header:
-            yield number, line[0], line[1]
-        else:
-            yield from ((number, condition, line[0]) for condition in line[1:])
+        if not has_header and not _is_list_of_paths(line):
+            raise DataError(
+                f"{path}:{number}: expected two or more paths of DeepFashion, the target first, got "
+                f"{','.join(line)[:80]!r}"
+            )
+        pairs = [(line[0], line[1])] if has_header else [(condition, line[0]) for condition in line[1:]]
+        yield from ((number, *pair) for pair in pairs)
+
+
+def _is_list_of_paths(line: Sequence[str]) -> bool:
+    """Return whether a line is one of the lists of PIDM and NTED."""
+    return len(line) > 1 and all(DEEPFASHION_PATH.search(name.replace("\\", "/")) for name in line)
+
+
+class RowFinder:
+    """Finds the row of a name: as `PersonTable.row` does, else by the path or the file name without the suffix."""
+
+    def __init__(self, table: PersonTable) -> None:
+        self._table = table
+        self._rows: dict[str, set[int]] = defaultdict(set)
+        for row, name in enumerate(table.names):
+            for key in _keys(name):
+                self._rows[key].add(row)
+
+    def __call__(self, name: str) -> int | None:
+        row = self._table.row(name)
+        if row is not None:
+            return row
+        matches = (self._rows.get(key, set()) for key in _keys(name))
+        return next((min(rows) for rows in matches if len(rows) == 1), None)
+
+
+def _keys(name: str) -> tuple[str, str]:
+    """Return a path and its last part, both without the suffix."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.parent / path.stem), path.stem
 
 
 def write_pairs(path: str | PathLike[str], pairs: PairTable) -> None:

@@ -1,4 +1,4 @@
-"""The user's own photos, one folder per person, as a data set.
+"""The user's own photos, one folder per person, as a data set. Other arrangements: see `pg2lib.data.photo_people`.
 
 photos/anna/beach.jpg          of any size, one person in each
 photos/ben/kitchen.png
@@ -27,8 +27,8 @@ import torch
 
 from pg2lib.data.keypoint_csv import Preparation, missing_file, read_keypoints, write_keypoints
 from pg2lib.data.people import PersonTable, Skipped
+from pg2lib.data.photo_people import PersonFrom, PhotoPeople, tell_people_apart
 from pg2lib.data.prepare import DetectorFactory, prepare
-from pg2lib.data.shards import list_images
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write, lies_in
 from pg2lib.framing import Framing
@@ -45,6 +45,9 @@ FRAMING = Framing(x=0.51, y={"nose": 0.113, "neck": 0.208, "hips": 0.501, "knees
 TEST_SHARE = 0.1
 """Share of the people in the test split, rounded up."""
 
+OnPeople = Callable[[PhotoPeople], None]
+"""Called with what was understood, before anything is written."""
+
 OnProgress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
@@ -59,16 +62,21 @@ def prepare_photos(
     workers: int | None = None,
     on_detect: OnProgress | None = None,
     on_crop: OnProgress | None = None,
+    person_from: PersonFrom | None = None,
+    on_people: OnPeople | None = None,
 ) -> tuple[Preparation, int]:
     """Detect the person in every photo (`prepare`) and crop the photos to them (`crop_photos`).
 
-    Files that must not be replaced are refused before the detection starts.
+    Files that must not be replaced, and folders that leave in doubt who is on the photos, are refused before the
+    detection starts.
 
     Args:
         photos, folder, canvas: As in `crop_photos`. The folder also gets ``photos.csv``, the keypoints in the pixels of
             the photos.
         detector, workers: As in `prepare`.
         on_detect, on_crop: Called with (photos done, photos in all).
+        person_from: What tells people apart, as in `tell_people_apart`.
+        on_people: Called with the people, before anything is written.
 
     Returns:
         The result of `prepare`, and the number of images in the data set.
@@ -78,15 +86,18 @@ def prepare_photos(
     """
     source, target = Path(photos), Path(folder)
     _refuse_overlap(source, target)
+    people = tell_people_apart(source, person_from)
     record = _Record(target)
     mine = [csv.name for csv in (target / PHOTOS, missing_file(target / PHOTOS))]
-    record.refuse_others([KEYPOINTS, *mine, *map(_name_of_crop, list_images(source, "paths").paths)])
+    record.refuse_others([KEYPOINTS, *mine, *people.crops().values()])
+    if on_people is not None:
+        on_people(people)
     record.add(mine)
     if not (target / f"{PHOTOS}.journal").exists():  # otherwise an interrupted run resumes
         for name in mine:
             (target / name).unlink(missing_ok=True)
     summary = prepare(source, target / PHOTOS, detector, workers, None, on_detect, "paths")
-    return summary, crop_photos(source, summary.csv, target, canvas, on_progress=on_crop)
+    return summary, crop_photos(source, summary.csv, target, canvas, on_progress=on_crop, person_from=person_from)
 
 
 def crop_photos(
@@ -96,6 +107,7 @@ def crop_photos(
     canvas: tuple[int, int],
     framing: Framing = FRAMING,
     on_progress: OnProgress | None = None,
+    person_from: PersonFrom | None = None,
 ) -> int:
     """Crop every photo that has keypoints to the person, and write the data set that `read_photos` reads.
 
@@ -104,26 +116,33 @@ def crop_photos(
     file.
 
     Args:
-        photos: One folder per person. Photos in deeper folders belong to the person of the outermost one.
+        photos: One folder per person. Photos in deeper folders belong to the person of the outermost one. The outermost
+            folders may also be splits (see `pg2lib.data.photo_people`).
         keypoints: CSV in the pixels of the photos, named by the paths below `photos`, as `prepare` writes it with
             ``names="paths"``.
         folder: The data set, neither in the folder of the photos nor above it. It is made if it does not exist.
         canvas: (height, width) of the crops and of the model, such as (128, 64) or (256, 256).
         framing: Where the crops show the person.
         on_progress: Called with (photos done, photos in all).
+        person_from: What tells people apart, as in `tell_people_apart`.
 
     Returns:
         The number of images in the data set.
 
     Raises:
         DataError: If `folder` is, is in or holds that of the photos; if a file that no earlier run wrote would be
-            replaced; if a photo is in no person's folder, is missing or damaged, or has keypoints outside of it; if two
-            photos would have crops of the same name; or if no photo has a joint.
+            replaced; if it is in doubt who is on a photo; if a photo is missing or damaged, or has keypoints outside of
+            it; if two photos would have crops of the same name; or if no photo has a joint.
     """
     source, target = Path(photos), Path(folder)
     _refuse_overlap(source, target)
-    found = read_keypoints(keypoints, canvas, person_of=_person_of)
-    rows = _rows_by_crop(found, source)
+    found = read_keypoints(keypoints, canvas, person_of=_outermost_folder)
+    crops = tell_people_apart(source, person_from).crops()
+    rows: dict[str, int] = {}
+    for row in (~found.xy.isnan().flatten(1).all(1)).nonzero().flatten().tolist():
+        if found.names[row] not in crops:
+            raise DataError(f"no image file {source / found.names[row]}, which {keypoints} names")
+        rows[crops[found.names[row]]] = row
     if not rows:
         raise DataError(f"{keypoints} has no joint in any photo of {source}, so there is nobody to crop to")
     record = _Record(target)
@@ -139,25 +158,8 @@ def crop_photos(
     return len(poses)
 
 
-def _person_of(name: str) -> str:
+def _outermost_folder(name: str) -> str:
     return name.partition("/")[0]
-
-
-def _rows_by_crop(found: PersonTable, photos: Path) -> dict[str, int]:
-    """Return the rows that have a joint, by the names of their crops."""
-    rows: dict[str, int] = {}
-    for row, photo in enumerate(found.names):
-        if bool(found.xy[row].isnan().all()):
-            continue
-        if "/" not in photo:
-            raise DataError(f"{photos / photo} is in no person's folder: move it to {photos}/<person>/{photo}")
-        name = _name_of_crop(photo)
-        if name in rows:
-            raise DataError(
-                f"{photos / photo} and {photos / found.names[rows[name]]} would both become {name}; rename one"
-            )
-        rows[name] = row
-    return rows
 
 
 def _refuse_overlap(photos: Path, folder: Path) -> None:
@@ -166,10 +168,6 @@ def _refuse_overlap(photos: Path, folder: Path) -> None:
             f"{folder} is, is in or holds the folder of the photos, {photos}, and crops must not mix with photos: name "
             f"a separate folder"
         )
-
-
-def _name_of_crop(photo: str) -> str:
-    return Path(photo).with_suffix(".png").as_posix()
 
 
 class _Record:
@@ -230,7 +228,8 @@ def _crop(photo: Path, xy: torch.Tensor, target: Path, canvas: tuple[int, int], 
 def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | None = None) -> PersonTable:
     """Read the people of a folder that `crop_photos` made, or of one with the same layout.
 
-    The split is by person: a tenth of the people, at least one, are the test split. It depends on their names alone.
+    The people are split as they were given, if the folder holds ``train/<person>/...`` and ``test/<person>/...`` and
+    nothing else. Otherwise a tenth of the people, at least one, are the test split. It depends on their names alone.
 
     Args:
         root: Holds ``keypoints.csv`` and one folder per person, with images of one size.
@@ -247,10 +246,9 @@ def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | Non
         )
     if split not in ("train", "test", None):
         raise DataError(f"split must be train, test or None, got {split!r}")
-    table = read_keypoints(csv, (0, 0), person_of=_person_of)
-    chosen = set(table.persons) if split is None else _people_of(split, set(table.persons), root)
+    table, splits = _with_splits(read_keypoints(csv, (0, 0), person_of=_outermost_folder), root, split)
     present = [(root / name).is_file() for name in table.names]
-    rows = [row for row, person in enumerate(table.persons) if person in chosen and present[row]]
+    rows = [row for row, its_split in enumerate(splits) if its_split == split and present[row]]
     if not rows:
         raise DataError(f"{csv}: none of its images is in {root}")
     image = load_image(root / table.names[rows[0]])
@@ -266,11 +264,24 @@ def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | Non
     return table
 
 
-def _people_of(split: Literal["train", "test"], people: set[str], root: Path) -> set[str]:
+def _with_splits(
+    table: PersonTable, root: Path, split: Literal["train", "test"] | None
+) -> tuple[PersonTable, list[str | None]]:
+    """Return the table with the person of each row, and the split of each row; None if everybody is read."""
+    parts = [name.split("/") for name in table.names]
+    if {each[0] for each in parts} == {"train", "test"} and all(len(each) > 2 for each in parts):
+        table = replace(table, persons=tuple(each[1] for each in parts))
+        return table, [None if split is None else each[0] for each in parts]
+    if split is None:
+        return table, [None] * len(table)
+    test = _test_people(set(table.persons), root)
+    return table, ["test" if person in test else "train" for person in table.persons]
+
+
+def _test_people(people: set[str], root: Path) -> set[str]:
     if len(people) < 2:
         raise DataError(
             f"{root} shows one person only, and people cannot be split into train and test; read it without a split"
         )
     drawn = sorted(people, key=lambda person: hashlib.sha256(person.encode()).digest())
-    test = set(drawn[: math.ceil(TEST_SHARE * len(drawn))])
-    return test if split == "test" else people - test
+    return set(drawn[: math.ceil(TEST_SHARE * len(drawn))])

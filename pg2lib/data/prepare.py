@@ -66,8 +66,9 @@ def prepare(
 ) -> Preparation:
     """Detect the pose in every image of a folder and its subfolders, and write the field's keypoint CSV.
 
-    Images without a person and unreadable images are listed in ``<csv name>.missing.txt`` beside the CSV, one per line
-    with the reason. DeepFashion's ``flat`` images, which show a garment only, and hidden files are left out.
+    Every file that is not in the CSV is listed in ``<csv name>.missing.txt`` beside it, one per line with the reason:
+    images without a person, unreadable images, DeepFashion's ``flat`` images, which show a garment only, and (except
+    for a single shard) other files than images. Hidden files are ignored.
 
     An interrupted run resumes when it is called again. A complete shard is not repeated unless the images of the folder
     have changed. No other existing file is replaced.
@@ -101,7 +102,7 @@ def prepare(
     if before == part:
         log.info("%s is complete", target)
         rows, missing = read_results(target)
-        return Preparation(target, len(rows), tuple(missing), listed.flat)
+        return Preparation(target, len(rows), tuple(missing))
     check_csv(target, replace=before is not None or _journal_of(target).exists())
     part_file(target).unlink(missing_ok=True)
     names_of_shard = shard.of(list(listed.paths))
@@ -133,7 +134,7 @@ def _detect_and_write(
                     on_progress(len(done), len(names))
     rows = [done[name].row for name in names if done[name].row]
     missing = [(name, done[name].reason) for name in names if done[name].reason]
-    result = write_rows(csv, rows, missing, listed.flat)
+    result = write_rows(csv, rows, missing, listed.unused_besides(csv) if part is None else ())
     if part is not None:
         with atomic_write(part_file(csv)) as file:
             json.dump(part._asdict(), file)

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from pg2lib.data.keypoint_csv import Preparation, check_csv, missing_file, write_rows
-from pg2lib.data.names import canonical_name, checked_name, image_key, parse_deepfashion
+from pg2lib.data.keypoint_csv import FLAT, Preparation, check_csv, missing_file, write_rows
+from pg2lib.data.names import canonical_name, checked_name, image_key, is_a_line, parse_deepfashion
 from pg2lib.errors import ConfigError, DataError
 from pg2lib.files import IMAGE_SUFFIXES, files_below
 
@@ -24,6 +24,13 @@ _MOST_NUMBERS = 20
 """Number of shards that an error message lists."""
 
 
+_OTHER_FILES = {
+    "a video: save frames of it as pictures": (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp"),
+    "a raw photo: save it as a JPEG": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".srw", ".pef"),
+}
+"""Files that people keep among photos, and what to do about them, by suffix."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """The images of a folder, sorted by path.
@@ -31,21 +38,28 @@ class Listing:
     Attributes:
         folder: The folder.
         paths: CSV name -> POSIX path relative to the folder.
-        flat: Number of images that were left out because their names say that they show a garment and no person.
+        unused: (relative path, reason) of every other file, except hidden ones.
     """
 
     folder: Path
     paths: dict[str, str]
-    flat: int
+    unused: tuple[tuple[str, str], ...]
 
     @property
     def digest(self) -> str:
         """The SHA-256 of the names in their order, which tells one list of images from another."""
         return hashlib.sha256("\n".join(self.paths).encode()).hexdigest()
 
+    def unused_besides(self, csv: Path) -> tuple[tuple[str, str], ...]:
+        """Return the files that are not used, without those that writing a CSV in this folder makes."""
+        folder = csv.parent.resolve()
+        own = {path for path, _ in self.unused if PurePosixPath(path).name.startswith(csv.stem)}
+        own = {path for path in own if (self.folder / path).parent.resolve() == folder}
+        return tuple(item for item in self.unused if item[0] not in own)
+
 
 def list_images(folder: Path, names: Names = "field") -> Listing:
-    """List the images of a folder and its subfolders. Hidden files and other files than images are left out.
+    """List the images of a folder and its subfolders, without hidden files.
 
     Raises:
         DataError: If there is no such folder or no image in it, if a subfolder cannot be listed, if two images have the
@@ -57,18 +71,20 @@ def list_images(folder: Path, names: Names = "field") -> Listing:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from error
 
-    found = files_below(folder, IMAGE_SUFFIXES, on_error=refuse)
     above = folder.absolute().as_posix()
     paths: dict[str, str] = {}
     path_of_key: dict[str, str] = {}
-    flat = 0
-    for relative in sorted(path.relative_to(folder).as_posix() for path in found):
+    unused: list[tuple[str, str]] = []
+    for relative in sorted(path.relative_to(folder).as_posix() for path in files_below(folder, on_error=refuse)):
+        if (reason := _why_no_image(relative)) is not None:
+            unused.append((relative if is_a_line(relative) else repr(relative), reason))
+            continue
         name = relative
         if names == "field":
             # The folder may be WOMEN or one below it, so the name also depends on the folders above.
             parsed = parse_deepfashion(f"{above}/{relative}")
             if parsed is not None and parsed.view == "flat":
-                flat += 1
+                unused.append((relative, FLAT))
                 continue
             name = canonical_name(relative if parsed is None else f"{above}/{relative}")
         key = image_key(name)
@@ -80,8 +96,19 @@ def list_images(folder: Path, names: Names = "field") -> Listing:
         path_of_key[key] = relative
         paths[checked_name(name, str(folder))] = relative
     if not paths:
-        raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return Listing(folder, paths, flat)
+        first = f"; {unused[0][0]} is {unused[0][1]}" if unused else ""
+        raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){first}")
+    return Listing(folder, paths, tuple(unused))
+
+
+def _why_no_image(path: str) -> str | None:
+    """Return what a file is by its suffix; None for an image."""
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return None
+    known = (what for what, suffixes in _OTHER_FILES.items() if suffix in suffixes)
+    other = f"not an image, by its suffix {suffix}" if suffix else "not an image, as it has no suffix"
+    return next(known, other)
 
 
 @dataclass(frozen=True, order=True)
@@ -209,7 +236,7 @@ def merge_shards(images: str | PathLike[str], csv: str | PathLike[str]) -> Prepa
             )
         rows += its_rows
         missing += its_missing
-    result = write_rows(target, rows, missing, listed.flat)
+    result = write_rows(target, rows, missing, listed.unused_besides(target))
     for shard in shards:
         part = shard.csv(target)
         for path in (part_file(part), part, missing_file(part)):

@@ -107,7 +107,7 @@ def _pair_files(examined: Examined) -> Iterator[Finding]:
     table = examined.tables.get("test")
     if table is None:
         return
-    for path in examined.find("*pairs-test*.csv"):
+    for path in [*examined.find("*pairs-test*.csv"), *examined.find("test_pairs.txt")]:
         pairs = read_pairs(path, table, skip_unknown=True)
         total = len(pairs) + len(pairs.skipped)
         share = f"{len(pairs):,} of the {total:,}" if pairs.skipped else f"all {total:,}"

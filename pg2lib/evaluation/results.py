@@ -26,7 +26,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from pg2lib.data.pairs import PairTable, find_row
+from pg2lib.data.pairs import PairTable, RowFinder
 from pg2lib.data.people import PersonTable
 from pg2lib.errors import DataError
 from pg2lib.evaluation.report import Unscored
@@ -189,11 +189,12 @@ def _read_names(path: Path, table: PersonTable) -> dict[str, set[Pair]]:
     missing = {"from", "to", "file"} - set(reader.fieldnames or ())
     if missing:
         raise DataError(f"{path}:1: expected the columns from, to and file, got {', '.join(reader.fieldnames or ())}")
+    find = RowFinder(table)
     claims: dict[str, set[Pair]] = defaultdict(set)
     for number, row in enumerate(rows, start=2):
         if not (row["from"] and row["to"] and row["file"]):
             raise DataError(f"{path}:{number}: expected a name in each of the columns from, to and file, got {row}")
-        first, second = find_row(table, row["from"]), find_row(table, row["to"])
+        first, second = find(row["from"]), find(row["to"])
         if first is not None and second is not None:
             claims[row["file"].replace("\\", "/").removeprefix("./")].add((first, second))
     return claims

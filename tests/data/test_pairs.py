@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from pg2lib import DataError, PersonTable, make_pairs, read_pairs, write_pairs
-from pg2lib.data.pairs import find_row
 
 
 def table_of(*persons: str) -> PersonTable:
@@ -73,42 +74,64 @@ def test_pair_files_with_mistakes(tmp_path) -> None:
         read_pairs(file, table, skip_unknown=True)
 
 
-WOMAN = "fashionWOMENDressesid00000002{}.jpg"
+FASHION = tuple(f"fashionWOMENDressesid00000002{i:02d}_{i}front.jpg" for i in range(1, 4))
+PATHS = tuple(f"img/WOMEN/Dresses/id_00000002/{i:02d}_{i}_front.jpg" for i in range(1, 4))
+
+
+def fashion_table() -> PersonTable:
+    return PersonTable(FASHION, ("a",) * 3, torch.ones(3, 18, 2), (256, 256))
+
+
+def rows_of(path: Path, table: PersonTable) -> list[tuple[int, int]]:
+    pairs = read_pairs(path, table)
+    return list(zip(pairs.from_rows.tolist(), pairs.to_rows.tolist(), strict=True))
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "change",
     [
-        ("from,to\nimg/WOMEN/Dresses/id_00000002/02_1_front.jpg,{1}\n", [(0, 1)]),
-        ("from,to\nimg\\WOMEN\\Dresses\\id_00000002\\02_1_front.jpg,{1}\n", [(0, 1)]),
-        ("from,to\nfashionWOMENDressesid0000000202_1front.png,{2}\n", [(0, 2)]),
-        ("{1},{0}\n\n{2},{0}\n", [(0, 1), (0, 2)]),
-        ("{2},{0},img/WOMEN/Dresses/id_00000002/02_2_side.jpg\n", [(0, 2), (1, 2)]),
+        lambda path: path,
+        lambda path: path.replace("/", "\\"),
+        lambda path: path.replace(".jpg", ".png"),
+        lambda path: f"D:\\fashion\\{path}",
+        lambda path: FASHION[PATHS.index(path)].replace(".jpg", ".png"),
+        lambda path: f" {path} ",
     ],
+    ids=["posix", "windows", "png", "drive", "flat png", "blanks"],
 )
-def test_pair_files_of_other_methods(text: str, expected: list[tuple[int, int]], tmp_path, caplog) -> None:
-    names = tuple(WOMAN.format(view) for view in ("02_1front", "02_2side", "02_3back"))
-    table = PersonTable(names, ("a",) * 3, torch.ones(3, 18, 2), (256, 256))
-    (tmp_path / "pairs.txt").write_text(text.format(*names))
-    pairs = read_pairs(tmp_path / "pairs.txt", table)
-    assert list(zip(pairs.from_rows.tolist(), pairs.to_rows.tolist(), strict=True)) == expected
-    told = [record for record in caplog.records if "first image of a line is taken as the target" in record.message]
-    assert len(told) == (0 if text.startswith("from") else 1)
+def test_pair_files_may_name_images_in_any_way(tmp_path, change: Callable[[str], str]) -> None:
+    first, second, third = map(change, PATHS)
+    (tmp_path / "p.csv").write_text(f"From,to\n{first},{second}\n{second},{third}\n\n")
+    assert rows_of(tmp_path / "p.csv", fashion_table()) == [(0, 1), (1, 2)]
+
+
+def test_lists_of_pidm_have_no_header_and_the_target_first(tmp_path) -> None:
+    """RenYurui/Neural-Texture-Extraction-Distribution and ankanbhunia/PIDM, data/fashion_data.py: get_paths."""
+    first, second, third = PATHS
+    (tmp_path / "p.txt").write_text(f"{first},{second}\n{third},{second},{first}\n")
+    assert rows_of(tmp_path / "p.txt", fashion_table()) == [(1, 0), (1, 2), (0, 2)]
+    (tmp_path / "p.txt").write_text(f"{first},{second}\n{third}\n")
+    with pytest.raises(DataError, match=r"p\.txt:2: expected two or more paths"):
+        read_pairs(tmp_path / "p.txt", fashion_table())
+    (tmp_path / "p.txt").write_text(f"{FASHION[0]},{FASHION[1]}\n")
+    with pytest.raises(DataError, match=r"p\.txt:1: expected the header 'from,to'.*insert that line"):
+        read_pairs(tmp_path / "p.txt", fashion_table())
+
+
+def test_photos_are_found_by_their_name_if_only_one_has_it(tmp_path) -> None:
+    names = ("anna/beach.png", "ben/beach.png", "ben/kitchen.png")
+    table = PersonTable(names, ("anna", "ben", "ben"), torch.ones(3, 18, 2), (128, 64))
+    (tmp_path / "p.csv").write_text("from,to\nben\\beach.jpg,kitchen.HEIC\nphotos/kitchen.png,anna/beach\n")
+    assert rows_of(tmp_path / "p.csv", table) == [(1, 2), (2, 0)]
+    (tmp_path / "p.csv").write_text("from,to\nbeach.jpg,kitchen.jpg\n")
+    with pytest.raises(DataError, match=r"p\.csv:2: beach\.jpg is not in"):
+        read_pairs(tmp_path / "p.csv", table)
 
 
 def test_a_pair_file_that_git_lfs_left_out_is_named_as_such(tmp_path) -> None:
     (tmp_path / "pairs.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(DataError, match=r"pairs\.csv.*git lfs pull"):
         read_pairs(tmp_path / "pairs.csv", table_of("a", "a"))
-
-
-@pytest.mark.parametrize(
-    ("text", "row"),
-    [("below\\0.jpg", 0), ("below/0.png", 0), ("./below/0", 0), (" below/0.jpg ", 0), ("0.jpg", None)],
-)
-def test_names_are_found_with_any_slashes_and_suffix_but_not_without_their_folder(text: str, row: int | None) -> None:
-    table = PersonTable(("below/0.jpg",), ("a",), torch.ones(1, 18, 2), (128, 64))
-    assert find_row(table, text) == row
 
 
 def test_samples_are_seeded_and_without_repeats() -> None:

@@ -19,6 +19,7 @@ from pg2lib import ConfigError, DataError, PG2Error, Pose, read_keypoints
 from pg2lib.data.pose_files import import_keypoints
 from pg2lib.data.prepare import prepare
 from pg2lib.data.shards import Shard, merge_shards
+from pg2lib.files import IMAGE_SUFFIXES
 from tests.conftest import ROOT, STANDING
 from tests.data.conftest import FORTY, MAGENTA, Painted, necks, paint, stop_at
 
@@ -35,9 +36,37 @@ def test_keypoints_and_what_is_missing_are_written(folder: Path, detector: Paint
     assert (result.found, result.without_person, [name for name, _ in result.unreadable]) == (2, ("b.png",), ["d.jpg"])
     assert result.csv == csv
     listed = result.missing_file.read_text().splitlines()
-    assert listed[0] == "b.png\tno person found" and listed[1].startswith("d.jpg\t") and len(listed) == 2
+    assert listed[0] == "b.png\tno person found" and listed[1].startswith("d.jpg\t")
+    assert listed[2:] == ["notes.txt\tnot an image, by its suffix .txt"] == ["\t".join(item) for item in result.unused]
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert sorted(path.name for path in csv.parent.iterdir()) == ["k.csv", "k.missing.txt"]
+
+
+def test_every_suffix_is_used_and_every_other_file_is_listed(tmp_path: Path, detector: Painted) -> None:
+    used = [f"{number}{suffix}" for number, suffix in enumerate(sorted(IMAGE_SUFFIXES))]
+    for name in used:
+        paint(tmp_path / "in" / "anna" / name, (1, 0, 0))  # the content is told by itself
+    (tmp_path / "in" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    reasons = {"b.MOV": "a video", "c.dng": "a raw photo", "d": "no suffix", "e.svg": "not an image", "odd\nname": "no"}
+    for name in (*reasons, ".hidden", "k.csv.journal"):
+        (tmp_path / "in" / name).touch()
+    result = prepare(tmp_path / "in", tmp_path / "in" / "k.csv", detector, 1)
+    assert result.found == len(used)
+    assert [name for name, _ in result.unreadable] == ["IMG_1.HEIC"] and "HEIC photo" in result.unreadable[0][1]
+    unused = dict(result.unused)
+    assert list(unused) == ["b.MOV", "c.dng", "d", "e.svg", r"'odd\nname'"]
+    assert all(reason in found for reason, found in zip(reasons.values(), unused.values(), strict=True))
+    assert len(result.missing_file.read_text().splitlines()) == 6
+
+
+def test_the_files_of_shards_are_not_listed_as_unused(tmp_path: Path, detector: Painted) -> None:
+    for number in range(2):
+        paint(tmp_path / f"{number}.png", (number + 1, 0, 0))
+    (tmp_path / "notes.txt").touch()
+    for number in (1, 2):
+        assert prepare(tmp_path, tmp_path / "k.csv", detector, 1, Shard(number, 2)).unused == ()
+    unused = merge_shards(tmp_path, tmp_path / "k.csv").unused
+    assert [name for name, _ in unused] == ["asked.log", "notes.txt"]
 
 
 def test_a_list_of_an_earlier_run_does_not_outlive_it(folder: Path, detector: Painted) -> None:
@@ -93,7 +122,7 @@ def test_a_run_that_was_stopped_between_its_files_replaces_them(folder: Path, de
         prepare(folder, csv, detector, 1, on_progress=stop_at(2))
     csv.with_name("k.missing.txt").write_text("half\tof it")
     assert prepare(folder, csv, detector, 1).found == 2
-    assert len(csv.with_name("k.missing.txt").read_text().splitlines()) == 2
+    assert len(csv.with_name("k.missing.txt").read_text().splitlines()) == 3
 
 
 def test_one_damaged_file_stops_nothing_whatever_its_decoder_raises(folder: Path, detector: Painted) -> None:
