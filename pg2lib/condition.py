@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +30,13 @@ FindPeople = Callable[[Image.Image], Sequence["Detection"]]
 """Finds the people in a photo, the most prominent one first; raises NoPersonError if there is nobody."""
 
 
+PhotoBox = Sequence[float]
+"""A part of a photo: left, top, right and bottom edge in pixels, (0, 0, width, height) is all of it."""
+
+SMALLEST_BOX_PX = 16
+"""The shortest side of a part of a photo in which people are looked for."""
+
+
 @dataclass(frozen=True, eq=False)
 class ConditionView:
     """A photo as the model sees it.
@@ -38,8 +46,8 @@ class ConditionView:
         matte: matte of the person, [0, 1], all ones within the photo if none was found; None if the model has none.
         condition_pose: on the model's canvas; None if unknown.
         crop: the part of the photo, in pixels of the file; None if the image came as a model canvas.
-        people: everybody that was found, the most prominent person first, in pixels of the file; empty if the pose was
-            given or not needed.
+        people: everybody that was found, the person of `condition_pose` first, in pixels of the file; empty if the pose
+            was given or not needed.
         picture: the crop as the photo shows it, [-1, 1]; None if there is no matte.
         inside: which of its pixels show the photo, and not what lies beyond its edge; None if there is no matte.
     """
@@ -62,6 +70,72 @@ class ConditionView:
         return without_person(self.picture, self.matte, self.inside)
 
 
+def turn_photo(photo: Image.Image, degrees: int) -> Image.Image:
+    """Return a photo turned clockwise.
+
+    Args:
+        photo: the photo as it was loaded.
+        degrees: 0, 90, 180 or 270.
+
+    Raises:
+        DataError: another angle.
+    """
+    turns = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+    if degrees not in (0, *turns):
+        raise DataError(f"a photo is turned clockwise by 0, 90, 180 or 270 degrees, got {degrees!r}")
+    return photo.transpose(turns[degrees]) if degrees else photo
+
+
+def find_in_photo(image: ImageLike, find_people: FindPeople, box: PhotoBox | None = None) -> list[Detection]:
+    """Find the people in a photo of any size, or in a part of it.
+
+    Args:
+        image: the photo.
+        find_people: called with the photo or with that part.
+        box: the part to look at, in pixels of the file; None means all of the photo.
+
+    Returns:
+        The people from left to right, in pixels of the file.
+
+    Raises:
+        NoPersonError: nobody is found.
+        DataError: the photo cannot be read, or the box does not lie in it.
+    """
+    return _find(*load_photo(image), find_people, box)
+
+
+def _find(photo: Image.Image, size: tuple[int, int], find_people: FindPeople, box: PhotoBox | None) -> list[Detection]:
+    """Do what `find_in_photo` does in a photo that was loaded; (height, width) = `size` are those of the file."""
+    left, top, part = 0.0, 0.0, photo
+    if box is not None:
+        scale = photo.width / size[1]  # a very large photo was reduced when it was loaded
+        edges = [round(edge * scale) for edge in _checked_box(box, size)]
+        (left, top), part = edges[:2], photo.crop((edges[0], edges[1], edges[2], edges[3]))
+    offset = torch.tensor((left, top))
+    canvas = (photo.height, photo.width)
+    people = [replace(person, pose=Pose(person.pose.xy + offset, canvas).resize(size)) for person in find_people(part)]
+    return sorted(people, key=lambda person: float(person.pose.xy[:, 0].nanmean()))
+
+
+def choose_person(people: Sequence[Detection], person: int = 0) -> list[Detection]:
+    """Return the people with the chosen one first.
+
+    Args:
+        people: from left to right.
+        person: 0 for the most prominent; 1 and up count from left to right.
+
+    Raises:
+        DataError: there are fewer people.
+    """
+    if not 0 <= person <= len(people):
+        raise DataError(
+            f"person: expected 0 for the most prominent person or a number from 1 to {len(people)} for one of those "
+            f"found, from left to right, got {person}"
+        )
+    chosen = people[person - 1] if person else max(people, key=lambda each: each.area)
+    return [chosen, *(each for each in people if each is not chosen)]
+
+
 def view_photo(
     image: ImageLike,
     model: ModelConfig,
@@ -69,6 +143,9 @@ def view_photo(
     find_people: FindPeople,
     condition_pose: Pose | None = None,
     matte: ImageLike | None = None,
+    person: int = 0,
+    box: PhotoBox | None = None,
+    people: Sequence[Detection] | None = None,
 ) -> ConditionView:
     """Find the person in a photo of any size, crop it like the training images, and cut the person out.
 
@@ -79,17 +156,22 @@ def view_photo(
         find_people: called if there is no `condition_pose`.
         condition_pose: the person's pose in pixels of the photo, if it is known.
         matte: a matte of the photo's size, white or 1 = person, if it is known. Otherwise MediaPipe looks for one.
+        person: whom to take of several, see `choose_person`.
+        box: the part of the photo to look at, see `find_in_photo`.
+        people: what `find_in_photo` returned for this photo, so that nobody is looked for again.
 
     Raises:
         NoPersonError: nobody is found.
-        DataError: the photo cannot be read, or pose or matte do not fit it.
+        DataError: the photo cannot be read, pose, matte or box do not fit it, or there are fewer people.
     """
     photo, size = load_photo(image)
     given = None if matte is None else _given_matte(matte, photo, size)
-    people: list[Detection] = []
     if condition_pose is None:
-        people = [replace(person, pose=person.pose.resize(size)) for person in find_people(photo)]
+        found = _find(photo, size, find_people, box) if people is None else people
+        people = choose_person(found, person)
         condition_pose = people[0].pose
+    else:
+        people = []
     _check_canvas(condition_pose, size)
     crop = framing.crop(condition_pose, model.canvas)
     pose = condition_pose.crop(crop)
@@ -101,7 +183,7 @@ def view_photo(
         return ConditionView(picture, None, pose, crop, people)
     inside = inside_photo(crop, size)
     everybody = _find_matte(part) if given is None else _matte_tensor(crop_loaded.apply(given))
-    own = matte_of_one(everybody, pose, [person.pose.crop(crop) for person in people[1:]]) * inside
+    own = matte_of_one(everybody, pose, [other.pose.crop(crop) for other in people[1:]]) * inside
     return ConditionView(on_backdrop(picture, own), own, pose, crop, people, picture, inside)
 
 
@@ -144,6 +226,24 @@ def view_canvas(
         return ConditionView(tensor, None, condition_pose, None, people)
     found = _find_matte(picture) if given is None else _matte_tensor(given)
     return ConditionView(tensor, found, condition_pose, None, people, tensor, torch.ones_like(found, dtype=torch.bool))
+
+
+def _checked_box(box: PhotoBox, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the part of a box that lies in an image of (height, width) = `size`.
+
+    Raises:
+        DataError: it is not four numbers, or no side of `SMALLEST_BOX_PX` lies in the image.
+    """
+    numbers = [float(edge) for edge in box] if all(isinstance(edge, int | float) for edge in box) else []
+    if len(numbers) == 4 and all(map(math.isfinite, numbers)):
+        left, top = max(0.0, numbers[0]), max(0.0, numbers[1])
+        right, bottom = min(float(size[1]), numbers[2]), min(float(size[0]), numbers[3])
+        if min(right - left, bottom - top) >= SMALLEST_BOX_PX:
+            return left, top, right, bottom
+    raise DataError(
+        f"box: expected left, top, right and bottom of at least {SMALLEST_BOX_PX}x{SMALLEST_BOX_PX} pixels in the "
+        f"photo of {size[1]}x{size[0]}, got {list(box)}"
+    )
 
 
 def _check_canvas(pose: Pose, size: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pg2lib.condition import ConditionView, view_canvas, view_photo
+from pg2lib.condition import ConditionView, PhotoBox, find_in_photo, view_canvas, view_photo
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError, ConfigError, DataError, NoPersonError
 from pg2lib.framing import Framing
@@ -260,19 +260,38 @@ class PG2Pipeline:
         *,
         condition_pose: Pose | None = None,
         matte: ImageLike | None = None,
+        person: int = 0,
+        box: PhotoBox | None = None,
+        people: Sequence[Detection] | None = None,
     ) -> ConditionView:
         """Find the person in a photo, crop it and cut the person out; pass the result to `repose`.
 
         Args:
             image, crop, condition_pose, matte: see `__call__`.
+            person: whom to take of several: 0 for the most prominent; 1 and up count from left to right.
+            box: look only at this part of the photo: left, top, right, bottom in pixels.
+            people: what `find_people` returned for this photo, so that nobody is looked for again.
 
         Raises:
-            NoPersonError, DataError: see `__call__`.
+            NoPersonError, DataError: see `__call__`; or `person` or `box` does not fit the photo.
         """
         model = self.config.model
         if crop:
-            return view_photo(image, model, self.framing, self._find_people, condition_pose, matte)
+            find = self._find_people
+            return view_photo(image, model, self.framing, find, condition_pose, matte, person, box, people)
         return view_canvas(image, model, self._find_people, condition_pose, matte)
+
+    def find_people(self, image: ImageLike, box: PhotoBox | None = None) -> list[Detection]:
+        """Find the people in a photo, from left to right, in its pixels.
+
+        Args:
+            image: see `__call__`.
+            box: look only at this part of the photo: left, top, right, bottom in pixels.
+
+        Raises:
+            NoPersonError, DataError: nobody is found; the photo cannot be read, or the box does not lie in it.
+        """
+        return find_in_photo(image, self._find_people, box)
 
     def repose(
         self,

@@ -18,6 +18,7 @@ from pg2lib import (
     build_models,
     pose_presets,
 )
+from pg2lib.condition import turn_photo
 from pg2lib.cutout import BACKDROP
 from pg2lib.detect import Detection
 from pg2lib.framing import Framing
@@ -398,3 +399,80 @@ def test_without_mediapipe_the_matte_is_all_ones_and_a_picture_still_comes(
     assert torch.allclose(seen.condition_image[:, 127], torch.full((3, 64), BACKDROP))
     assert torch.equal(seen.matte, seen.inside.float())
     assert warping(photo, standing, condition_pose=pose).background is None
+
+
+# -- Several people ----------------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """A pipeline's finder: the given poses, the most prominent first, wherever it looks."""
+
+    def __init__(self, *poses: Pose) -> None:
+        self.poses, self.shown = poses, list[tuple[int, int]]()
+
+    def __call__(self, image: Image.Image) -> list[Detection]:
+        self.shown.append(image.size)
+        return [Detection(Pose(pose.xy, (image.height, image.width)), attempt=0, confidence=0.9) for pose in self.poses]
+
+
+@pytest.fixture
+def crowd(pipe: PG2Pipeline, monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    """A large person on the right, a small one on the left."""
+    person = pose_presets()["standing, front"]
+    small = Pose(person.xy * 0.5 + torch.tensor((10.0, 40.0)), (128, 64))
+    finder = Crowd(Pose(person.xy + torch.tensor((120.0, 10.0)), (128, 64)), small)
+    monkeypatch.setattr(pipe, "_find_people", finder)
+    return finder
+
+
+def test_people_are_found_from_left_to_right(pipe: PG2Pipeline, crowd: Crowd) -> None:
+    left, right = pipe.find_people(Image.new("RGB", (200, 160)))
+    assert torch.equal(right.pose.xy.nan_to_num(), crowd.poses[0].xy.nan_to_num()) and right.area > left.area
+    assert left.pose.canvas == (160, 200)
+
+
+def test_a_person_is_chosen_by_prominence_or_from_left_to_right(pipe: PG2Pipeline, crowd: Crowd) -> None:
+    photo = Image.new("RGB", (200, 160))
+    left, right = pipe.find_people(photo)
+    assert [pipe.look(photo, person=person).people[0].pose for person in (0, 1, 2)] == [
+        right.pose,
+        left.pose,
+        right.pose,
+    ]
+    assert [person.pose for person in pipe.look(photo, person=1).people] == [left.pose, right.pose]
+    with pytest.raises(DataError, match="person: .* 1 to 2 .* got 3"):
+        pipe.look(photo, person=3)
+
+
+def test_people_who_were_found_are_not_looked_for_again(pipe: PG2Pipeline, crowd: Crowd) -> None:
+    photo = Image.new("RGB", (200, 160))
+    people = pipe.find_people(photo)
+    crowd.shown.clear()
+    assert pipe.look(photo, person=1, people=people).crop == pipe.look(photo, condition_pose=people[0].pose).crop
+    assert crowd.shown == []
+
+
+def test_a_box_is_all_that_is_looked_at(pipe: PG2Pipeline, crowd: Crowd) -> None:
+    (left, _), whole = pipe.find_people(Image.new("RGB", (400, 300)), box=(50, 20, 250, 180)), crowd.poses[1]
+    assert crowd.shown == [(200, 160)]
+    assert torch.equal(left.pose.xy.nan_to_num(), (whole.xy + torch.tensor((50.0, 20.0))).nan_to_num())
+    assert left.pose.canvas == (300, 400)
+    pipe.find_people(Image.new("RGB", (400, 300)), box=(-10, -10, 500, 500))
+    assert crowd.shown[-1] == (400, 300), "what lies outside the photo is left out"
+
+
+@pytest.mark.parametrize("box", [(0, 0, 10, 100), (0, 0, 100), (500, 0, 600, 100), (math.nan, 0, 100, 100), "abcd"])
+def test_a_box_that_is_none_is_refused(pipe: PG2Pipeline, crowd: Crowd, box: object) -> None:
+    with pytest.raises(DataError, match="box: expected"):
+        pipe.find_people(Image.new("RGB", (400, 300)), box=box)
+
+
+def test_a_photo_is_turned_clockwise() -> None:
+    photo = Image.new("RGB", (4, 2))
+    photo.putpixel((0, 0), (255, 0, 0))
+    corners = {90: (1, 0), 180: (3, 1), 270: (0, 3)}
+    for degrees, corner in corners.items():
+        assert turn_photo(photo, degrees).getpixel(corner) == (255, 0, 0), degrees
+    assert turn_photo(photo, 0) is photo
+    with pytest.raises(DataError, match="45"):
+        turn_photo(photo, 45)

@@ -75,6 +75,11 @@ class Detection:
     attempt: int
     confidence: float
 
+    @property
+    def area(self) -> float:
+        """The area of the box around the joints, in square pixels; the largest person is the most prominent."""
+        return _area(self.pose.box)
+
 
 class PoseDetector(Protocol):
     """Anything that finds a person in an RGB picture."""
@@ -221,7 +226,7 @@ def search_people(image: Image.Image, find: LandmarkFinder) -> list[Detection]:
         return [detect_person(image, find)]
     tallest = max(_height(person.pose) for person in people)
     people = [person for person in people if _height(person.pose) >= tallest / 3]
-    return sorted(people, key=lambda person: _area(person.pose.box), reverse=True)
+    return sorted(people, key=lambda person: person.area, reverse=True)
 
 
 def _search_one_by_one(image: Image.Image, find: LandmarkFinder) -> list[Detection]:
