@@ -25,7 +25,6 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules in its own folder
 
 import gradio as gr
-from PIL import Image
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -33,12 +32,12 @@ from starlette.staticfiles import StaticFiles
 from demo.endpoints import add_endpoints
 from demo.examples import write_examples
 from demo.guard import Guard, served_addresses
-from demo.service import Service
+from demo.looks import Choice, RefusedError
+from demo.service import RELIABLE, Options, Service
 from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly
 from pg2lib.config import DEFAULT_CHECKPOINT
-from pg2lib.errors import NoPersonError, PG2Error
+from pg2lib.errors import PG2Error
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.pose import pose_presets
 
 HERE = Path(__file__).parent
 
@@ -68,13 +67,26 @@ class Page(UploadsOnly):
             pipelines: models by name; the first is the default.
         """
         super().__init__(title="PG2: a person in another pose", analytics_enabled=False, delete_cache=(600, 3600))
+        self.service = Service(pipelines)
         self.examples = tempfile.TemporaryDirectory(prefix="pg2-examples-")
         written = write_examples(Path(self.examples.name))
-        listed = [{"name": each["name"], "url": f"examples/{each['file']}"} for each in written]
+        self.listed = [{"name": each["name"], "url": f"examples/{each['file']}"} for each in written]
         with self:
             gr.HTML(js_on_load=MOUNT, apply_default_css=False, padding=False, elem_id="page")
-            add_endpoints(self, Service(pipelines), listed)
+            add_endpoints(self, self.service, self.listed)
         self.queue(max_size=WAITING)
+
+    def warm_up(self) -> None:
+        """Load what the first request would otherwise wait for, and make the result that the page opens with."""
+        example = Path(self.examples.name) / Path(self.listed[0]["url"]).name
+        pose = RELIABLE[0]
+        try:
+            content, _ = self.service.repose(Choice(str(example)), pose, Options())
+        except RefusedError as error:  # MediaPipe is missing, and the message says what to install
+            print(f"warning: {error}", file=sys.stderr)
+            return
+        (example.parent / "result.png").write_bytes(content)
+        self.listed[0] |= {"pose": pose, "result": "examples/result.png"}
 
 
 def launch(page: Page, host: str, port: int, password: str | None = None) -> str:
@@ -113,19 +125,6 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(
         primary_hue="orange", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
-
-
-def warm_up(pipeline: PG2Pipeline) -> None:
-    """Load what the first request would otherwise wait for."""
-    canvas = pipeline.config.model.canvas
-    pose = next(iter(pose_presets().values())).resize(canvas)
-    pipeline(Image.new("RGB", canvas[::-1]), pose, crop=False, condition_pose=pose)
-    try:
-        pipeline.look(Image.new("RGB", (256, 256)))
-    except NoPersonError:
-        pass
-    except PG2Error as error:
-        print(f"warning: {error}", file=sys.stderr)
 
 
 def load_pipelines(names: Sequence[str]) -> dict[str, PG2Pipeline]:
@@ -194,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: cannot serve on {options.host}:{options.port}; try another --port. ({error})", file=sys.stderr)
         return 2
     print(f"The demo runs on {address} (Ctrl-C ends it)", flush=True)
-    threading.Thread(target=warm_up, args=(next(iter(pipelines.values())),), daemon=True).start()
+    threading.Thread(target=page.warm_up, daemon=True).start()
     page.block_thread()
     return 0
 

@@ -45,8 +45,11 @@ MIN_JOINTS = 4
 MAX_TEXT = 1_000_000
 """The most characters of a pose."""
 
-HARD = ("running left", "running right", "sitting", "crouching", "walking left", "walking right")
-"""Presets that often come out badly: few people in the training data sit, crouch or stride."""
+RELIABLE = ("hands on hips", "waving", "standing, front", "hands joined", "walking, front", "arms raised")
+"""Presets that come out well; for all others, photos that show a person from the front lack a side or the back."""
+
+FOUND_AGAIN_PX = 512
+"""Results are enlarged to this before people are looked for: in smaller pictures the detector looks many times."""
 
 Json = dict[str, Any]
 
@@ -88,8 +91,8 @@ class Service:
     def presets(self) -> list[Json]:
         """Return the presets, the reliable ones first."""
         poses = pose_presets()
-        names = [name for name in poses if name not in HARD] + [name for name in poses if name in HARD]
-        return [{"name": name, "pose": to_json(poses[name]), "hard": name in HARD} for name in names]
+        names = [*RELIABLE, *(name for name in poses if name not in RELIABLE)]
+        return [{"name": name, "pose": to_json(poses[name]), "hard": name not in RELIABLE} for name in names]
 
     def models(self) -> list[Json]:
         """Return the models with their descriptions in Markdown, the default first."""
@@ -260,8 +263,11 @@ class Service:
 
     def _find_again(self, pipeline: PG2Pipeline, picture: Image.Image) -> Pose | None:
         """Find the pose of the person in a result; None if nobody is found, or MediaPipe is missing."""
+        scale = max(1.0, FOUND_AGAIN_PX / picture.height)
+        large = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
         try:
-            return max(pipeline.find_people(picture), key=lambda person: person.area).pose
+            people = pipeline.find_people(large)
+            return max(people, key=lambda person: person.area).pose.resize((picture.height, picture.width))
         except PG2Error:
             return None
 

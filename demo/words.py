@@ -86,16 +86,11 @@ def describe_training(pipeline: PG2Pipeline) -> str:
     if "data" not in record:
         return "**Training:** these weights carry no record of their training."
     counted = [f"{record[key]:,} {key}" for key in ("images", "pairs") if key in record]
-    stages = [
-        f"{name} {stage.steps:,} steps" + (f" in {duration(record['seconds'][key])}" if "seconds" in record else "")
-        for name, key, stage in (
-            ("stage I", "stage1", pipeline.config.stage1),
-            ("stage II", "stage2", pipeline.config.stage2),
-        )
-    ]
+    names = {"stage1": "stage I", "stage2": "stage II"}
+    stages = [f"{names[key]} in {duration(seconds)}" for key, seconds in record.get("seconds", {}).items() if key in names]
     hardware = f" on {record['hardware']}" if "hardware" in record else ""
     text = f"**Trained on** {record['data']}" + (f" ({', '.join(counted)})" if counted else "")
-    text += f": {', '.join(stages)}{hardware}."
+    text += f": {', '.join(stages)}{hardware}." if stages else f"{hardware}."
     if any(name in record["data"].lower() for name in RESEARCH_DATA):
         text += " That data set is for research only, and so are these weights: **no commercial use**."
     return text

@@ -7,13 +7,19 @@ import { PhotoPanel } from "./photo.mjs";
 import { Gallery } from "./poses.mjs";
 import { ResultPanel, Strip } from "./result.mjs";
 import { recall, remember } from "./store.mjs";
+import { paragraphs } from "./text.mjs";
 
 const UPLOAD_LIVES_MS = 50 * 60 * 1000; // the server keeps uploads for an hour
 const KEPT = 24;
 
 export async function mount(root) {
   const page = new Page(root);
-  await page.start();
+  try {
+    await page.start();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    root.prepend(make("p", { class: "note refused", role: "alert" }, error.message));
+  }
   return page;
 }
 
@@ -49,7 +55,7 @@ class Page {
       "p", { class: "consent" },
       "Use photos of people who have agreed to it, and say that a picture is generated. Photos stay on the computer that runs this page.",
     ));
-    const galleryPlace = make("div");
+    const galleryPlace = make("div", { class: "gallery-place" });
     this.poseFile = make("input", { type: "file", hidden: true, onchange: () => this.readPose({ file: this.poseFile.files[0] }) });
     const poses = section(
       "pose-panel", "2. Pose", galleryPlace,
@@ -62,9 +68,9 @@ class Page {
       ),
       this.buildSettings(),
     );
-    const resultPlace = make("div");
+    const resultPlace = make("div", { class: "result-place" });
     this.progress = make("div", { class: "progress", hidden: true, role: "status" });
-    const stripPlace = make("div");
+    const stripPlace = make("div", { class: "strip-place" });
     const result = section("result-panel", "3. Result", resultPlace, this.progress, stripPlace, this.buildMany());
     this.photoPanel = new PhotoPanel(photoPlace, {
       file: (file) => this.usePhoto(file),
@@ -76,7 +82,13 @@ class Page {
     this.gallery = new Gallery(galleryPlace, (name, pose) => this.make(name, pose));
     this.resultPanel = new ResultPanel(resultPlace);
     this.strip = new Strip(stripPlace, (entry) => this.bring(entry));
-    root.replaceChildren(make("main", { class: "pg2" }, photo, poses, result), this.buildHow(), ...this.buildDialogs());
+    const header = make(
+      "header", { class: "pg2-head" }, make("h1", {}, "A person in another pose"),
+      make("p", {}, "Choose a photo of a person, then a pose: the page paints that person in that pose."),
+    );
+    root.replaceChildren(
+      header, make("div", { class: "pg2" }, photo, poses, result), this.buildHow(), ...this.buildDialogs(),
+    );
   }
 
   buildSettings() {
@@ -149,6 +161,8 @@ class Page {
   }
 
   fillExamples(examples) {
+    const sample = examples.find(({ result }) => result);
+    if (sample) this.resultPanel.showSample(sample);
     this.examples.replaceChildren(...examples.map(({ name, url }) => make(
       "button",
       {
@@ -166,8 +180,8 @@ class Page {
   }
 
   describeModel() {
-    const { html } = this.models.find(({ name }) => name === this.model.value);
-    this.card.innerHTML = html; // made by the server from its own model card
+    const { text } = this.models.find(({ name }) => name === this.model.value);
+    this.card.replaceChildren(...paragraphs(text));
   }
 
   fillStart() {

@@ -31,8 +31,11 @@ export class PhotoPanel {
     this.empty = make(
       "div", { class: "drop" },
       make("p", {}, "Drop a photo here, or paste one."),
-      make("button", { type: "button", class: "primary", onclick: () => this.input.click() }, "Choose a photo"),
-      make("button", { type: "button", onclick: () => this.camera.click() }, "Camera"),
+      make(
+        "div", { class: "tools" },
+        make("button", { type: "button", class: "primary", onclick: () => this.input.click() }, "Choose a photo"),
+        make("button", { type: "button", onclick: () => this.camera.click() }, "Camera"),
+      ),
     );
     this.turn = make("button", { type: "button", onclick: () => this.on.turn(90) }, "Turn");
     this.area = make("button", { type: "button", "aria-pressed": "false", onclick: () => this.setMode("area") }, "Select an area");

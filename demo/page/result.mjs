@@ -27,6 +27,17 @@ export class ResultPanel {
     this.steps = make("div", { class: "steps" });
   }
 
+  /** A result that was made before anybody asked, so that the page shows what it does. */
+  showSample({ url, result, pose }) {
+    this.placeholder.replaceChildren(
+      make(
+        "div", { class: "sample" }, make("img", { src: url, alt: "An example photo" }),
+        make("span", { "aria-hidden": "true" }, "→"), make("img", { src: result, alt: `Its result: ${pose}` }),
+      ),
+      make("p", {}, `A photo, and its result for “${pose}”. Click an example, then a pose.`),
+    );
+  }
+
   /** @param {{url: string, details: object}} result */
   show({ url, details }) {
     this.details = details;
@@ -66,6 +77,7 @@ export class ResultPanel {
     const share = Number(this.slider.value);
     this.before.style.clipPath = `inset(0 ${100 - share}% 0 0)`;
     this.stage.style.setProperty("--share", `${share}%`);
+    this.stage.classList.toggle("comparing", share > 0);
   }
 
   drawPose() {
@@ -79,7 +91,7 @@ export class ResultPanel {
     this.badge.hidden = distance === null || distance === undefined;
     if (this.badge.hidden) return;
     const percent = Math.round(100 * distance);
-    this.badge.textContent = percent <= 50 ? `Pose reached: off by ${percent} % of a head` : `Pose missed: off by ${percent} % of a head`;
+    this.badge.textContent = `Pose ${percent <= 50 ? "reached" : "missed"}: off by ${percent} % of a head`;
     this.badge.classList.toggle("bad", percent > 50);
     this.badge.title = "The pose was looked for again in the result and compared with the one you asked for.";
   }
