@@ -1,6 +1,6 @@
 // The page: a photo on the left, poses in the middle, the result on the right.
 
-import { Refused, call, upload } from "./api.mjs";
+import { Refused, UNREACHABLE, call, upload } from "./api.mjs";
 import { PoseEditor, make } from "./editor.mjs";
 import { csv } from "./geometry.mjs";
 import { PhotoPanel } from "./photo.mjs";
@@ -74,20 +74,21 @@ class Page {
     const result = section("result-panel", "3. Result", resultPlace, this.progress, stripPlace, this.buildMany());
     this.photoPanel = new PhotoPanel(photoPlace, {
       file: (file) => this.usePhoto(file),
-      turn: (degrees) => this.find({ turn: (this.photo.turn + degrees) % 360, box: null }),
-      box: (box) => this.find({ box }),
+      turn: (degrees) => this.find({ turn: (this.photo.turn + degrees) % 360, box: null }).then(() => this.photo.people.length && this.again()),
+      box: (box) => this.find({ box }).then(() => this.photo.people.length && this.again()),
       person: (index) => this.choosePerson(index),
       pose: (pose) => this.placedByHand(pose),
     });
     this.gallery = new Gallery(galleryPlace, (name, pose) => this.make(name, pose));
-    this.resultPanel = new ResultPanel(resultPlace);
+    const layout = make("div", { class: "pg2" }, photo, poses, result);
+    this.resultPanel = new ResultPanel(resultPlace, layout);
     this.strip = new Strip(stripPlace, (entry) => this.bring(entry));
     const header = make(
       "header", { class: "pg2-head" }, make("h1", {}, "A person in another pose"),
       make("p", {}, "Choose a photo of a person, then a pose: the page paints that person in that pose."),
     );
     root.replaceChildren(
-      header, make("div", { class: "pg2" }, photo, poses, result), this.buildHow(), ...this.buildDialogs(),
+      header, layout, this.buildHow(), ...this.buildDialogs(),
     );
   }
 
@@ -167,7 +168,7 @@ class Page {
       "button",
       {
         type: "button", "aria-label": `Example: ${name}`,
-        onclick: async () => this.usePhoto(await (await fetch(url)).blob()),
+        onclick: () => this.guarded(this.photoPanel, async () => this.usePhoto(await fetched(url))),
       },
       make("img", { src: url, alt: "" }),
     )));
@@ -196,11 +197,19 @@ class Page {
   // -- The photo --------------------------------------------------------------------------------------------------
 
   async usePhoto(blob) {
-    this.photo = { id: `${Date.now()}-${Math.random()}`, blob, turn: 0, box: null, people: [], chosen: 0 };
+    const before = this.photo;
+    const photo = { id: `${Date.now()}-${Math.random()}`, blob, turn: 0, box: null, people: [], chosen: 0 };
+    this.photo = photo;
     this.resultPanel.dim();
     await this.find({});
-    this.strip.fill(this.history, this.photo.id);
-    if (this.wanted && this.photo.people.length) await this.make(this.wanted.name, this.wanted.pose);
+    if (photo !== this.photo) return;
+    if (!photo.size) { // it was refused: the photo before it stays in use
+      this.photo = before;
+      this.resultPanel.dim(this.shown?.photo !== before?.id);
+      return;
+    }
+    this.strip.fill(this.history, photo.id);
+    if (this.wanted && photo.people.length) await this.make(this.wanted.name, this.wanted.pose);
   }
 
   async sent() {
@@ -219,12 +228,15 @@ class Page {
     await this.guarded(this.photoPanel, async () => {
       const [found] = await call("find_people", { photo: await this.sent(), turn, box });
       if (photo !== this.photo) return;
-      const preview = await (await fetch(found.preview)).blob();
+      const preview = await fetched(found.preview);
       Object.assign(photo, { size: found.size, people: found.people, chosen: found.chosen, preview });
       this.photoPanel.show(URL.createObjectURL(preview), found.size);
       this.photoPanel.drawPeople(found.people, found.chosen);
-      const turnIt = found.turn ? [["Turn it upright", () => this.find({ turn: (turn + found.turn) % 360, box: null })]] : [];
-      this.photoPanel.say(found.notes.join(" "), ...turnIt);
+      const turnIt = ["Turn it", () => this.find({ turn: (turn + found.turn) % 360, box: null })];
+      const allOfIt = ["Look at the whole photo", () => this.find({ box: null })];
+      const words = found.notes.join(" ") || (box ? "Only the selected area is used to find the person." : "");
+      this.photoPanel.say(words, false, [...(found.turn ? [turnIt] : []), ...(box ? [allOfIt] : [])]);
+      if (!found.people.length) this.resultPanel.dim();
     });
   }
 
@@ -266,7 +278,7 @@ class Page {
     }
     await this.work("Making the picture …", async (signal) => {
       const [image, details] = await call("repose", { ...(await this.choice()), pose }, { signal });
-      const blob = await (await fetch(image.url)).blob();
+      const blob = await fetched(image.url);
       this.keep({ name, pose, blob, details, photo: this.photo.id, photoBlob: this.photo.blob, choice: this.choiceKept() });
     });
   }
@@ -279,7 +291,9 @@ class Page {
   keep(entry) {
     entry.url = URL.createObjectURL(entry.blob);
     this.history = [entry, ...this.history].slice(0, KEPT);
+    this.shown = entry;
     this.resultPanel.show(entry);
+    this.resultPanel.reveal();
     this.strip.fill(this.history, this.photo.id);
     remember(this.history.map(({ url, ...kept }) => kept));
   }
@@ -304,6 +318,7 @@ class Page {
     this.photoPanel.say("");
     this.wanted = { name: entry.name, pose: entry.pose };
     this.gallery.mark(entry.name);
+    this.shown = entry;
     this.resultPanel.show(entry);
     this.strip.fill(this.history, this.photo.id);
   }
@@ -333,11 +348,13 @@ class Page {
   }
 
   startEditing() {
-    const shown = this.history.find((entry) => entry.photo === this.photo?.id)?.details;
-    const own = shown?.photo_pose ?? this.photo?.people[this.photo.chosen]?.pose;
+    const shown = this.shown && this.shown.photo === this.photo?.id ? this.shown.details : null;
+    const person = this.photo?.people[this.photo.chosen]?.pose;
     const named = this.presets.find(({ name }) => name === this.startFrom.value)?.pose;
-    this.editor.load(named ?? (this.startFrom.value === "photo" ? own : shown?.pose ?? this.wanted?.pose) ?? this.presets[0].pose);
-    this.editor.setPhoto(named || !shown ? null : shown.stages.used);
+    const whole = !shown && this.startFrom.value === "photo" && person;
+    this.editor.load(named ?? (this.startFrom.value === "photo" ? shown?.photo_pose ?? person : shown?.pose ?? this.wanted?.pose) ?? this.presets[0].pose);
+    if (whole) this.editor.setPhoto(URL.createObjectURL(this.photo.preview));
+    else this.editor.setPhoto(named || !shown ? null : shown.stages.used);
   }
 
   async useEdited() {
@@ -380,11 +397,12 @@ class Page {
       const onProgress = ([, state]) => state && this.showProgress(state);
       const [file] = await call(endpoint, args, { onProgress, signal });
       this.resultPanel.showFile(file.url, name, name.endsWith(".mp4"));
+      this.resultPanel.reveal();
     });
   }
 
   showProgress({ done, of }) {
-    this.progress.firstChild.textContent = `${done} of ${of}`;
+    this.progress.firstChild.textContent = of ? `${done} of ${of} pictures` : `Looking at the video: frame ${done}`;
     this.progress.style.setProperty("--done", `${(100 * done) / Math.max(1, of)}%`);
   }
 
@@ -417,6 +435,17 @@ class Page {
       panel.say(error.message, true);
     }
   }
+}
+
+async function fetched(url) {
+  let answer;
+  try {
+    answer = await fetch(url);
+  } catch {
+    throw new Refused(UNREACHABLE);
+  }
+  if (!answer.ok) throw new Refused("The picture is no longer kept. Make it again.");
+  return answer.blob();
 }
 
 function boxOf({ keypoints }) {

@@ -4,7 +4,12 @@ import { make } from "./editor.mjs";
 import { skeleton } from "./photo.mjs";
 
 export class ResultPanel {
-  constructor(root) {
+  /**
+   * @param {HTMLElement} place is filled with the panel.
+   * @param {HTMLElement} root gets the class "made" as soon as there is a result.
+   */
+  constructor(place, root) {
+    this.root = root;
     this.before = make("img", { class: "before", alt: "" });
     this.after = make("img", { class: "after", alt: "The result" });
     this.overlay = make("svg", { class: "overlay", "aria-hidden": "true", preserveAspectRatio: "none" });
@@ -15,15 +20,17 @@ export class ResultPanel {
     this.stage = make("div", { class: "result-stage" }, this.after, this.before, this.overlay, this.slider);
     this.placeholder = make("div", { class: "placeholder" }, make("p", {}, "The picture appears here."));
     this.poseShown = make("input", { type: "checkbox", onchange: () => this.drawPose() });
+    this.poseLabel = make("label", { class: "check" }, this.poseShown, " Show the pose");
     this.download = make("a", { class: "button primary", download: "pg2-result.png" }, "Download");
     this.badge = make("span", { class: "badge" });
     this.actions = make(
       "div", { class: "tools", hidden: true },
-      this.download, make("label", { class: "check" }, this.poseShown, " Show the pose"), this.badge,
+      this.download, this.poseLabel, this.badge,
     );
     this.note = make("div", { class: "note", role: "status" });
     this.stage.hidden = true;
-    root.append(this.placeholder, this.stage, this.actions, this.note);
+    place.append(this.placeholder, this.stage, this.actions, this.note);
+    this.say("");
     this.steps = make("div", { class: "steps" });
   }
 
@@ -41,6 +48,8 @@ export class ResultPanel {
   /** @param {{url: string, details: object}} result */
   show({ url, details }) {
     this.details = details;
+    this.download.setAttribute("download", "pg2-result.png");
+    this.root.classList.add("made");
     const [height, width] = details.canvas;
     this.stage.style.aspectRatio = `${width} / ${height}`;
     this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -50,7 +59,7 @@ export class ResultPanel {
     this.compare();
     this.drawPose();
     this.download.href = url;
-    this.stage.hidden = this.actions.hidden = false;
+    this.stage.hidden = this.actions.hidden = this.poseLabel.hidden = false;
     this.placeholder.hidden = true;
     this.stage.classList.remove("stale");
     this.showBadge(details);
@@ -62,12 +71,12 @@ export class ResultPanel {
   showFile(url, name, video = false) {
     this.stage.hidden = true;
     this.placeholder.hidden = false;
-    this.placeholder.replaceChildren(
-      video ? make("video", { src: url, controls: true, loop: true, autoplay: true, muted: true })
-        : make("img", { src: url, alt: "The result" }),
-    );
+    const picture = video ? make("video", { controls: true, loop: true }) : make("img", { src: url, alt: "The result" });
+    if (video) Object.assign(picture, { muted: true, autoplay: true, src: url }); // muted videos may start by themselves
+    this.placeholder.replaceChildren(picture);
+    this.root.classList.add("made");
     this.actions.hidden = false;
-    this.badge.hidden = true;
+    this.badge.hidden = this.poseLabel.hidden = true;
     this.download.href = url;
     this.download.setAttribute("download", name);
     this.say("");
@@ -110,8 +119,14 @@ export class ResultPanel {
   }
 
   /** The last good picture stays, dimmed, while another photo is in use. */
-  dim() {
-    this.stage.classList.add("stale");
+  dim(stale = true) {
+    this.stage.classList.toggle("stale", stale);
+  }
+
+  /** On a phone the place of the result may be out of sight. */
+  reveal() {
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    (this.stage.hidden ? this.placeholder : this.stage).scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
   }
 
   say(text, refused = false) {
