@@ -2,7 +2,7 @@
 
 import { Refused, UNREACHABLE, call, upload } from "./api.mjs";
 import { PoseEditor, make } from "./editor.mjs";
-import { csv } from "./geometry.mjs";
+import { csv, rounded } from "./geometry.mjs";
 import { PhotoPanel } from "./photo.mjs";
 import { Gallery } from "./poses.mjs";
 import { ResultPanel, Strip } from "./result.mjs";
@@ -108,7 +108,7 @@ class Page {
   buildMany() {
     const choice = () => make("select", {});
     [this.first, this.last, this.format] = [choice(), choice(), make(
-      "select", {}, make("option", { value: "gif" }, "GIF"), make("option", { value: "mp4" }, "MP4"),
+      "select", { "aria-label": "Format" }, make("option", { value: "gif" }, "GIF"), make("option", { value: "mp4" }, "MP4"),
     )];
     this.videoFile = make("input", { type: "file", accept: "video/*,image/gif", hidden: true, onchange: () => this.animateVideo() });
     const button = (text, onclick) => make("button", { type: "button", onclick }, text);
@@ -116,8 +116,8 @@ class Page {
       "details", { class: "many" }, make("summary", {}, "Many pictures at once"),
       make("p", {}, button("All poses on one sheet", () => this.sheet())),
       make(
-        "p", {}, make("label", {}, "From ", this.first), make("label", {}, " to ", this.last), " ",
-        this.format, " ", button("Animate", () => this.animate()),
+        "div", { class: "tools" }, make("label", {}, "From ", this.first), make("label", {}, "to ", this.last),
+        this.format, button("Animate", () => this.animate()),
       ),
       make("p", {}, button("Follow a short video", () => this.videoFile.click()), this.videoFile),
     );
@@ -138,19 +138,19 @@ class Page {
     this.editorPlace = make("div", { class: "editor-place" });
     this.startFrom = make("select", { onchange: () => this.startEditing() });
     this.editorDialog = make(
-      "dialog", { class: "editor", "aria-label": "Edit the pose" },
+      "dialog", { class: "pg2-dialog", "aria-label": "Edit the pose" },
       make("label", {}, "Start from ", this.startFrom), this.editorPlace,
       make(
         "div", { class: "tools" },
         make("button", { type: "button", class: "primary", onclick: () => this.useEdited() }, "Make the picture"),
-        make("button", { type: "button", onclick: () => this.save("pose.json", JSON.stringify(this.editor.pose)) }, "Save as JSON"),
+        make("button", { type: "button", onclick: () => this.save("pose.json", JSON.stringify(rounded(this.editor.pose))) }, "Save as JSON"),
         make("button", { type: "button", onclick: () => this.save("pose.csv", csv(this.editor.pose)) }, "Save as CSV"),
         make("button", { type: "button", onclick: () => this.editorDialog.close() }, "Close"),
       ),
     );
     this.pasted = make("textarea", { rows: 8, "aria-label": "Pose", placeholder: '{"canvas": [256, 256], "keypoints": [[128, 40], null, ...]}' });
     this.pasteDialog = make(
-      "dialog", { class: "paste", "aria-label": "Paste a pose" },
+      "dialog", { class: "pg2-dialog", "aria-label": "Paste a pose" },
       make("p", {}, "Paste a pose as JSON: of this page, OpenPose, COCO, a pose editor, MediaPipe and others."), this.pasted,
       make(
         "div", { class: "tools" },
