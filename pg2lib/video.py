@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from os import PathLike
@@ -19,6 +20,8 @@ from PIL import Image
 
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_path
+from pg2lib.framing import Framing
+from pg2lib.images import Crop
 from pg2lib.pose import JOINTS, Pose
 
 MAX_SIDE_PX = 640
@@ -82,7 +85,7 @@ def read_video_poses(
 
     Args:
         path: a video file, or a GIF.
-        find: finds people, such as ``pipeline.find_people``.
+        find: finds the poses of people, the most prominent one first.
         fps: poses per second of the video.
         max_frames: how many frames to look at.
         on_frame: called after every frame. What it raises ends the reading.
@@ -140,6 +143,35 @@ def smooth(poses: Sequence[Pose]) -> list[Pose]:
     median = filled.rolling(3, center=True).median().fillna(filled)
     steady = median.rolling(3, center=True).mean().fillna(median)
     return [Pose(torch.tensor(row, dtype=torch.float32).view(-1, 2), poses[0].canvas) for row in steady.to_numpy()]
+
+
+def frame_poses(poses: Sequence[Pose], framing: Framing, canvas: tuple[int, int]) -> list[Pose]:
+    """Frame the poses of a video like the people in the training images, at one size, and keep the person in the frame.
+
+    Every pose is cropped to the median height of all crops; the crop follows the person smoothly.
+
+    Args:
+        poses: one per frame, all on one canvas; a frame without joints keeps the crop of its neighbours.
+        framing: how people stand in the training images.
+        canvas: of the model, (height, width).
+
+    Raises:
+        DataError: no pose has a joint.
+    """
+    crops = [framing.crop(pose, canvas) if bool(pose.visible.any()) else None for pose in poses]
+    seen = [crop for crop in crops if crop is not None]
+    if not seen:
+        raise DataError("expected a pose with one joint or more, got none")
+    height = statistics.median(crop.bottom - crop.top for crop in seen)
+    nan = float("nan")
+    middles = pd.DataFrame(
+        [(nan, nan) if crop is None else ((crop.left + crop.right) / 2, (crop.top + crop.bottom) / 2) for crop in crops]
+    )
+    steady = middles.interpolate(limit_direction="both").rolling(9, center=True, min_periods=1).mean()
+    return [
+        pose.crop(Crop.around(x, y, height, canvas))
+        for pose, (x, y) in zip(poses, steady.to_numpy().tolist(), strict=True)
+    ]
 
 
 def write_animation(pictures: Iterable[Image.Image], path: str | PathLike[str], fps: float = 12.0) -> Path:

@@ -1,15 +1,13 @@
-"""The demo without a browser: its poses, its words, and the handler behind the button."""
+"""The demo without a browser: what stands behind the endpoints, and the endpoints as `gradio_client` calls them."""
 
 from __future__ import annotations
 
 import base64
 import io
-import itertools
 import json
-import re
+import math
 import socket
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,154 +17,310 @@ import torch
 from PIL import Image
 
 pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'pg2lib[demo]'")
-skimage_data = pytest.importorskip("skimage.data", reason="the photos are scikit-image's")
+gradio_client = pytest.importorskip("gradio_client", reason="it comes with gradio")
 
-import pg2lib  # noqa: E402
-from demo import app  # noqa: E402
-from pg2lib import NoPersonError, PG2Config, PG2Pipeline, Pose, build_models, pose_presets, render_heatmaps  # noqa: E402
+from demo import app, service, steps, words  # noqa: E402
+from demo.looks import Choice, Looks, RefusedError, Remembered  # noqa: E402
+from demo.service import Options, Service, read_own_pose, read_pose  # noqa: E402
+from demo.steps import Progress, counted  # noqa: E402
+from pg2lib import NoPersonError, PG2Config, PG2Pipeline, Pose, build_models, pose_presets  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
 from pg2lib.framing import Framing  # noqa: E402
-from pg2lib.pose import JOINTS  # noqa: E402
 
 FRAMING = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88})
 PRESETS = pose_presets()
-NOSE, NECK = JOINTS.index("nose"), JOINTS.index("neck")
-PICTURES = ("part", "condition", "target", "coarse", "difference", "refined")
-
-Handler = Callable[..., tuple[Any, ...]]
+FRONT = PRESETS["standing, front"]
 
 
-def tiny_pipeline(**parts: Any) -> PG2Pipeline:
+class Finder:
+    """A detector that finds a standing person wherever it looks, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.shown: list[Image.Image] = []
+
+    def detect(self, image: Image.Image) -> Detection:
+        self.shown.append(image)
+        if image.getpixel((0, 0)) == (0, 0, 0):
+            raise NoPersonError("nobody")
+        return Detection(FRONT.resize((image.height, image.width)), attempt=0, confidence=0.9)
+
+
+def tiny_pipeline(detector: Any = None, **parts: Any) -> PG2Pipeline:
     """Random weights: pictures without sense that depend on the photo and on the pose."""
     torch.manual_seed(0)
     config = PG2Config.preset("fast")
     g1, g2, _ = build_models(config)
-    return PG2Pipeline(g1, g2, config, FRAMING, **parts)
+    return PG2Pipeline(g1, g2, config, FRAMING, detector=detector or Finder(), **parts)
+
+
+@pytest.fixture
+def finder() -> Finder:
+    return Finder()
+
+
+@pytest.fixture
+def served(finder: Finder) -> Service:
+    return Service({"tiny": tiny_pipeline(finder)})
 
 
 @pytest.fixture(scope="module")
-def generate() -> Iterator[Handler]:
-    """What the button calls: (photo, where the pose is from, preset, photo for the pose) -> note, pictures."""
-    pytest.importorskip("mediapipe", reason="finding people needs mediapipe: pip install 'pg2lib[pose]'")
-    yield handler_of(tiny_pipeline())
-
-
-def handler_of(pipeline: PG2Pipeline) -> Handler:
-    demo = app.build_demo(pipeline)
-    (handler,) = (function.fn for function in demo.fns.values() if function.api_name == "generate")
-    assert handler is not None
-    return handler
+def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
+    pixels = np.random.default_rng(0).integers(1, 256, (200, 100, 3), dtype=np.uint8)
+    return saved(Image.fromarray(pixels), tmp_path_factory.mktemp("photos") / "photo.png")
 
 
 @pytest.fixture(scope="module")
-def astronaut(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One person, head and chest (NASA, public domain)."""
-    return saved(skimage_data.astronaut(), tmp_path_factory.mktemp("photos") / "astronaut.png")
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return saved(Image.new("RGB", (100, 200)), tmp_path_factory.mktemp("photos") / "nobody.png")
 
 
-@pytest.fixture(scope="module")
-def coffee(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Nobody."""
-    return saved(skimage_data.coffee(), tmp_path_factory.mktemp("photos") / "coffee.png")
-
-
-def saved(pixels: np.ndarray[Any, Any], path: Path) -> str:
-    Image.fromarray(pixels).save(path)
+def saved(picture: Image.Image, path: Path) -> str:
+    picture.save(path)
     return str(path)
 
 
-def words(note: str) -> str:
-    return " ".join(re.sub(r"<[^>]*>", " ", note).split())
+def opened(url: str) -> Image.Image:
+    assert url.startswith("data:image/")
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
 
 
-def refined(answer: tuple[Any, ...]) -> np.ndarray[Any, Any]:
-    return np.asarray(dict(zip(PICTURES, answer[1:], strict=True))["refined"])
+# -- One picture -------------------------------------------------------------------------------------------------------
 
 
-# -- The presets -------------------------------------------------------------------------------------------------------
+def test_a_photo_and_a_pose_give_a_picture_and_details(served: Service, photo: str) -> None:
+    content, details = served.repose(Choice(photo), "waving", Options())
+    assert Image.open(io.BytesIO(content)).size == (64, 128)
+    assert details["canvas"] == [128, 64] and len(details["crop"]) == 4 and details["seconds"] > 0
+    pictures = details["stages"]
+    for name in ("used", "pose", "draft", "changes", "mask"):
+        assert opened(pictures[name]).size == (64, 128), name
+    assert np.asarray(opened(pictures["mask"])).max() == 255 and pictures["changes_factor"] >= 0
+    json.dumps(details)
 
 
-def test_poses_json_is_a_dozen_or_more_poses_as_pose_writes_them() -> None:
-    names: list[str] = []
-
-    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names.extend(name for name, _ in pairs if name not in ("canvas", "keypoints"))
-        return dict(pairs)
-
-    entries = json.loads(
-        (Path(pg2lib.__file__).parent / "presets.json").read_text(encoding="utf-8"), object_pairs_hook=remember
-    )
-    assert 12 <= len(entries) <= 16
-    assert names == list(entries), "a name is given twice"
-    for name, entry in entries.items():
-        assert json.loads(Pose.from_json(json.dumps(entry)).to_json())["canvas"] == [128, 64], name
-        assert len(entry["keypoints"]) == 18, name
+def test_a_photo_is_looked_at_once_for_all_poses(served: Service, finder: Finder, photo: str) -> None:
+    served.find_people(Choice(photo))
+    for pose in ("waving", "sitting", "arms raised"):
+        served.repose(Choice(photo), pose, Options())
+    assert len([picture for picture in finder.shown if picture.size == (100, 200)]) == 1
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_lies_on_its_canvas_and_shows_a_whole_body(name: str) -> None:
-    pose = PRESETS[name]
-    assert pose.inside() == pose
-    hidden = {joint for joint, seen in zip(JOINTS, pose.visible.tolist(), strict=True) if not seen}
-    assert hidden <= {"nose", "right eye", "left eye", "right ear", "left ear"}
+def test_a_look_is_known_by_the_bytes_of_the_photo_and_not_by_its_path(
+    served: Service, finder: Finder, photo: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "photo.png"
+    copy.write_bytes(Path(photo).read_bytes())
+    for path in (photo, str(copy)):
+        served.find_people(Choice(path))
+    assert len(finder.shown) == 1
+    Image.new("RGB", (100, 200), "red").save(copy)
+    served.find_people(Choice(str(copy)))
+    assert len(finder.shown) == 2
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_has_the_build_of_a_person(name: str) -> None:
-    xy = PRESETS[name].xy
-    ankles = xy[[10, 13], 1].max()
-    assert xy[NECK, 1] < xy[[8, 11], 1].mean() < ankles, "neck above hips above the lower foot"
-    # The longest limbs of these figures, as shares of 128 pixels: a torso .31, a thigh .21, an upper arm .16.
-    for (a, b), longest in {(8, 9): 28, (11, 12): 28, (9, 10): 26, (12, 13): 26, (2, 3): 21, (5, 6): 21}.items():
-        assert (xy[a] - xy[b]).norm() < longest, (JOINTS[a], JOINTS[b])
-    assert 30 < (xy[NECK] - xy[[8, 11]].mean(dim=0)).norm() < 40
+def test_strength_gives_the_pose_the_proportions_of_the_person(served: Service, photo: str) -> None:
+    own, person = (served.repose(Choice(photo), "sitting", Options(strength=s))[1]["pose"] for s in (0.0, 1.0))
+    assert own == service.to_json(PRESETS["sitting"]) and person["canvas"] == own["canvas"]
+    with pytest.raises(RefusedError, match="strength"):
+        served.repose(Choice(photo), "sitting", Options(strength=1.5))
 
 
-def test_no_two_presets_look_alike_to_the_model() -> None:
-    heatmaps = {name: render_heatmaps(pose.xy[None], (128, 64))[0] for name, pose in PRESETS.items()}
-    for (a, first), (b, second) in itertools.combinations(heatmaps.items(), 2):
-        same = (first * second).sum() / torch.minimum(first.sum(), second.sum())
-        assert same < 0.8, (a, b)
+def test_the_distance_of_a_pose_is_in_head_sizes() -> None:
+    head = float((FRONT.xy[[0, 14, 15, 16, 17]].mean(dim=0) - FRONT.xy[1]).norm())
+    shifted = Pose(FRONT.xy + torch.tensor((head / 2, 0.0)), FRONT.canvas)
+    assert service.pose_distance(FRONT, FRONT) == 0
+    assert service.pose_distance(shifted, FRONT) == pytest.approx(0.5, abs=1e-3)
+    larger = shifted.resize((256, 128))
+    assert service.pose_distance(larger, FRONT) == pytest.approx(0.5, abs=1e-3), "poses are brought to one canvas"
+    headless = Pose(torch.where(torch.arange(18)[:, None] > 13, torch.nan, FRONT.xy), FRONT.canvas)
+    headless.xy[0] = math.nan
+    assert service.pose_distance(FRONT, headless) is None
 
 
-def test_left_and_right_are_as_seen_from_the_side_a_preset_names() -> None:
-    facing = [name for name in PRESETS if "front" in name or name in ("arms raised", "waving", "hands on hips")]
-    backs = [name for name in PRESETS if "back" in name]
-    lefts, rights = ([n for n in PRESETS if n.endswith(side)] for side in ("left", "right"))
-    assert len(facing) >= 4 and len(backs) >= 2 and len(lefts) >= 2 and len(rights) >= 2
-    for name in facing:
-        xy = PRESETS[name].xy
-        assert xy[2, 0] < xy[5, 0] and xy[8, 0] < xy[11, 0] and xy[14, 0] < xy[15, 0], (
-            f"{name}: own right is at small x"
-        )
-    for name in backs:
-        xy = PRESETS[name].xy
-        assert xy[2, 0] > xy[5, 0] and xy[8, 0] > xy[11, 0], f"{name}: own right is at large x"
-        assert not PRESETS[name].visible[[NOSE, 14, 15]].any(), f"{name}: no face from behind"
-    for name in lefts:
-        assert PRESETS[name].xy[NOSE, 0] < PRESETS[name].xy[NECK, 0] - 4, name
-        assert PRESETS[name].visible[[16, 17]].tolist() == [False, True], f"{name}: the left ear is the near one"
-    for name in rights:
-        assert PRESETS[name].xy[NOSE, 0] > PRESETS[name].xy[NECK, 0] + 4, name
-        assert PRESETS[name].visible[[16, 17]].tolist() == [True, False], f"{name}: the right ear is the near one"
+def test_nobody_found_again_is_no_error(photo: str) -> None:
+    class Once(Finder):
+        def detect(self, image: Image.Image) -> Detection:
+            if image.size != (100, 200):
+                raise NoPersonError("nobody")
+            return super().detect(image)
+
+    details = Service({"tiny": tiny_pipeline(Once())}).repose(Choice(photo), "waving", Options())[1]
+    assert details["found_pose"] is None and details["pose_distance"] is None
 
 
-def test_presets_do_what_they_are_called() -> None:
-    raised, hips, sitting = PRESETS["arms raised"].xy, PRESETS["hands on hips"].xy, PRESETS["sitting"].xy
-    assert (raised[[4, 7], 1] < raised[NOSE, 1]).all()
-    assert ((hips[[4, 7]] - hips[[8, 11]]).norm(dim=1) < 20).all()
-    assert ((sitting[[9, 12], 1] - sitting[[8, 11], 1]).abs() < 10).all(), "thighs are level"
-    stride = {name: float((pose.xy[10, 0] - pose.xy[13, 0]).abs()) for name, pose in PRESETS.items()}
-    assert stride["walking left"] > 2 * stride["standing, facing left"]
-    assert stride["walking right"] > 2 * stride["standing, facing right"]
+def test_half_a_person_is_said_in_one_sentence(served: Service, photo: str) -> None:
+    whole = FRONT.resize((200, 100))
+    half = Pose(torch.where(torch.arange(18)[:, None] < 8, whole.xy, torch.nan), whole.canvas)
+    (note,) = served.repose(Choice(photo, pose=half), "waving", Options())[1]["notes"]
+    assert "head and shoulders" in note
+    assert served.repose(Choice(photo), "waving", Options())[1]["notes"] == []
 
 
-def test_every_preset_has_its_own_thumbnail() -> None:
-    pictures = re.findall(
-        r"nth-of-type\((\d+)\)::before \{ background-image: url\(([^)]+)\)", app.style((128, 64), PRESETS)
-    )
-    assert [int(place) for place, _ in pictures] == list(range(1, len(PRESETS) + 1))
-    assert len({picture for _, picture in pictures}) == len(PRESETS)
+@pytest.mark.parametrize(
+    ("choice", "pose", "options", "named"),
+    [
+        ({}, "no such pose", {}, "pose"),
+        ({}, {"canvas": [8, 8], "keypoints": [None] * 18}, {}, "no joint"),
+        ({}, {"canvas": [8, 8], "keypoints": [[1e30, 0]] * 18}, {}, "million"),
+        ({}, {"canvas": [8, 8], "keypoints": [[10**400, 0]] * 18}, {}, ""),
+        ({"person": 2}, "waving", {}, "person"),
+        ({"box": (0, 0, 3, 3)}, "waving", {}, "box"),
+        ({"turn": 45}, "waving", {}, "45"),
+        ({"pose": FRONT}, "waving", {}, "canvas"),
+        ({}, "waving", {"model": "other"}, "tiny"),
+        ({}, "waving", {"background": "sky"}, "background"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused(
+    served: Service, photo: str, choice: dict[str, Any], pose: object, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(RefusedError, match=named):
+        served.repose(Choice(photo, **choice), pose, Options(**options))
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all", b"\xff\xd8\xff\xe0 cut short"])
+def test_a_file_that_is_no_picture_is_refused_without_its_path(served: Service, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    for ask in (served.find_people, lambda choice: served.repose(choice, "waving", Options())):
+        with pytest.raises(RefusedError, match="cannot be read") as refused:
+            ask(Choice(str(path)))
+        assert str(tmp_path) not in str(refused.value)
+
+
+# -- People ------------------------------------------------------------------------------------------------------------
+
+
+def test_people_are_shown_with_boxes_within_the_photo(served: Service, photo: str) -> None:
+    found = served.find_people(Choice(photo))
+    (person,) = found["people"]
+    left, top, right, bottom = person["box"]
+    assert 0 <= left < right <= 100 and 0 <= top < bottom <= 200 and person["framing"] == "full body"
+    assert found["size"] == [200, 100] and found["chosen"] == 0 and found["turn"] == 0 and found["notes"] == []
+    assert opened(found["preview"]).size == (100, 200)
+    assert served.find_people(Choice(photo, turn=90))["size"] == [100, 200]
+
+
+def test_nobody_is_no_error_but_no_picture_either(served: Service, nobody: str) -> None:
+    found = served.find_people(Choice(nobody))
+    assert found["people"] == [] and found["notes"] == [words.NOBODY] and found["preview"]
+    with pytest.raises(RefusedError, match="Nobody"):
+        served.repose(Choice(nobody), "waving", Options())
+    by_hand = read_own_pose(service.to_json(FRONT.resize((200, 100))))
+    assert served.repose(Choice(nobody, pose=by_hand), "waving", Options())[1]["canvas"] == [128, 64]
+
+
+def test_a_pose_placed_by_hand_needs_a_few_joints() -> None:
+    few = {"canvas": [200, 100], "keypoints": [[5, 5]] * 3 + [None] * 15}
+    with pytest.raises(RefusedError, match="4 joints"):
+        read_own_pose(few)
+    assert read_own_pose(None) is None
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_photo_on_its_side_is_offered_upright(turn: int) -> None:
+    """A photo that was turned by 360 - turn degrees clockwise needs `turn` more."""
+    xy, (height, width) = FRONT.xy, FRONT.canvas
+    for _ in range((360 - turn) % 360 // 90):  # one quarter clockwise: (x, y) becomes (height - 1 - y, x)
+        xy, height, width = torch.stack((height - 1 - xy[:, 1], xy[:, 0]), dim=1), width, height
+    assert service.upright_turn(Pose(xy, (height, width))) == turn
+
+
+def test_a_pose_is_read_from_text_from_a_file_and_from_a_photo(served: Service, photo: str, tmp_path: Path) -> None:
+    text = FRONT.to_json()
+    file = tmp_path / "pose"
+    file.write_text(f"[{text}, {text}]")
+    assert served.read_poses(None, text) == {"poses": [service.to_json(FRONT)], "notes": []}
+    assert served.read_poses(str(file), "")["poses"] == [service.to_json(FRONT)] * 2
+    assert served.read_poses(photo, "")["poses"] == [service.to_json(FRONT.resize((200, 100)))]
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", "[" * 100_000, '{"canvas": [1, 1]}', "3"])
+def test_text_without_a_pose_is_refused(served: Service, text: str) -> None:
+    with pytest.raises(RefusedError):
+        served.read_poses(None, text)
+
+
+def test_the_gallery_shows_every_preset_once_and_the_hard_ones_last(served: Service) -> None:
+    presets = served.presets()
+    assert sorted(entry["name"] for entry in presets) == sorted(PRESETS)
+    hard = [entry["hard"] for entry in presets]
+    assert hard == sorted(hard) and not all(hard)
+    assert all(read_pose(entry["pose"]).canvas == (128, 64) for entry in presets)
+
+
+# -- Many --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_contact_sheet_tells_how_far_it_is(served: Service, photo: str, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    names = ["waving", "sitting", "hands joined"]
+    progress = list(served.contact_sheet(Choice(photo), names, path, Options()))
+    assert progress == [Progress(done, 3) for done in range(3)]
+    width, height = Image.open(path).size
+    assert width > 2 * 64 and height > 2 * 128
+    with pytest.raises(RefusedError, match="names"):
+        list(served.contact_sheet(Choice(photo), ["no such pose"], path, Options()))
+
+
+def test_an_animation_goes_there_and_back(served: Service, photo: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    assert len(list(served.animate(Choice(photo), "waving", "sitting", 4, path, 10, Options()))) == 4
+    assert Image.open(path).n_frames == 6  # type: ignore[attr-defined]
+    for frames, fps, name in ((1, 10, "frames"), (121, 10, "frames"), (4, 0, "fps"), (4, math.nan, "fps")):
+        with pytest.raises(RefusedError, match=name):
+            list(served.animate(Choice(photo), "waving", "sitting", frames, path, fps, Options()))
+
+
+def test_a_video_moves_the_person(served: Service, photo: str, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="reading a video needs PyAV")
+    frames = [Image.new("RGB", (96, 128), (200, shade, 100)) for shade in (20, 90, 160)]
+    frames[0].save(tmp_path / "v.gif", save_all=True, append_images=frames[1:], duration=100)
+    path = tmp_path / "a.gif"
+    progress = list(served.animate_video(Choice(photo), str(tmp_path / "v.gif"), path, 10, Options()))
+    assert progress[0].of == 0 and progress[-1] == Progress(2, 3) and Image.open(path).format == "GIF"
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    with pytest.raises(RefusedError, match="video") as refused:
+        list(served.animate_video(Choice(photo), str(tmp_path / "v.mp4"), path, 10, Options()))
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_counted_work_stops_when_nobody_waits_for_it() -> None:
+    reached: list[int] = []
+
+    def work(tell: Any) -> None:
+        for done in range(1, 1_000_000):
+            reached.append(done)
+            tell(done)
+
+    going = counted(work)
+    assert next(going) == Progress(1, 0)
+    going.close()
+    thread = [each for each in steps.threading.enumerate() if getattr(each, "_target", None) is not None]
+    for each in thread:
+        if each.name.endswith("(run)"):
+            each.join(timeout=60)
+    assert len(reached) < 999_999
+
+
+def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "MAX_SECONDS", -1)
+    with pytest.raises(RefusedError, match="longer"):
+        list(steps.in_time([1, 2]))
+
+
+def test_only_so_much_is_remembered() -> None:
+    made: list[str] = []
+
+    def ask(key: str) -> str:
+        return remembered.get(key, lambda: made.append(key) or key, lambda value: 40)  # type: ignore[func-returns-value]
+
+    remembered = Remembered(100)
+    for key in ("a", "b", "a", "c", "a", "b"):
+        assert ask(key) == key
+    assert made == ["a", "b", "c", "b"], "b was used least recently when c came"
+    assert remembered.bytes <= 100
+    assert Looks(10).remembered.max_bytes == 10
 
 
 # -- What the page says of the weights ---------------------------------------------------------------------------------
@@ -174,188 +328,103 @@ def test_every_preset_has_its_own_thumbnail() -> None:
 
 def test_the_page_names_the_weights_their_training_and_their_terms() -> None:
     record = {"data": "Market-1501 train", "images": 12936, "seconds": {"stage1": 5400.0, "stage2": 59.4}}
-    pipeline = tiny_pipeline(training=record)
-    pipeline.name = "some-weights"
-    shown = " ".join(
-        block.value for block in app.build_demo(pipeline).blocks.values() if block.get_block_name() == "markdown"
-    )
+    text = words.describe_model(tiny_pipeline(training=record), "some-weights")
     for expected in (
-        "`some-weights`",
-        "64 × 128 pixels",
-        "Market-1501 train (12,936 images)",
-        "stage I 60 steps in 1 h 30 min, stage II 30 steps in 59 s",
-        "no commercial use",
-    ):
-        assert expected in shown
+        "`some-weights`", "64 × 128 pixels", "Market-1501 train (12,936 images)", "stage I in 1 h 30 min",
+        "stage II in 59 s", "no commercial use",
+    ):  # fmt: skip
+        assert expected in text
 
 
 def test_weights_without_a_record_say_so_instead_of_naming_terms() -> None:
-    text = app.describe_weights(tiny_pipeline())
+    text = words.describe_model(tiny_pipeline(), "some-weights")
     assert "no record of their training" in text and "commercial" not in text
 
 
 def test_only_research_data_brings_the_research_only_note() -> None:
-    assert "commercial" not in app.describe_training(tiny_pipeline(training={"data": "synthetic people"}))
+    assert "commercial" not in words.describe_training(tiny_pipeline(training={"data": "synthetic people"}))
 
 
-# -- The button --------------------------------------------------------------------------------------------------------
+# -- The endpoints -----------------------------------------------------------------------------------------------------
 
 
-def test_a_photo_and_a_preset_give_six_pictures_and_a_note(generate: Handler, astronaut: str) -> None:
-    note, *pictures = generate(astronaut, "preset", "standing, front", None)
-    assert 'class="note done"' in note and 'role="status"' in note
-    assert re.search(r"Done in \d+\.\d\d s, of that \d+\.\d\d s for G1 and G2", words(note))
-    assert [picture.size for picture in pictures] == [(512, 512)] + 5 * [(256, 512)]
-    assert all(np.asarray(picture).std() > 0.5 for picture in pictures), "a picture is blank"
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("page")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
+        page = app.Page({"tiny": tiny_pipeline(), "other": tiny_pipeline()})
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        address = app.launch(page, "127.0.0.1", port)
+        yield gradio_client.Client(address, verbose=False, download_files=str(folder / "got"))
+        page.close()
 
 
-def test_the_download_is_the_refined_result_at_its_own_size(generate: Handler, astronaut: str) -> None:
-    answer = generate(astronaut, "preset", "waving", None)
-    (data,) = re.findall(r'download="refined-result.png" href="data:image/png;base64,([^"]+)"', answer[0])
-    picture = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert picture.size == (64, 128)
-    assert np.array_equal(np.asarray(app.enlarge(picture)), refined(answer))
+def test_every_endpoint_is_typed_and_described(client: Any) -> None:
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {
+        "/presets", "/models", "/examples", "/find_people", "/read_pose", "/repose", "/repose_many", "/contact_sheet",
+        "/animate", "/animate_video",
+    }  # fmt: skip
+    for name, endpoint in endpoints.items():
+        assert endpoint["description"], name
+        assert all(parameter["type"] for parameter in endpoint["parameters"]), name
+        required = [each["parameter_name"] for each in endpoint["parameters"] if not each["parameter_has_default"]]
+        assert set(required) <= {"photo", "pose", "poses", "first", "last", "video"}, name
+        document = (Path(app.__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+        assert f"## {name}\n" in document, f"docs/api.md does not describe {name}"
+        missing = [p for p in required if f"`{p}`" not in document]
+        assert not missing, name
 
 
-def test_the_picture_follows_the_pose_and_nothing_else(generate: Handler, astronaut: str) -> None:
-    walking = refined(generate(astronaut, "preset", "walking left", None))
-    assert np.array_equal(walking, refined(generate(astronaut, "preset", "walking left", None)))
-    assert not np.array_equal(walking, refined(generate(astronaut, "preset", "walking right", None)))
+def test_a_client_gets_pictures_and_details(client: Any, photo: str) -> None:
+    upload = gradio_client.handle_file(photo)
+    assert [model["name"] for model in client.predict(api_name="/models")] == ["tiny", "other"]
+    assert client.predict(upload, api_name="/find_people")["size"] == [200, 100]
+    path, details = client.predict(upload, "waving", api_name="/repose")
+    assert Image.open(path).size == (64, 128) and details["canvas"] == [128, 64]
+    again, _ = client.predict(photo=upload, pose=details["pose"], strength=0, model="other", api_name="/repose")
+    assert Path(again).read_bytes() == Path(path).read_bytes(), "the pose comes back as it went out"
+    files, many = client.predict(upload, ["waving", "sitting"], api_name="/repose_many")
+    assert len(files) == len(many) == 2 and Path(files[0]).read_bytes() == Path(path).read_bytes()
 
 
-def test_half_a_person_is_shown_and_said(generate: Handler, astronaut: str) -> None:
-    text = words(generate(astronaut, "preset", "standing, front", None)[0])
-    assert "only part of the person (head and shoulders)" in text and "invented" in text
-    assert "reaches beyond the photo" in text
-    assert re.search(r"part of the photo used has \d+ × \d+ pixels .* photo 512 × 512\), brought to 64 × 128", text)
+def test_a_client_follows_progress(client: Any, photo: str) -> None:
+    job = client.submit(gradio_client.handle_file(photo), ["waving", "sitting"], api_name="/contact_sheet")
+    path, progress = job.result(timeout=120)
+    assert progress == {"done": 2, "of": 2} and Image.open(path).format == "PNG"
+    assert [state for _, state in job.outputs()][:2] == [{"done": 0, "of": 2}, {"done": 1, "of": 2}]
 
 
-def test_a_photo_of_nobody_is_refused_in_plain_words(generate: Handler, coffee: str) -> None:
-    note, *pictures = generate(coffee, "preset", "standing, front", None)
-    assert 'class="note refused"' in note and 'role="alert"' in note
-    assert words(note).startswith("Nobody was found in the photo.")
-    assert pictures == [None] * 6, "an earlier result must not stand beside a refusal"
+def test_a_refusal_is_an_error_with_its_sentence(client: Any, photo: str, nobody: str) -> None:
+    upload = gradio_client.handle_file(photo)
+    for arguments, sentence in (
+        ((gradio_client.handle_file(nobody), "waving"), "Nobody was found"),
+        ((upload, "waving", "one"), "person: expected"),
+        ((upload, "waving", 0, [1, 2, 3]), "box: expected"),
+        ((upload, "waving", 0, None, 45), "turn: expected"),
+        ((upload, "waving", 0, None, 0, None, "much"), "strength: expected"),
+        ((None, "waving"), "Choose a photo first"),
+    ):
+        with pytest.raises(gradio_client.exceptions.AppError, match=sentence):
+            client.predict(*arguments, api_name="/repose")
 
 
-def test_of_several_people_one_is_taken_and_the_way_out_named(generate: Handler, tmp_path: Path) -> None:
-    astronaut = skimage_data.astronaut()
-    gap = np.full((512, 380, 3), 200, np.uint8)
-    both = saved(np.concatenate([astronaut, gap, astronaut[:, ::-1]], axis=1), tmp_path / "two.png")
-    text = words(generate(both, "preset", "standing, front", None)[0])
-    assert "several people in the photo (at least 2 were found)" in text and "crop the photo" in text
-
-
-def test_the_target_pose_can_come_from_a_photo(generate: Handler, astronaut: str) -> None:
-    answer = generate(astronaut, "photo", "waving", astronaut)
-    assert "target pose is incomplete" in words(answer[0])
-    assert not np.array_equal(refined(answer), refined(generate(astronaut, "preset", "waving", None)))
-
-
-def test_nobody_in_the_photo_for_the_pose_is_not_blamed_on_the_other(
-    generate: Handler, astronaut: str, coffee: str
+def test_a_fault_of_ours_is_owned_and_logged(
+    client: Any, photo: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert "Nobody was found in the photo for the target pose." in words(generate(astronaut, "photo", None, coffee)[0])
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
 
-
-@pytest.mark.parametrize(("pose_from", "preset"), [("preset", None), ("photo", "waving")])
-def test_without_a_target_pose_the_user_is_asked_for_one(
-    generate: Handler, astronaut: str, pose_from: str, preset: str | None
-) -> None:
-    assert words(generate(astronaut, pose_from, preset, None)[0]).startswith("Choose a target pose first")
-
-
-def test_without_a_photo_the_user_is_asked_for_one(generate: Handler) -> None:
-    assert words(generate(None, "preset", "waving", None)[0]).startswith("Choose a photo first")
-
-
-@pytest.mark.parametrize("content", [b"", b"no picture at all", b"\xff\xd8\xff\xe0 cut short"])
-def test_a_file_that_is_no_picture_is_refused_without_its_path(
-    generate: Handler, tmp_path: Path, content: bytes
-) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(content)
-    text = words(generate(str(path), "preset", "waving", None)[0])
-    assert "The photo cannot be read" in text and str(tmp_path) not in text
-
-
-def test_a_photo_on_its_side_is_turned_up(generate: Handler, tmp_path: Path) -> None:
-    upright = Image.fromarray(skimage_data.astronaut())
-    exif = Image.Exif()
-    exif[274] = 6  # show it turned a quarter to the right
-    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    upright.save(tmp_path / "upright.png")
-    turned, straight = (
-        refined(generate(str(tmp_path / n), "preset", "waving", None)) for n in ("turned.png", "upright.png")
-    )
-    assert np.array_equal(turned, straight)
-
-
-def test_people_who_use_it_at_once_do_not_mix(generate: Handler, astronaut: str, tmp_path: Path) -> None:
-    blue = saved(np.ascontiguousarray(skimage_data.astronaut()[..., ::-1]), tmp_path / "blue.png")
-    jobs = [(photo, "preset", name, None) for photo in (astronaut, blue) for name in ("waving", "sitting")]
-    alone = [refined(generate(*job)) for job in jobs]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda job: refined(generate(*job)), jobs))
-    for got, expected in zip(together, alone, strict=True):
-        assert np.abs(got.astype(int) - expected.astype(int)).max() <= 1
-
-
-class Finds:
-    """A detector that always finds the same."""
-
-    def __init__(self, detection: Detection | None) -> None:
-        self.detection, self.asked = detection, 0
-
-    def detect(self, image: Image.Image) -> Detection:
-        self.asked += 1
-        if self.detection is None:
-            raise NoPersonError("nobody")
-        return self.detection
-
-
-def test_the_pipelines_own_detector_is_asked_and_its_doubts_are_passed_on(coffee: str) -> None:
-    pose = PRESETS["standing, front"].resize((400, 600))
-    small = Pose(pose.xy * 0.1 + 100, (400, 600))
-    doubtful = handler_of(tiny_pipeline(detector=Finds(Detection(small, attempt=3, confidence=0.4))))
-    text = words(doubtful(coffee, "preset", "waving", None)[0])
-    assert "hard to find" in text and "The person is small" in text and "part of the person" not in text
-    sure = handler_of(tiny_pipeline(detector=Finds(Detection(pose, attempt=0, confidence=0.9))))
-    text = words(sure(coffee, "preset", "waving", None)[0])
-    assert "hard to find" not in text and "The person is small" not in text
-    nobody = handler_of(tiny_pipeline(detector=Finds(None)))
-    assert "Nobody was found" in words(nobody(coffee, "preset", "waving", None)[0])
-
-
-def test_another_pose_of_the_same_photo_costs_the_networks_alone(coffee: str, tmp_path: Path) -> None:
-    detector = Finds(Detection(PRESETS["standing, front"].resize((400, 600)), attempt=0, confidence=0.9))
-    handler = handler_of(tiny_pipeline(detector=detector))
-    first, again = handler(coffee, "preset", "waving", None), handler(coffee, "preset", "sitting", None)
-    assert detector.asked == 1
-    assert np.array_equal(np.asarray(first[1]), np.asarray(again[1]))
-    assert not np.array_equal(refined(first), refined(again))
-    Image.open(coffee).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "other.png")
-    other = handler(str(tmp_path / "other.png"), "preset", "waving", None)
-    assert detector.asked == 2
-    assert not np.array_equal(refined(first), refined(other))
-
-
-def test_a_fault_of_ours_is_owned_and_logged(coffee: str, caplog: pytest.LogCaptureFixture) -> None:
-    class Fails:
-        def detect(self, image: Image.Image) -> Detection:
-            raise ZeroDivisionError("secret detail")
-
-    handler = handler_of(tiny_pipeline(detector=Fails()))
-    note, *pictures = handler(coffee, "preset", "waving", None)
-    assert "Something went wrong" in words(note) and "secret detail" not in note and pictures == [None] * 6
-    assert "ZeroDivisionError" in caplog.text
+    monkeypatch.setattr(Service, "repose", fail)
+    with pytest.raises(gradio_client.exceptions.AppError, match="Something went wrong") as failed:
+        client.predict(gradio_client.handle_file(photo), "waving", api_name="/repose")
+    assert "secret detail" not in str(failed.value) and "ZeroDivisionError" in caplog.text
 
 
 # -- Starting it -------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_is_told_to_send_no_telemetry() -> None:
-    assert app.build_demo(tiny_pipeline()).analytics_enabled is False
-    assert app.os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 
 def test_weights_that_are_not_there_end_it_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,3 +442,20 @@ def test_a_port_that_is_taken_ends_it_with_a_sentence(tmp_path: Path, capsys: py
         assert app.main(["--weights", str(tmp_path / "pipeline"), "--port", str(port)]) == 2
     error = capsys.readouterr().err
     assert f"127.0.0.1:{port}" in error and "--port" in error and "Traceback" not in error
+
+
+def test_the_network_is_not_served_by_accident(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--host", "0.0.0.0"]) == 2
+    error = capsys.readouterr().err
+    assert "--password" in error and "--public" in error
+
+
+def test_models_are_named_without_their_folders(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        tiny_pipeline().save_pretrained(tmp_path / folder / "pipeline")
+    given = [str(tmp_path / "a" / "pipeline"), str(tmp_path / "b" / "pipeline"), "market1501-compact"]
+    assert list(app.load_pipelines(given)) == ["pipeline", "pipeline (2)", "market1501-compact"]
+
+
+def test_the_page_is_told_to_send_no_telemetry() -> None:
+    assert app.os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"

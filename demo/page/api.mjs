@@ -5,7 +5,9 @@ const address = (path) => new URL(`gradio_api/${path}`, document.baseURI);
 /** An answer of the server that refuses; its message is a sentence for the user. */
 export class Refused extends Error {}
 
-const UNREACHABLE = "The page does not answer. Check that the program that serves it is still running, then try again.";
+export const UNREACHABLE = "The page does not answer. Check that the program that serves it is still running, then try again.";
+const MOST_BYTES = 32 * 2 ** 20;
+const TOO_LARGE = "The file is too large. Use one of at most 32 MB.";
 const BROKEN = "Something went wrong on the server. The terminal that runs this page says more.";
 
 async function request(path, options) {
@@ -23,13 +25,14 @@ async function request(path, options) {
   } catch {
     // The body is no JSON: the status has to do.
   }
-  if (answer.status === 413) throw new Refused("The file is too large. Use one of at most 32 MB.");
+  if (answer.status === 413) throw new Refused(TOO_LARGE);
   if (answer.status === 503) throw new Refused("Too many people are using this page. Wait a moment, then try again.");
   throw new Refused(typeof detail === "string" && detail ? detail : BROKEN);
 }
 
 /** Send a file; the answer is an argument for `call`. */
 export async function upload(file, name = "photo") {
+  if (file.size > MOST_BYTES) throw new Refused(TOO_LARGE);
   const body = new FormData();
   body.append("files", file, name); // the file's own name stays here
   const [path] = await (await request("upload", { method: "POST", body })).json();

@@ -49,6 +49,8 @@ export class PoseEditor {
 
   build(container) {
     this.image = make("image", { preserveAspectRatio: "none", opacity: 0.45, style: "display: none" });
+    // Each limb is drawn over a light line, so that blue shows on black.
+    this.underlays = geometry.LIMBS.map(() => make("line", { stroke: "#fff", "stroke-opacity": 0.65, "stroke-linecap": "round" }));
     this.limbs = geometry.LIMBS.map(([, end]) => make("line", { stroke: geometry.COLOURS[end], "stroke-linecap": "round" }));
     this.joints = geometry.JOINTS.map((name, joint) => make("circle", { fill: geometry.COLOURS[joint] }));
     this.ring = make("circle", { fill: "none", stroke: "#fff" });
@@ -60,7 +62,7 @@ export class PoseEditor {
         onpointerup: (event) => this.release(event), onpointercancel: (event) => this.release(event),
         onkeydown: (event) => this.key(event), onwheel: (event) => this.wheel(event),
       },
-      this.image, ...this.limbs, this.ring, ...this.joints,
+      this.image, ...this.underlays, ...this.limbs, this.ring, ...this.joints,
     );
     this.select = make(
       "select",
@@ -127,10 +129,10 @@ export class PoseEditor {
     for (const [name, value] of Object.entries({ x: -0.5, y: -0.5, width, height })) this.image.setAttribute(name, value);
     geometry.LIMBS.forEach(([a, b], index) => {
       const [start, end] = [this.pose.keypoints[a], this.pose.keypoints[b]];
-      const line = this.limbs[index];
-      line.style.display = start && end ? "" : "none";
-      if (start && end) {
-        const ends = { x1: start[0], y1: start[1], x2: end[0], y2: end[1], "stroke-width": 3 * unit };
+      for (const [line, thickness] of [[this.underlays[index], 4.6], [this.limbs[index], 3]]) {
+        line.style.display = start && end ? "" : "none";
+        if (!start || !end) continue;
+        const ends = { x1: start[0], y1: start[1], x2: end[0], y2: end[1], "stroke-width": thickness * unit };
         for (const [name, value] of Object.entries(ends)) line.setAttribute(name, value);
       }
     });

@@ -168,6 +168,11 @@ export function restored(pose, joint, complete) {
   return next;
 }
 
+/** To a hundredth of a pixel, as it is written to files. */
+export function rounded(pose) {
+  return mapped(pose, (point) => point.map((value) => Math.round(100 * value) / 100));
+}
+
 /** One row of the keypoint CSV of the field: name, rows (y), columns (x), -1 where a joint is missing. */
 export function csv(pose, name = "pose.jpg") {
   const list = (axis) => `[${pose.keypoints.map((point) => (point ? Math.round(point[axis]) : -1)).join(", ")}]`;

@@ -1,19 +1,25 @@
 // The page: a photo on the left, poses in the middle, the result on the right.
 
-import { Refused, call, upload } from "./api.mjs";
+import { Refused, UNREACHABLE, call, upload } from "./api.mjs";
 import { PoseEditor, make } from "./editor.mjs";
-import { csv } from "./geometry.mjs";
+import { csv, rounded } from "./geometry.mjs";
 import { PhotoPanel } from "./photo.mjs";
 import { Gallery } from "./poses.mjs";
 import { ResultPanel, Strip } from "./result.mjs";
 import { recall, remember } from "./store.mjs";
+import { paragraphs } from "./text.mjs";
 
 const UPLOAD_LIVES_MS = 50 * 60 * 1000; // the server keeps uploads for an hour
 const KEPT = 24;
 
 export async function mount(root) {
   const page = new Page(root);
-  await page.start();
+  try {
+    await page.start();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    root.prepend(make("p", { class: "note refused", role: "alert" }, error.message));
+  }
   return page;
 }
 
@@ -49,7 +55,7 @@ class Page {
       "p", { class: "consent" },
       "Use photos of people who have agreed to it, and say that a picture is generated. Photos stay on the computer that runs this page.",
     ));
-    const galleryPlace = make("div");
+    const galleryPlace = make("div", { class: "gallery-place" });
     this.poseFile = make("input", { type: "file", hidden: true, onchange: () => this.readPose({ file: this.poseFile.files[0] }) });
     const poses = section(
       "pose-panel", "2. Pose", galleryPlace,
@@ -62,21 +68,28 @@ class Page {
       ),
       this.buildSettings(),
     );
-    const resultPlace = make("div");
+    const resultPlace = make("div", { class: "result-place" });
     this.progress = make("div", { class: "progress", hidden: true, role: "status" });
-    const stripPlace = make("div");
+    const stripPlace = make("div", { class: "strip-place" });
     const result = section("result-panel", "3. Result", resultPlace, this.progress, stripPlace, this.buildMany());
     this.photoPanel = new PhotoPanel(photoPlace, {
       file: (file) => this.usePhoto(file),
-      turn: (degrees) => this.find({ turn: (this.photo.turn + degrees) % 360, box: null }),
-      box: (box) => this.find({ box }),
+      turn: (degrees) => this.find({ turn: (this.photo.turn + degrees) % 360, box: null }).then(() => this.photo.people.length && this.again()),
+      box: (box) => this.find({ box }).then(() => this.photo.people.length && this.again()),
       person: (index) => this.choosePerson(index),
       pose: (pose) => this.placedByHand(pose),
     });
     this.gallery = new Gallery(galleryPlace, (name, pose) => this.make(name, pose));
-    this.resultPanel = new ResultPanel(resultPlace);
+    const layout = make("div", { class: "pg2" }, photo, poses, result);
+    this.resultPanel = new ResultPanel(resultPlace, layout);
     this.strip = new Strip(stripPlace, (entry) => this.bring(entry));
-    root.replaceChildren(make("main", { class: "pg2" }, photo, poses, result), this.buildHow(), ...this.buildDialogs());
+    const header = make(
+      "header", { class: "pg2-head" }, make("h1", {}, "A person in another pose"),
+      make("p", {}, "Choose a photo of a person, then a pose: the page paints that person in that pose."),
+    );
+    root.replaceChildren(
+      header, layout, this.buildHow(), ...this.buildDialogs(),
+    );
   }
 
   buildSettings() {
@@ -95,7 +108,7 @@ class Page {
   buildMany() {
     const choice = () => make("select", {});
     [this.first, this.last, this.format] = [choice(), choice(), make(
-      "select", {}, make("option", { value: "gif" }, "GIF"), make("option", { value: "mp4" }, "MP4"),
+      "select", { "aria-label": "Format" }, make("option", { value: "gif" }, "GIF"), make("option", { value: "mp4" }, "MP4"),
     )];
     this.videoFile = make("input", { type: "file", accept: "video/*,image/gif", hidden: true, onchange: () => this.animateVideo() });
     const button = (text, onclick) => make("button", { type: "button", onclick }, text);
@@ -103,8 +116,8 @@ class Page {
       "details", { class: "many" }, make("summary", {}, "Many pictures at once"),
       make("p", {}, button("All poses on one sheet", () => this.sheet())),
       make(
-        "p", {}, make("label", {}, "From ", this.first), make("label", {}, " to ", this.last), " ",
-        this.format, " ", button("Animate", () => this.animate()),
+        "div", { class: "tools" }, make("label", {}, "From ", this.first), make("label", {}, "to ", this.last),
+        this.format, button("Animate", () => this.animate()),
       ),
       make("p", {}, button("Follow a short video", () => this.videoFile.click()), this.videoFile),
     );
@@ -125,19 +138,19 @@ class Page {
     this.editorPlace = make("div", { class: "editor-place" });
     this.startFrom = make("select", { onchange: () => this.startEditing() });
     this.editorDialog = make(
-      "dialog", { class: "editor", "aria-label": "Edit the pose" },
+      "dialog", { class: "pg2-dialog", "aria-label": "Edit the pose" },
       make("label", {}, "Start from ", this.startFrom), this.editorPlace,
       make(
         "div", { class: "tools" },
         make("button", { type: "button", class: "primary", onclick: () => this.useEdited() }, "Make the picture"),
-        make("button", { type: "button", onclick: () => this.save("pose.json", JSON.stringify(this.editor.pose)) }, "Save as JSON"),
+        make("button", { type: "button", onclick: () => this.save("pose.json", JSON.stringify(rounded(this.editor.pose))) }, "Save as JSON"),
         make("button", { type: "button", onclick: () => this.save("pose.csv", csv(this.editor.pose)) }, "Save as CSV"),
         make("button", { type: "button", onclick: () => this.editorDialog.close() }, "Close"),
       ),
     );
     this.pasted = make("textarea", { rows: 8, "aria-label": "Pose", placeholder: '{"canvas": [256, 256], "keypoints": [[128, 40], null, ...]}' });
     this.pasteDialog = make(
-      "dialog", { class: "paste", "aria-label": "Paste a pose" },
+      "dialog", { class: "pg2-dialog", "aria-label": "Paste a pose" },
       make("p", {}, "Paste a pose as JSON: of this page, OpenPose, COCO, a pose editor, MediaPipe and others."), this.pasted,
       make(
         "div", { class: "tools" },
@@ -149,11 +162,13 @@ class Page {
   }
 
   fillExamples(examples) {
+    const sample = examples.find(({ result }) => result);
+    if (sample) this.resultPanel.showSample(sample);
     this.examples.replaceChildren(...examples.map(({ name, url }) => make(
       "button",
       {
         type: "button", "aria-label": `Example: ${name}`,
-        onclick: async () => this.usePhoto(await (await fetch(url)).blob()),
+        onclick: () => this.guarded(this.photoPanel, async () => this.usePhoto(await fetched(url))),
       },
       make("img", { src: url, alt: "" }),
     )));
@@ -166,8 +181,8 @@ class Page {
   }
 
   describeModel() {
-    const { html } = this.models.find(({ name }) => name === this.model.value);
-    this.card.innerHTML = html; // made by the server from its own model card
+    const { text } = this.models.find(({ name }) => name === this.model.value);
+    this.card.replaceChildren(...paragraphs(text));
   }
 
   fillStart() {
@@ -182,11 +197,19 @@ class Page {
   // -- The photo --------------------------------------------------------------------------------------------------
 
   async usePhoto(blob) {
-    this.photo = { id: `${Date.now()}-${Math.random()}`, blob, turn: 0, box: null, people: [], chosen: 0 };
+    const before = this.photo;
+    const photo = { id: `${Date.now()}-${Math.random()}`, blob, turn: 0, box: null, people: [], chosen: 0 };
+    this.photo = photo;
     this.resultPanel.dim();
     await this.find({});
-    this.strip.fill(this.history, this.photo.id);
-    if (this.wanted && this.photo.people.length) await this.make(this.wanted.name, this.wanted.pose);
+    if (photo !== this.photo) return;
+    if (!photo.size) { // it was refused: the photo before it stays in use
+      this.photo = before;
+      this.resultPanel.dim(this.shown?.photo !== before?.id);
+      return;
+    }
+    this.strip.fill(this.history, photo.id);
+    if (this.wanted && photo.people.length) await this.make(this.wanted.name, this.wanted.pose);
   }
 
   async sent() {
@@ -205,12 +228,15 @@ class Page {
     await this.guarded(this.photoPanel, async () => {
       const [found] = await call("find_people", { photo: await this.sent(), turn, box });
       if (photo !== this.photo) return;
-      const preview = await (await fetch(found.preview)).blob();
+      const preview = await fetched(found.preview);
       Object.assign(photo, { size: found.size, people: found.people, chosen: found.chosen, preview });
       this.photoPanel.show(URL.createObjectURL(preview), found.size);
       this.photoPanel.drawPeople(found.people, found.chosen);
-      const turnIt = found.turn ? [["Turn it upright", () => this.find({ turn: (turn + found.turn) % 360, box: null })]] : [];
-      this.photoPanel.say(found.notes.join(" "), ...turnIt);
+      const turnIt = ["Turn it", () => this.find({ turn: (turn + found.turn) % 360, box: null })];
+      const allOfIt = ["Look at the whole photo", () => this.find({ box: null })];
+      const words = found.notes.join(" ") || (box ? "Only the selected area is used to find the person." : "");
+      this.photoPanel.say(words, false, [...(found.turn ? [turnIt] : []), ...(box ? [allOfIt] : [])]);
+      if (!found.people.length) this.resultPanel.dim();
     });
   }
 
@@ -252,7 +278,7 @@ class Page {
     }
     await this.work("Making the picture …", async (signal) => {
       const [image, details] = await call("repose", { ...(await this.choice()), pose }, { signal });
-      const blob = await (await fetch(image.url)).blob();
+      const blob = await fetched(image.url);
       this.keep({ name, pose, blob, details, photo: this.photo.id, photoBlob: this.photo.blob, choice: this.choiceKept() });
     });
   }
@@ -265,7 +291,9 @@ class Page {
   keep(entry) {
     entry.url = URL.createObjectURL(entry.blob);
     this.history = [entry, ...this.history].slice(0, KEPT);
+    this.shown = entry;
     this.resultPanel.show(entry);
+    this.resultPanel.reveal();
     this.strip.fill(this.history, this.photo.id);
     remember(this.history.map(({ url, ...kept }) => kept));
   }
@@ -290,6 +318,7 @@ class Page {
     this.photoPanel.say("");
     this.wanted = { name: entry.name, pose: entry.pose };
     this.gallery.mark(entry.name);
+    this.shown = entry;
     this.resultPanel.show(entry);
     this.strip.fill(this.history, this.photo.id);
   }
@@ -319,11 +348,13 @@ class Page {
   }
 
   startEditing() {
-    const shown = this.history.find((entry) => entry.photo === this.photo?.id)?.details;
-    const own = shown?.photo_pose ?? this.photo?.people[this.photo.chosen]?.pose;
+    const shown = this.shown && this.shown.photo === this.photo?.id ? this.shown.details : null;
+    const person = this.photo?.people[this.photo.chosen]?.pose;
     const named = this.presets.find(({ name }) => name === this.startFrom.value)?.pose;
-    this.editor.load(named ?? (this.startFrom.value === "photo" ? own : shown?.pose ?? this.wanted?.pose) ?? this.presets[0].pose);
-    this.editor.setPhoto(named || !shown ? null : shown.stages.used);
+    const whole = !shown && this.startFrom.value === "photo" && person;
+    this.editor.load(named ?? (this.startFrom.value === "photo" ? shown?.photo_pose ?? person : shown?.pose ?? this.wanted?.pose) ?? this.presets[0].pose);
+    if (whole) this.editor.setPhoto(URL.createObjectURL(this.photo.preview));
+    else this.editor.setPhoto(named || !shown ? null : shown.stages.used);
   }
 
   async useEdited() {
@@ -366,11 +397,12 @@ class Page {
       const onProgress = ([, state]) => state && this.showProgress(state);
       const [file] = await call(endpoint, args, { onProgress, signal });
       this.resultPanel.showFile(file.url, name, name.endsWith(".mp4"));
+      this.resultPanel.reveal();
     });
   }
 
   showProgress({ done, of }) {
-    this.progress.firstChild.textContent = `${done} of ${of}`;
+    this.progress.firstChild.textContent = of ? `${done} of ${of} pictures` : `Looking at the video: frame ${done}`;
     this.progress.style.setProperty("--done", `${(100 * done) / Math.max(1, of)}%`);
   }
 
@@ -403,6 +435,17 @@ class Page {
       panel.say(error.message, true);
     }
   }
+}
+
+async function fetched(url) {
+  let answer;
+  try {
+    answer = await fetch(url);
+  } catch {
+    throw new Refused(UNREACHABLE);
+  }
+  if (!answer.ok) throw new Refused("The picture is no longer kept. Make it again.");
+  return answer.blob();
 }
 
 function boxOf({ keypoints }) {

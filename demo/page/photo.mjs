@@ -18,7 +18,11 @@ export class PhotoPanel {
   }
 
   build(root) {
-    const chosen = (event) => event.target.files[0] && this.on.file(event.target.files[0]);
+    const chosen = (event) => {
+      const [file] = event.target.files;
+      event.target.value = ""; // so that the same file can be chosen again
+      if (file) this.on.file(file);
+    };
     this.input = make("input", { type: "file", accept: "image/*,.heic,.heif,.avif", hidden: true, onchange: chosen });
     this.camera = make("input", { type: "file", accept: "image/*", capture: "user", hidden: true, onchange: chosen });
     this.picture = make("img", { alt: "Your photo" });
@@ -31,8 +35,11 @@ export class PhotoPanel {
     this.empty = make(
       "div", { class: "drop" },
       make("p", {}, "Drop a photo here, or paste one."),
-      make("button", { type: "button", class: "primary", onclick: () => this.input.click() }, "Choose a photo"),
-      make("button", { type: "button", onclick: () => this.camera.click() }, "Camera"),
+      make(
+        "div", { class: "tools" },
+        make("button", { type: "button", class: "primary", onclick: () => this.input.click() }, "Choose a photo"),
+        make("button", { type: "button", onclick: () => this.camera.click() }, "Camera"),
+      ),
     );
     this.turn = make("button", { type: "button", onclick: () => this.on.turn(90) }, "Turn");
     this.area = make("button", { type: "button", "aria-pressed": "false", onclick: () => this.setMode("area") }, "Select an area");
@@ -55,11 +62,11 @@ export class PhotoPanel {
     root.addEventListener("drop", (event) => {
       event.preventDefault();
       root.classList.remove("dragging");
-      const file = [...event.dataTransfer.files].find((each) => each.type.startsWith("image/") || !each.type);
-      if (file) this.on.file(file);
+      const [file] = event.dataTransfer.files;
+      if (file) this.on.file(file); // the server knows which files it can read
     });
     document.addEventListener("paste", (event) => {
-      const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
+      const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
       if (file) this.on.file(file);
     });
   }
@@ -96,7 +103,10 @@ export class PhotoPanel {
     this.overlay.replaceChildren(...groups);
   }
 
-  say(text, ...actions) {
+  /** Say something below the photo, with [label, action] pairs as buttons; a refusal is announced at once. */
+  say(text, refused = false, actions = []) {
+    this.note.setAttribute("role", refused ? "alert" : "status");
+    this.note.classList.toggle("refused", refused);
     this.note.replaceChildren(text, ...actions.map(([label, action]) => (
       make("button", { type: "button", onclick: action }, label)
     )));

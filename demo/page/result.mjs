@@ -4,7 +4,12 @@ import { make } from "./editor.mjs";
 import { skeleton } from "./photo.mjs";
 
 export class ResultPanel {
-  constructor(root) {
+  /**
+   * @param {HTMLElement} place is filled with the panel.
+   * @param {HTMLElement} root gets the class "made" as soon as there is a result.
+   */
+  constructor(place, root) {
+    this.root = root;
     this.before = make("img", { class: "before", alt: "" });
     this.after = make("img", { class: "after", alt: "The result" });
     this.overlay = make("svg", { class: "overlay", "aria-hidden": "true", preserveAspectRatio: "none" });
@@ -15,21 +20,36 @@ export class ResultPanel {
     this.stage = make("div", { class: "result-stage" }, this.after, this.before, this.overlay, this.slider);
     this.placeholder = make("div", { class: "placeholder" }, make("p", {}, "The picture appears here."));
     this.poseShown = make("input", { type: "checkbox", onchange: () => this.drawPose() });
+    this.poseLabel = make("label", { class: "check" }, this.poseShown, " Show the pose");
     this.download = make("a", { class: "button primary", download: "pg2-result.png" }, "Download");
     this.badge = make("span", { class: "badge" });
     this.actions = make(
       "div", { class: "tools", hidden: true },
-      this.download, make("label", { class: "check" }, this.poseShown, " Show the pose"), this.badge,
+      this.download, this.poseLabel, this.badge,
     );
     this.note = make("div", { class: "note", role: "status" });
     this.stage.hidden = true;
-    root.append(this.placeholder, this.stage, this.actions, this.note);
+    place.append(this.placeholder, this.stage, this.actions, this.note);
+    this.say("");
     this.steps = make("div", { class: "steps" });
+  }
+
+  /** A result that was made before anybody asked, so that the page shows what it does. */
+  showSample({ url, result, pose }) {
+    this.placeholder.replaceChildren(
+      make(
+        "div", { class: "sample" }, make("img", { src: url, alt: "An example photo" }),
+        make("span", { "aria-hidden": "true" }, "→"), make("img", { src: result, alt: `Its result: ${pose}` }),
+      ),
+      make("p", {}, `A photo, and its result for “${pose}”. Click an example, then a pose.`),
+    );
   }
 
   /** @param {{url: string, details: object}} result */
   show({ url, details }) {
     this.details = details;
+    this.download.setAttribute("download", "pg2-result.png");
+    this.root.classList.add("made");
     const [height, width] = details.canvas;
     this.stage.style.aspectRatio = `${width} / ${height}`;
     this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -39,7 +59,7 @@ export class ResultPanel {
     this.compare();
     this.drawPose();
     this.download.href = url;
-    this.stage.hidden = this.actions.hidden = false;
+    this.stage.hidden = this.actions.hidden = this.poseLabel.hidden = false;
     this.placeholder.hidden = true;
     this.stage.classList.remove("stale");
     this.showBadge(details);
@@ -51,12 +71,12 @@ export class ResultPanel {
   showFile(url, name, video = false) {
     this.stage.hidden = true;
     this.placeholder.hidden = false;
-    this.placeholder.replaceChildren(
-      video ? make("video", { src: url, controls: true, loop: true, autoplay: true, muted: true })
-        : make("img", { src: url, alt: "The result" }),
-    );
+    const picture = video ? make("video", { controls: true, loop: true }) : make("img", { src: url, alt: "The result" });
+    if (video) Object.assign(picture, { muted: true, autoplay: true, src: url }); // muted videos may start by themselves
+    this.placeholder.replaceChildren(picture);
+    this.root.classList.add("made");
     this.actions.hidden = false;
-    this.badge.hidden = true;
+    this.badge.hidden = this.poseLabel.hidden = true;
     this.download.href = url;
     this.download.setAttribute("download", name);
     this.say("");
@@ -66,6 +86,7 @@ export class ResultPanel {
     const share = Number(this.slider.value);
     this.before.style.clipPath = `inset(0 ${100 - share}% 0 0)`;
     this.stage.style.setProperty("--share", `${share}%`);
+    this.stage.classList.toggle("comparing", share > 0);
   }
 
   drawPose() {
@@ -79,7 +100,7 @@ export class ResultPanel {
     this.badge.hidden = distance === null || distance === undefined;
     if (this.badge.hidden) return;
     const percent = Math.round(100 * distance);
-    this.badge.textContent = percent <= 50 ? `Pose reached: off by ${percent} % of a head` : `Pose missed: off by ${percent} % of a head`;
+    this.badge.textContent = `Pose ${percent <= 50 ? "reached" : "missed"}: off by ${percent} % of a head`;
     this.badge.classList.toggle("bad", percent > 50);
     this.badge.title = "The pose was looked for again in the result and compared with the one you asked for.";
   }
@@ -98,8 +119,14 @@ export class ResultPanel {
   }
 
   /** The last good picture stays, dimmed, while another photo is in use. */
-  dim() {
-    this.stage.classList.add("stale");
+  dim(stale = true) {
+    this.stage.classList.toggle("stale", stale);
+  }
+
+  /** On a phone the place of the result may be out of sight. */
+  reveal() {
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    (this.stage.hidden ? this.placeholder : this.stage).scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
   }
 
   say(text, refused = false) {
