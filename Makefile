@@ -36,7 +36,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(ENV_PYTHON) -m benchmarks.run $(BENCH_ARGS)
 
-# The outputs are written to build/ first, so that all notebooks name the commit and none of them "+changes". Progress bars
+# The outputs go to build/ first, so that the checkout has no changes while the notebooks name its commit. Progress bars
 # and widgets, in cells with the tag "live", are not stored: they show nothing without a kernel.
 notebooks: $(INSTALLED)
 	$(ENV_PYTHON) -m nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 --output-dir=build/notebooks \

@@ -224,8 +224,6 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 DRIVE = """
-import numpy as np
-
 made, repose = [], pipe.repose
 pipe.repose = lambda *arguments: made.append(repose(*arguments)[0]) or made[-1:]
 preset.value = "sitting"
@@ -237,7 +235,8 @@ assert made[2].condition_pose == pipe.look(examples["example 2"]).condition_pose
 for photo in (examples["example 4"], Image.new("RGB", (256, 256))):
     photo.save(file := io.BytesIO(), "PNG")
     content = memoryview(file.getvalue())
-    upload.value = ({"name": "me.png", "type": "image/png", "size": len(content), "content": content},)
+    sent = {"name": "me.png", "type": "image/png", "size": len(content), "content": content, "last_modified": 0}
+    upload.set_state({"value": [sent]})  # as the browser does
 assert len(made) == 4
 assert made[3].condition_pose == pipe.look(examples["example 4"]).condition_pose
 pipe.repose = repose
