@@ -72,7 +72,9 @@ def test_these_are_all() -> None:
 def test_shows_what_one_run_from_top_to_bottom_gave(notebook: nbformat.NotebookNode) -> None:
     nbformat.validate(notebook)
     assert not any(cell.get("attachments") or "base64" in cell.source for cell in notebook.cells)
-    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    live = tagged(notebook, "live")  # progress bars and widgets, which `make notebooks` removes
+    for number, cell in enumerate(code_cells(notebook), 1):
+        assert cell.execution_count == (None if cell in live else number)
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert not [output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
