@@ -45,7 +45,7 @@ notebooks: $(INSTALLED)
 	$(ENV_PYTHON) -m nbconvert --to notebook --output-dir=notebooks --NbConvertApp.use_output_suffix=False \
 		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=live \
 		--ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.clear_cell_metadata=False \
-		build/notebooks/0*.ipynb
+		--ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec build/notebooks/0*.ipynb
 
 clean:
 	rm -rf .venv build dist pg2lib.egg-info .mypy_cache .pytest_cache .ruff_cache

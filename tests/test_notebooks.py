@@ -71,6 +71,7 @@ def test_these_are_all() -> None:
 
 def test_shows_what_one_run_from_top_to_bottom_gave(notebook: nbformat.NotebookNode) -> None:
     nbformat.validate(notebook)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}  # no state of widgets
     assert not any(cell.get("attachments") or "base64" in cell.source for cell in notebook.cells)
     live = tagged(notebook, "live")  # progress bars and widgets, which `make notebooks` removes
     for number, cell in enumerate(code_cells(notebook), 1):
