@@ -25,12 +25,12 @@ from pg2lib.condition import ConditionView
 from pg2lib.detect import Detection
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import image_grid, pil_from_tensor
+from pg2lib.limbs import interpolate, retarget
 from pg2lib.metrics.pose import head_sizes, pose_accuracy
 from pg2lib.output import PG2Output
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pose import JOINTS, Pose, pose_presets, visible_part
 from pg2lib.raster import render_pose_masks
-from pg2lib.limbs import interpolate, retarget
 from pg2lib.video import FORMATS, frame_poses, read_video_poses, smooth, write_animation
 
 PREVIEW_PX = 1024

@@ -200,6 +200,7 @@ class RowFinder:
                 self._rows[key].add(row)
 
     def __call__(self, name: str) -> int | None:
+        """Return the row, or None if the table has none or several."""
         row = self._table.row(name)
         if row is not None:
             return row

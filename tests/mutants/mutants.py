@@ -196,7 +196,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "hips keep their width",
-        "pg2lib/retarget.py",
+        "pg2lib/limbs.py",
         "middle + scale[joint] * (xy[joint] - middle)",
         "xy[joint]",
         ("tests/test_retarget.py::test_hips_widen_about_their_middle_and_take_the_legs_along",),
