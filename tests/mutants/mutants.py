@@ -199,7 +199,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "pg2lib/limbs.py",
         "middle + scale[joint] * (xy[joint] - middle)",
         "xy[joint]",
-        ("tests/test_retarget.py::test_hips_widen_about_their_middle_and_take_the_legs_along",),
+        ("tests/test_limbs.py::test_hips_widen_about_their_middle_and_take_the_legs_along",),
     ),
     Mutant(
         "somebody who leans by 60 degrees is plausible",
