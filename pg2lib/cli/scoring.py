@@ -193,8 +193,8 @@ def _compare(reports: Sequence[EvaluationReport], outs: Sequence[Path], options:
     from pg2lib.evaluation import PairScores, compare_shared_pairs
     from pg2lib.files import atomic_write
 
-    scores = [PairScores.read(out / SCORES) for out in outs]
-    text = compare_shared_pairs(*reports, *scores, seed=options.seed).to_markdown()
+    (first, second), (one, other) = reports, (PairScores.read(out / SCORES) for out in outs)
+    text = compare_shared_pairs(first, second, one, other, options.seed).to_markdown()
     with atomic_write(options.out / COMPARISON) as file:
         file.write(text)
     print(text, end="")

@@ -125,13 +125,15 @@ def compare_shared_pairs(
             f"{first.model['name']} and {second.model['name']} have no pair in common: score both with the same pair "
             f"file"
         )
-    reports, scores = [], []
-    for report, all_scores in ((first, first_scores), (second, second_scores)):
-        shared = all_scores.select(names)
-        figures = shared.figures(tuple(report.figures), seed)
-        reports.append(replace(report, figures=figures, pairs=len(names), pairs_digest=pairs_digest(names)))
-        scores.append(shared)
-    return compare_reports(*reports, *scores, seed)
+    first_scores, second_scores = first_scores.select(names), second_scores.select(names)
+    first, second = _summarise(first, first_scores, seed), _summarise(second, second_scores, seed)
+    return compare_reports(first, second, first_scores, second_scores, seed)
+
+
+def _summarise(report: EvaluationReport, scores: PairScores, seed: int) -> EvaluationReport:
+    """Return a report with the figures of some of its pairs."""
+    figures = scores.figures(tuple(report.figures), seed)
+    return replace(report, figures=figures, pairs=len(scores.names), pairs_digest=pairs_digest(scores.names))
 
 
 def _check_scores(report: EvaluationReport, scores: PairScores) -> None:

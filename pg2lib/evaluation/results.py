@@ -79,10 +79,10 @@ class ResultFiles:
         """How a file becomes an image of the canvas, in words."""
         height, width = self.size
         whole = "the whole image is" if self.panels == 1 else f"of {self.panels} images side by side, the right one is"
-        target = (self.pairs.table.canvas[0], self.panel_width)
-        if target == (height, width / self.panels):
+        canvas_height = self.pairs.table.canvas[0]
+        if height == canvas_height and width == self.panels * self.panel_width:
             return f"{whole} scored as it is"
-        return f"{whole} resized to {target[1]}x{target[0]} pixels with a Lanczos filter"
+        return f"{whole} resized to {self.panel_width}x{canvas_height} pixels with a Lanczos filter"
 
     def read(self, from_rows: Iterable[int], to_rows: Iterable[int]) -> UInt8[Tensor, "batch 3 height width"]:
         """Return the results of some pairs on the canvas.

@@ -306,9 +306,10 @@ class _InceptionScores:
         """Add the features of the training images to FID, if it is the distance to them."""
         if self.train_images is None or not self.fid:
             return
-        columns = middle_columns(self.train_images.canvas[1], width)
-        for rows in torch.arange(len(self.train_images)).split(batch_size):
-            images = torch.stack([tensor_from_pil(self.train_images.load(row)) for row in rows.tolist()])
+        columns, count = middle_columns(self.train_images.canvas[1], width), len(self.train_images)
+        for start in range(0, count, batch_size):
+            rows = range(start, min(start + batch_size, count))
+            images = torch.stack([tensor_from_pil(self.train_images.load(row)) for row in rows])
             _, features = self.network(images[..., columns].to(self.device))
             assert features is not None
             for fid in self.fid.values():
