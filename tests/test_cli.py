@@ -263,17 +263,19 @@ def test_prepare_says_whom_it_understood_and_what_it_left_out(
     for name in ("train/p01_1.jpg", "train/p01_2.gif", "test/p02_1.tif", "test/p02_2.webp"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 80)).save(tmp_path / "photos" / name)
-    (tmp_path / "photos" / "test" / "p02_3.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    for name in ("p03_1.HEIC", "p03_2.HEIC"):
+        (tmp_path / "photos" / "test" / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
     for number in range(11):
         (tmp_path / "photos" / f"film{number:02}.mov").touch()
     monkeypatch.chdir(tmp_path)
     assert main(["prepare", "photos", "--out", "out", "--crop", "128x64", "--workers", "1"]) == 0
     told = capsys.readouterr().out
-    assert "  train: 1 person: p01 (2)\n  test: 1 person: p02 (3)\n4 crops" in told
-    assert "4 poses in out/photos.csv; 0 images without a person, 1 unreadable, 11 other files (listed in" in told
-    assert "\n  photos/test/p02_3.HEIC is a HEIC photo" in told
-    assert "\n  film00.mov: a video" in told and told.endswith("and 2 more\n")
-    assert len((tmp_path / "out" / "photos.missing.txt").read_text().splitlines()) == 12
+    assert "  train: 1 person: p01 (2)\n  test: 2 people: p02 (2), p03 (2)\n4 crops" in told
+    assert "\nNo photo could be used of p03\n" in told
+    assert "4 poses in out/photos.csv; 0 images without a person, 2 unreadable, 11 other files (listed in" in told
+    assert "\n  photos/test/p03_1.HEIC is a HEIC photo" in told
+    assert "\n  film00.mov: a video" in told and told.endswith("and 3 more\n")
+    assert len((tmp_path / "out" / "photos.missing.txt").read_text().splitlines()) == 13
     assert set(read_photos(tmp_path / "out", "test").persons) == {"p02"}
 
 

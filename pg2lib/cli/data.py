@@ -11,6 +11,7 @@ from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
     from pg2lib.data.keypoint_csv import Preparation
+    from pg2lib.data.photo_people import PhotoPeople
 
 MOST_LISTED = 10
 """Number of files that are not used which `prepare` prints; all are in the list that it writes."""
@@ -149,11 +150,19 @@ def _crop(options: argparse.Namespace) -> Preparation:
     from pg2lib.detect import MediaPipeDetector
 
     canvas = _canvas(options.crop, "--crop")
+    understood: list[PhotoPeople] = []
+
+    def show(people: PhotoPeople) -> None:
+        print(people)
+        understood.append(people)
+
     summary, count = prepare_photos(
         options.images, options.out, canvas, MediaPipeDetector, options.workers, progress_bar("detecting", "image"),
-        progress_bar("cropping", "photo"), options.person_from, on_people=print,
+        progress_bar("cropping", "photo"), options.person_from, show,
     )  # fmt: skip
     print(f"{count:,} crops of {canvas[0]}x{canvas[1]} pixels in {options.out}")
+    if gone := understood[0].without(dict(summary.missing)):
+        print(f"No photo could be used of {', '.join(gone[:MOST_LISTED])}")
     return summary
 
 

@@ -44,15 +44,15 @@ class Preparation:
         csv: The file.
         found: Number of images with keypoints.
         missing: (name, reason) of each image without keypoints.
-        passed_over: Number of people that were left out because a row has one person and the image shows several.
         unused: (path, reason) of each file that was not looked at. The reason is `FLAT`, or why it is no image.
+        passed_over: Number of people that were left out because a row has one person and the image shows several.
     """
 
     csv: Path
     found: int
     missing: tuple[tuple[str, str], ...] = ()
-    passed_over: int = 0
     unused: tuple[tuple[str, str], ...] = ()
+    passed_over: int = 0
 
     @property
     def without_person(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
@@ -60,6 +60,10 @@ class PhotoPeople:
             counts = {person: len(paths) for (its_split, person), paths in self.photos.items() if its_split == split}
             lines.append(f"  {split}: {_people(len(counts))}: {_shown(counts)}" if split else f"  {_shown(counts)}")
         return "\n".join(lines)
+
+    def without(self, left_out: Container[str]) -> list[str]:
+        """Return the people all of whose photos are left out."""
+        return [person for (_, person), paths in self.photos.items() if all(path in left_out for path in paths)]
 
     def crops(self) -> dict[str, str]:
         """Return the path of the crop of each photo: ``<person>/...png``, below the split if there is one.

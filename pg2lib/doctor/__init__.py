@@ -28,6 +28,7 @@ from pg2lib.provenance import provenance
 
 OPTIONAL = {
     "mediapipe": ("pose", "finds poses in photos (demo, prepare, generate)"),
+    "pillow-heif": ("heif", "reads the HEIC photos of iPhones"),
     "gradio": ("demo", "runs the demo"),
     "onnxruntime": ("onnx", "runs models faster on the CPU"),
     "jupyterlab": ("notebooks", "runs the notebooks"),

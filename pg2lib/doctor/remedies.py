@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pg2lib.data.keypoint_csv import CSV_HEADER
 from pg2lib.data.names import image_key
+from pg2lib.data.photo_people import SPLITS
 from pg2lib.data.read import is_name, layout_of
 from pg2lib.doctor.findings import Examined, Split
 from pg2lib.errors import DataError
@@ -140,7 +141,13 @@ def _what_lies_in(root: Path) -> str:
         return f"The folder contains no image. {default}"
     crop = f"python -m pg2lib prepare {root} --crop 128x64 --out DIR"
     if image.parent == root:
-        return f"If these are your own photos, move each person's into a folder of their own, then run {crop}"
+        return (
+            f"If these are your own photos, move each person's into a folder of their own, then run {crop}. If the "
+            "file names start with the person, as in p01_001.jpg, add --person-from name instead."
+        )
+    top = image.relative_to(root).parts[0]
+    if top.lower() in SPLITS:
+        return f"If these are your own photos, with {top} as a split, run {crop}"
     if image.parent.parent == root:
         return f"If these are your own photos, with one folder per person, run {crop}"
     return f"The name of {image.relative_to(root)} belongs to no known data set. Keep the original names and folders."

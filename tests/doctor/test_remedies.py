@@ -178,8 +178,11 @@ def test_each_kind_of_folder_without_data_has_its_advice(tmp_path: Path) -> None
     photo = photo.rename(tmp_path / "anna" / "beach.jpg")
     assert_only_mistake(examine_data(tmp_path), "", "one folder per person.*python -m pg2lib prepare")
     (tmp_path / "anna" / "2026").mkdir()
-    photo.rename(tmp_path / "anna" / "2026" / "beach.jpg")
+    photo = photo.rename(tmp_path / "anna" / "2026" / "beach.jpg")
     assert_only_mistake(examine_data(tmp_path), "", "anna/2026/beach.jpg.*original names")
+    (tmp_path / "Test").mkdir()
+    photo.rename(tmp_path / "Test" / "anna_1.jpg")
+    assert_only_mistake(examine_data(tmp_path), "", "Test as a split.*python -m pg2lib prepare")
     (tmp_path / "img.zip").write_bytes(b"PK")
     assert_only_mistake(examine_data(tmp_path), "", "Unpack img.zip")
 
