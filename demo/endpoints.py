@@ -116,7 +116,8 @@ def of_photo(*returns: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Return whether a value is a number of ordinary size."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 # -- The endpoints -----------------------------------------------------------------------------------------------------
@@ -133,7 +134,8 @@ class Endpoints:
             listed: the answer of /examples.
             cache: folder of which gradio serves files.
         """
-        self.service, self.listed, self.cache = service, listed, cache
+        self.service, self.listed, self.made = service, listed, cache / "made"
+        self.made.mkdir(parents=True, exist_ok=True)
 
     def presets(self) -> Json:
         """Return the poses to choose from: {"poses": [{"name", "pose", "hard"}]}, the reliable ones first."""
@@ -253,9 +255,7 @@ class Endpoints:
 
     def _new_file(self, suffix: str) -> Path:
         """Return the path of a file to be written, which gradio serves and deletes after an hour."""
-        folder = self.cache / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        return folder / f"pg2{suffix}"
+        return self.made / f"pg2-{uuid.uuid4().hex}{suffix}"
 
 
 def _file(path: Path) -> Upload:

@@ -87,9 +87,8 @@ def describe_training(pipeline: PG2Pipeline) -> str:
         return "**Training:** these weights carry no record of their training."
     counted = [f"{record[key]:,} {key}" for key in ("images", "pairs") if key in record]
     names = {"stage1": "stage I", "stage2": "stage II"}
-    stages = [
-        f"{names[key]} in {duration(seconds)}" for key, seconds in record.get("seconds", {}).items() if key in names
-    ]
+    seconds = record.get("seconds", {})
+    stages = [f"{names[key]} in {duration(seconds[key])}" for key in names if key in seconds]
     hardware = f" on {record['hardware']}" if "hardware" in record else ""
     text = f"**Trained on** {record['data']}" + (f" ({', '.join(counted)})" if counted else "")
     text += f": {', '.join(stages)}{hardware}." if stages else f"{hardware}."

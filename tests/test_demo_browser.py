@@ -1,8 +1,10 @@
-"""The demo as a user meets it: started from the command line, used in headless Chromium with real photos."""
+"""The demo as a user meets it: started from the command line, used in headless Chromium on a desktop and a phone."""
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
 import re
 import socket
@@ -13,17 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'pg2lib[demo]'")
 pytest.importorskip("mediapipe", reason="finding people needs mediapipe: pip install 'pg2lib[pose]'")
-skimage_data = pytest.importorskip("skimage.data", reason="the photos are scikit-image's")
 playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs playwright")
 
 from pg2lib import PG2Config, PG2Pipeline, build_models  # noqa: E402
+from pg2lib.data.synthetic import render_person  # noqa: E402
 from pg2lib.framing import Framing  # noqa: E402
 from tests.browsers import CHROMIUM, FLAGS, MARKS, Visit  # noqa: E402
 
@@ -38,34 +39,45 @@ class DemoVisit(Visit):
 
     own = ("data:", "blob:")
 
-    def upload(self, place: str, file: Path) -> None:
-        self.page.locator(f"#{place} input[type=file]").set_input_files(file)
-        self.page.locator(f"#{place} img").wait_for(state="attached")
+    def use(self, photo: Path) -> None:
+        self.page.locator(".photo-place input[type=file]").first.set_input_files(photo)
 
-    def choose(self, preset: str) -> None:
-        self.page.locator("#presets").get_by_label(preset, exact=True).check()
+    def found(self, people: int = 1) -> None:
+        """Wait until so many people are drawn on the photo."""
+        self.page.wait_for_function("n => document.querySelectorAll('.person').length === n", arg=people)
 
-    def generate(self) -> str:
-        """Presses the button and waits for another note than the one there is."""
-        outcome = self.page.locator("#outcome .note")
-        outcome.evaluate("note => note.classList.add('old')")
-        self.page.get_by_role("button", name="Generate").click()
-        self.page.locator("#outcome .note:not(.old):is(.done, .refused)").wait_for()
-        return " ".join(outcome.inner_text().split())
+    def pose(self, name: str) -> None:
+        """Click a pose of the gallery, and wait for its picture."""
+        before = self.results
+        self.page.locator(".gallery").get_by_role("radio", name=re.compile(f"^{name}")).click()
+        self.made(before + 1)
 
-    def picture(self, place: str) -> np.ndarray[Any, Any]:
-        """The file behind a picture on the page, as it was sent."""
-        shown = self.page.locator(f"#{place} img")
-        shown.scroll_into_view_if_needed()
-        self.page.wait_for_function(
-            "place => { const i = document.querySelector(`#${place} img`); return i.complete && i.naturalWidth > 0 }",
-            arg=place,
+    @property
+    def results(self) -> int:
+        """How many results the strip shows."""
+        return int(self.page.locator(".strip button").count())
+
+    def made(self, results: int) -> None:
+        self.page.wait_for_function("n => document.querySelectorAll('.strip button').length >= n", arg=results)
+        self.page.wait_for_function("document.querySelector('.progress').hidden")
+
+    def note(self, place: str) -> str:
+        """What is said below the photo or the result."""
+        shown = self.page.locator(f".{place}-place > .note")
+        shown.wait_for()
+        return str(shown.inner_text())
+
+    def joints(self) -> list[list[float]]:
+        """Where the editor shows its ring and the 18 joints, in pixels of the canvas."""
+        return self.page.evaluate(  # type: ignore[no-any-return]
+            "[...document.querySelectorAll('.pose-canvas circle')]"
+            ".map((c) => ['cx', 'cy'].map((name) => +c.getAttribute(name)))"
         )
-        answer = self.page.request.get(shown.get_attribute("src"))
-        assert answer.ok
-        picture = Image.open(io.BytesIO(answer.body()))
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB"))
+
+    def middle(self, joint: int) -> tuple[float, float]:
+        """Where a joint of the editor is on the screen."""
+        box = self.page.locator(".pose-canvas circle").nth(joint + 1).bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +128,24 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def visit(browser: Any, server: tuple[str, Path]) -> Iterator[DemoVisit]:
     """A fresh page; fails the test if the page logged an error, asked another host, or the server had a fault."""
-    yield from visiting(browser, server, {"width": 1280, "height": 900})
+    yield from visiting(browser, server, viewport={"width": 1280, "height": 900})
 
 
 @pytest.fixture
 def phone(browser: Any, server: tuple[str, Path]) -> Iterator[DemoVisit]:
-    yield from visiting(browser, server, {"width": 390, "height": 844})
+    yield from visiting(
+        browser, server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme="dark",
+        reduced_motion="reduce",
+    )  # fmt: skip
 
 
-def visiting(browser: Any, server: tuple[str, Path], viewport: dict[str, int]) -> Iterator[DemoVisit]:
+def visiting(browser: Any, server: tuple[str, Path], **options: Any) -> Iterator[DemoVisit]:
     address, log = server
-    context = browser.new_context(viewport=viewport)
+    context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE_S * 1000)
     visit = DemoVisit(context.new_page(), address)
     visit.page.goto(address)
-    visit.page.locator("#presets").wait_for()
+    visit.page.locator(".gallery button").first.wait_for()
     yield visit
     context.close()
     assert visit.errors == []
@@ -140,119 +155,268 @@ def visiting(browser: Any, server: tuple[str, Path], viewport: dict[str, int]) -
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Photos of one person, of two, and of nobody; and a file that is none."""
     folder = tmp_path_factory.mktemp("photos")
-    for name in ("astronaut", "coffee"):
-        Image.fromarray(getattr(skimage_data, name)()).save(folder / f"{name}.png")
+    first, second = (
+        render_person(seed, 0, "studio", shot="full", yaw_deg=0, action="standing").image.resize((512, 512))
+        for seed in (40, 48)
+    )
+    both = Image.new("RGB", (900, 512), (225, 225, 225))
+    both.paste(first.crop((100, 0, 412, 512)), (40, 0))
+    both.paste(second.crop((100, 0, 412, 512)).resize((280, 460)), (520, 40))
+    pictures = {"one": first, "two": both, "side": first.rotate(90), "nobody": Image.effect_noise((400, 300), 40)}
+    for name, picture in pictures.items():
+        picture.save(folder / f"{name}.png")
     (folder / "letter.jpg").write_text("Dear photo, you are none.")
     return {path.stem: path for path in folder.iterdir()}
 
 
-def test_a_photo_in_two_poses(visit: DemoVisit, photos: dict[str, Path]) -> None:
-    assert not visit.page.locator("#results").is_visible()
-    visit.upload("photo", photos["astronaut"])
-
-    visit.choose("standing, front")
-    assert re.search(r"Done in [\d.]+ s", visit.generate())
-    standing, coarse, pose = (visit.picture(place) for place in ("refined", "coarse", "target"))
-    assert standing.shape == coarse.shape == pose.shape == (512, 256, 3)
-    assert standing.std() > 1
-    for place in ("part", "condition", "difference"):
-        assert visit.picture(place).size > 0
-
-    visit.choose("walking left")
-    visit.generate()
-    assert not np.array_equal(visit.picture("refined"), standing)
-    assert not np.array_equal(visit.picture("target"), pose)
-
-    visit.choose("standing, front")
-    visit.generate()
-    assert np.array_equal(visit.picture("refined"), standing)
+def test_two_clicks_lead_to_a_first_result(visit: DemoVisit) -> None:
+    page = visit.page
+    page.get_by_role("button", name=re.compile("^Example: ")).first.click()
+    visit.found()
+    page.locator(".gallery").get_by_role("radio").first.click()
+    visit.made(1)
+    page.locator(".result-stage .after").evaluate("(image) => image.decode()")
+    assert page.locator(".result-stage .after").evaluate("(image) => image.naturalHeight") == 128
+    page.get_by_label("Show the pose").check()
+    assert page.locator(".result-stage line").count() > 20
+    page.get_by_label("Compare with the photo").press("End")
+    assert page.locator(".result-stage.comparing").count() == 1
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert Image.open(download.value.path()).size == (64, 128)
+    page.get_by_text("How it works").click()
+    assert page.locator(".steps img").count() == 5
+    assert "no commercial use" in page.locator(".card").inner_text()
 
 
-def test_the_refined_result_can_be_downloaded(visit: DemoVisit, photos: dict[str, Path]) -> None:
-    visit.upload("photo", photos["astronaut"])
-    visit.choose("waving")
-    visit.generate()
-    with visit.page.expect_download() as download:
-        visit.page.get_by_role("link", name="Download the refined result").click()
-    assert download.value.suggested_filename == "refined-result.png"
-    small = Image.open(download.value.path()).convert("RGB")
-    assert small.size == (64, 128)
-    assert np.array_equal(np.asarray(small.resize((256, 512), Image.Resampling.BICUBIC)), visit.picture("refined"))
+def test_photos_come_by_drop_and_paste(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    photo = base64.b64encode(photos["one"].read_bytes()).decode()
+    transfer = (
+        "(photo) => { const data = new DataTransfer();"
+        "const bytes = Uint8Array.from(atob(photo), (c) => c.charCodeAt(0));"
+        "data.items.add(new File([bytes], 'a.png', {type: 'image/png'}));"
+    )
+    drop = "new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})"
+    visit.page.evaluate(f"{transfer} document.querySelector('.photo-place').dispatchEvent({drop}) }}", photo)
+    visit.found()
+    visit.pose("waving")
+    paste = "new ClipboardEvent('paste', {clipboardData: data})"
+    visit.page.evaluate(f"{transfer} document.dispatchEvent({paste}) }}", photo)
+    visit.made(2)  # the pose in use is made for the new photo at once
 
 
-def test_a_photo_of_nobody_takes_the_earlier_result_away(visit: DemoVisit, photos: dict[str, Path]) -> None:
-    visit.upload("photo", photos["astronaut"])
-    visit.choose("standing, back")
-    visit.generate()
-    assert visit.page.locator("#results").is_visible()
-    visit.page.get_by_label("Remove Image").click()
-    visit.upload("photo", photos["coffee"])
-    assert visit.generate().startswith("Nobody was found in the photo.")
-    assert visit.page.get_by_role("alert").filter(has_text="Nobody was found").is_visible()
-    assert not visit.page.locator("#results").is_visible()
+def test_of_two_people_the_one_is_taken_that_is_clicked(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    visit.use(photos["two"])
+    visit.found(2)
+    assert "2 people" in visit.note("photo")
+    visit.pose("waving")
+    first = visit.page.locator(".before").get_attribute("src")
+    visit.page.locator(".person:not(.chosen)").click()
+    visit.made(2)
+    assert visit.page.locator(".before").get_attribute("src") != first
 
 
-def test_a_file_that_is_no_picture_is_refused_in_plain_words(visit: DemoVisit, photos: dict[str, Path]) -> None:
-    visit.page.locator("#photo input[type=file]").set_input_files(photos["letter"])
-    visit.page.locator("#photo img").wait_for(state="attached")
-    visit.choose("waving")
-    assert "cannot be read" in visit.generate()
+def test_a_person_can_be_found_in_an_area(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    visit.use(photos["two"])
+    visit.found(2)
+    visit.page.get_by_role("button", name="Select an area").click()
+    box = visit.page.locator(".photo-stage").bounding_box()
+    x, y, width, height = (box[side] for side in ("x", "y", "width", "height"))
+    visit.page.mouse.move(x + 0.55 * width, y + 0.02 * height)
+    visit.page.mouse.down()
+    visit.page.mouse.move(x + 0.9 * width, y + 0.98 * height, steps=4)
+    visit.page.mouse.up()
+    visit.found(1)
+    visit.page.get_by_role("button", name="Look at the whole photo").click()
+    visit.found(2)
 
 
-def test_a_photo_that_is_no_longer_kept_is_asked_for_again(
-    visit: DemoVisit, photos: dict[str, Path], server: tuple[str, Path]
-) -> None:
-    visit.upload("photo", photos["astronaut"])
-    visit.choose("waving")
-    visit.generate()
-    assert visit.page.locator("#results").is_visible()
-    for stored in (server[1].parent / "uploads").rglob(photos["astronaut"].name):
-        stored.unlink()
-    assert "choose the photo again" in visit.generate()
-    assert visit.page.get_by_text(
-        "Choose the photo again. It must be a file that was uploaded to this page"
-    ).is_visible()
-    assert not visit.page.locator("#results").is_visible()
-    visit.page.get_by_label("Remove Image").click()
-    visit.upload("photo", photos["astronaut"])
-    assert visit.generate().startswith("Done")
+def test_where_nobody_is_found_joints_are_placed_by_hand(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    visit.use(photos["nobody"])
+    assert "Nobody was found" in visit.note("photo")
+    visit.page.get_by_role("button", name="Place joints by hand").click()
+    box = visit.page.locator(".photo-stage").bounding_box()
+    visit.page.get_by_text("Click the nose.").wait_for()
+    places = ((50, 12), (50, 25), (42, 25), (38, 40), (36, 55), (58, 25), (62, 40), (64, 55), (46, 55), (46, 75))
+    for across, down in places:
+        visit.page.mouse.click(box["x"] + across / 100 * box["width"], box["y"] + down / 100 * box["height"])
+    visit.page.get_by_role("button", name="Not visible").click()
+    visit.page.get_by_role("button", name="Done").click()
+    visit.found(1)
+    visit.pose("waving")
 
 
-def test_what_is_missing_is_asked_for(visit: DemoVisit, photos: dict[str, Path]) -> None:
-    assert visit.generate().startswith("Choose a photo first")
-    visit.upload("photo", photos["astronaut"])
-    assert visit.generate().startswith("Choose a target pose first")
+def test_a_photo_on_its_side_is_offered_upright(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    visit.use(photos["side"])
+    visit.page.get_by_role("button", name="Turn it").click()
+    visit.page.get_by_role("button", name="Turn it").wait_for(state="hidden")
+    visit.found(1)
 
 
-def test_the_target_pose_from_another_photo(visit: DemoVisit, photos: dict[str, Path]) -> None:
-    visit.upload("photo", photos["astronaut"])
-    visit.page.get_by_label("another photo").check()
-    visit.page.locator("#presets").wait_for(state="hidden")
-    visit.upload("pose-photo", photos["astronaut"])
-    assert "target pose is incomplete" in visit.generate()
-    assert visit.picture("refined").shape == (512, 256, 3)
+def test_an_error_takes_nothing_away(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    visit.use(photos["one"])
+    visit.found()
+    visit.pose("waving")
+    visit.use(photos["letter"])
+    visit.page.locator(".photo-place > .note.refused").wait_for()
+    assert "cannot be read" in visit.note("photo")
+    assert visit.page.locator(".photo-place > .note").get_attribute("role") == "alert"
+    assert visit.page.locator(".result-stage:not(.stale)").is_visible()
+    visit.pose("hands joined")  # of the photo before
 
 
-def test_the_page_says_which_weights_are_loaded_and_their_terms(visit: DemoVisit) -> None:
-    text = visit.page.locator("#weights").inner_text()
-    assert "Weights loaded" in text and "Market-1501 train" in text and "no commercial use" in text
+def test_results_come_back_by_a_click_and_after_a_reload(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    visit.use(photos["one"])
+    visit.found()
+    visit.pose("waving")
+    visit.pose("hands joined")
+    checked = visit.page.locator(".gallery [aria-checked=true]")
+    visit.page.get_by_role("button", name="Result: waving").click()
+    assert checked.inner_text() == "waving"
+    visit.page.reload()
+    visit.made(2)
+    assert checked.inner_text() == "hands joined" and visit.page.locator(".person").count() == 1
+    visit.pose("standing, front")
 
 
-def test_presets_can_be_chosen_with_the_keyboard(visit: DemoVisit) -> None:
-    visit.page.locator("#presets").get_by_label("sitting", exact=True).focus()
-    visit.page.keyboard.press("Space")
-    assert visit.page.locator("#presets").get_by_label("sitting", exact=True).is_checked()
+def test_a_pose_is_edited_with_the_mouse(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    visit.use(photos["one"])
+    visit.found()
+    visit.pose("hands on hips")
+    page = visit.page
+    page.get_by_role("button", name="Edit", exact=True).click()
+    before, (x, y) = visit.joints(), visit.middle(4)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 30, y - 60, steps=3)
+    page.mouse.up()
+    dragged = visit.joints()
+    assert dragged[5][1] < before[5][1] - 5 and dragged[1] == before[1]
+    page.get_by_role("button", name="Undo").click()
+    assert visit.joints() == before
+    page.get_by_role("button", name="Redo").click()
+    assert visit.joints() == dragged
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as JSON").click()
+    saved = json.loads(Path(download.value.path()).read_text())
+    assert saved["canvas"] == [128, 64] and saved["keypoints"][4] == pytest.approx(dragged[5], abs=0.01)
+    page.get_by_role("button", name="Make the picture").click()
+    visit.made(2)
+    page.get_by_role("button", name="Paste JSON").click()
+    page.get_by_label("Pose", exact=True).fill(json.dumps(saved))
+    page.get_by_role("button", name="Use it").click()
+    visit.made(3)
 
 
-def test_on_a_phone_nothing_is_cut_off_and_the_refined_result_comes_first(
-    phone: DemoVisit, photos: dict[str, Path]
-) -> None:
-    phone.upload("photo", photos["astronaut"])
-    phone.choose("walking right")
-    phone.generate()
-    phone.picture("refined")
-    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
-    tops = {p: phone.page.locator(f"#{p}").bounding_box()["y"] for p in ("refined", "part", "condition", "coarse")}
-    assert min(tops, key=tops.__getitem__) == "refined"
-    assert phone.page.locator("#refined").bounding_box()["width"] > 300
+def test_a_pose_is_edited_with_the_keyboard(visit: DemoVisit) -> None:
+    page = visit.page
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.locator(".pose-canvas").focus()
+    before = visit.joints()
+    for key in ("ArrowUp", "Shift+ArrowLeft"):  # of the right wrist
+        page.keyboard.press(key)
+    moved = visit.joints()
+    assert moved[5] != before[5] and moved[1] == before[1]
+    page.keyboard.press("Delete")
+    assert page.get_by_role("button", name="Restore joint").is_visible()
+    for _ in range(3):
+        page.keyboard.press("Control+z")
+    assert visit.joints() == before
+    page.keyboard.press("n")
+    assert page.get_by_label("Joint", exact=True).input_value() == "5"
+
+
+def test_many_pictures_show_progress_and_can_be_cancelled(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    page = visit.page
+    visit.use(photos["one"])
+    visit.found()
+    page.get_by_text("Many pictures at once").click()
+    page.get_by_role("button", name="All poses on one sheet").click()
+    page.locator(".progress", has_text="of 16 pictures").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_function("document.querySelector('.progress').hidden")
+    assert page.locator(".placeholder img[src*='poses']").count() == 0
+    page.get_by_role("button", name="All poses on one sheet").click()
+    page.locator(".placeholder img[src*='poses']").wait_for()
+    page.get_by_role("button", name="Animate").click()
+    page.locator(".placeholder img[src*='animation.gif']").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "pg2-animation.gif"
+    assert Image.open(io.BytesIO(Path(download.value.path()).read_bytes())).format == "GIF"
+
+
+def test_the_keyboard_is_enough(visit: DemoVisit) -> None:
+    page = visit.page
+
+    def tab_to(start: str) -> int:
+        for count in range(1, 30):
+            page.keyboard.press("Tab")
+            name = page.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText")
+            if name.startswith(start):
+                return count
+        raise AssertionError(f"there is no way by Tab to {start}")
+
+    assert tab_to("Example: ") == 1
+    page.keyboard.press("Enter")
+    visit.found()
+    tab_to("hands on hips")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    visit.made(1)
+    assert page.evaluate("document.activeElement.innerText") == "waving", "the focus stays"
+    assert tab_to("From a photo or file") == 1, "the gallery is one stop"
+
+
+def test_everything_to_operate_has_a_name(visit: DemoVisit) -> None:
+    unnamed = visit.page.evaluate(
+        """[...document.querySelectorAll('#page :is(button, select, input, a[href], textarea):not([hidden])')]
+        .filter((e) => !(e.textContent.trim() && e.tagName !== 'SELECT') && !e.ariaLabel && !e.labels?.length)
+        .map((e) => e.outerHTML)"""
+    )
+    assert unnamed == []
+
+
+def test_on_a_phone_photo_poses_and_result_share_one_screen(phone: DemoVisit, photos: dict[str, Path]) -> None:
+    page = phone.page
+    phone.use(photos["one"])
+    phone.found()
+    phone.pose("waving")
+    boxes = [page.locator(place).bounding_box() for place in (".result-stage", ".photo-stage", ".gallery")]
+    assert all(box["y"] >= -1 and box["y"] + box["height"] <= 845 for box in boxes), boxes
+    assert boxes[0]["width"] > 300 and boxes[0]["y"] < boxes[1]["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    small = page.evaluate(
+        """[...document.querySelectorAll('#page :is(button, select, a, summary)')].filter((e) => e.offsetParent)
+        .filter((e) => { const b = e.getBoundingClientRect(); return Math.min(b.width, b.height) < 44 })
+        .map((e) => e.outerHTML)"""
+    )
+    assert small == []
+    assert page.locator(".result-place .tools").evaluate("(e) => getComputedStyle(e).color") == "rgb(250, 250, 250)"
+
+
+def test_the_editor_follows_fingers(phone: DemoVisit) -> None:
+    page = phone.page
+    page.get_by_role("button", name="Edit", exact=True).tap()
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *fingers: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    before, (x, y) = phone.joints(), phone.middle(4)
+    touch("touchStart", (x, y))
+    touch("touchMove", (x + 20, y - 40))
+    touch("touchEnd")
+    dragged = phone.joints()
+    assert dragged[5][1] < before[5][1] and dragged[1] == before[1]
+    box = page.locator(".pose-canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 5
+    touch("touchStart", (x - 40, y))
+    touch("touchStart", (x - 40, y), (x + 40, y))
+    touch("touchMove", (x - 20, y), (x + 20, y))
+    touch("touchEnd")
+    height = [max(y for _, y in joints[1:]) - min(y for _, y in joints[1:]) for joints in (dragged, phone.joints())]
+    assert height[1] == pytest.approx(height[0] / 2, rel=0.05), "two fingers at half their distance halve the pose"
