@@ -84,12 +84,13 @@ class DeepFashionName:
 
 
 def parse_deepfashion(name_or_path: str) -> DeepFashionName | None:
-    """Parse a DeepFashion name: a flattened name of either spelling, or a POSIX path in the original layout.
+    """Parse a DeepFashion name: a flattened name of either spelling, or a path in the original layout.
 
     Returns:
         None for any other name.
     """
-    match = DEEPFASHION_PATH.search(name_or_path) or DEEPFASHION_FLAT_NAME.match(name_or_path.rpartition("/")[2])
+    path = name_or_path.replace("\\", "/")
+    match = DEEPFASHION_PATH.search(path) or DEEPFASHION_FLAT_NAME.match(file_name_of(path))
     if match is None:
         return None
     return DeepFashionName(*match.group("gender", "category", "item", "variant", "number", "view"))
@@ -188,7 +189,7 @@ def image_key(name: str) -> str:
         For Market-1501, DukeMTMC-reID and DeepFashion a file name that ends in ``.jpg``. Other names are their own
         keys.
     """
-    parsed = parse_deepfashion(name.replace("\\", "/"))
+    parsed = parse_deepfashion(name)
     if parsed is not None:
         return parsed.image_key
     match = parse_reid(file_name_of(name))

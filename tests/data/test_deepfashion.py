@@ -69,6 +69,10 @@ def bare(name: str) -> str:
     return older(name).replace("_", "")
 
 
+def as_png(rename: Rename) -> Rename:
+    return lambda name: rename(name).replace(".jpg", ".png")
+
+
 LAYOUTS: dict[str, Rename] = {
     "In-shop": original("In-shop Clothes Retrieval Benchmark/Img/img/"),
     "Img/img": original("Img/img/"),
@@ -80,8 +84,17 @@ LAYOUTS: dict[str, Rename] = {
     "flattened by split": lambda name: f"fashion/{'train' if name in TRAIN else 'test'}/{name}",
     "flattened, older": lambda name: f"images/{older(name)}",
     "flattened, bare": lambda name: bare(name),
+    "img, PNG": as_png(original("img/")),
+    "flattened, PNG": as_png(usual),
 }
-SPELLINGS: dict[str, Rename] = {"usual": usual, "older": older, "bare": bare, "path": original("img/")}
+SPELLINGS: dict[str, Rename] = {
+    "usual": usual,
+    "older": older,
+    "bare": bare,
+    "path": original("img/"),
+    "PNG": as_png(usual),
+    "Windows": lambda name: original("img/")(name).replace("/", "\\"),
+}
 
 
 def pose_of(name: str) -> Pose:

@@ -51,7 +51,7 @@ def test_every_suffix_and_path_of_a_reid_image_has_one_key(image: str) -> None:
 
 def test_a_name_says_item_outfit_and_view() -> None:
     for spelling in ONE_IMAGE:
-        parsed = parse_deepfashion(spelling.replace("\\", "/"))
+        parsed = parse_deepfashion(spelling)
         assert parsed is not None
         assert (parsed.gender, parsed.item, parsed.variant, parsed.number, parsed.view) == (
             "MEN", "00003470", "17", "3", "back",

@@ -204,3 +204,27 @@ def test_real_deepfashion_has_nothing_wrong(deepfashion_root: Path) -> None:
     found = examine_data(deepfashion_root)
     assert wrong(found) == []
     assert "of the benchmark's 52,712 images are here" in told(found)
+
+
+def test_dukemtmc_is_not_measured_by_market1501s_counts(market: Path) -> None:
+    def renamed(name: str) -> str:
+        person, camera, frame = name.split("_")[:3]
+        return f"{person}_{camera[:2]}_f0{frame}.jpg"
+
+    for split in SPLITS:
+        for path in list((market / f"bounding_box_{split}").iterdir()):
+            path.rename(path.with_name(renamed(path.name)))
+        csv = market / f"market-annotation-{split}.csv"
+        write_csv(csv, [(renamed(name), y, x) for name, y, x in read_csv(csv)])
+    found = examine_data(market)
+    assert wrong(found) == []
+    assert f"ok     DukeMTMC-reID in {market}" in told(found)
+    assert "ok     train: 30 images of 10 people with keypoints\n" in told(found)
+
+
+def test_pidms_pair_list_is_checked(deepfashion: Path) -> None:
+    names = [f"img/WOMEN/Dresses/id_000000{item}/01_{view}.png" for item in (21, 22) for view in ("1_front", "2_side")]
+    (deepfashion / "test_pairs.txt").write_text(f"{names[0]},{names[1]}\n{names[3]},{names[2]},{names[3]}\n")
+    found = examine_data(deepfashion)
+    assert wrong(found) == []
+    assert "test: both images are here for all 3 pairs in test_pairs.txt" in told(found)
