@@ -11,8 +11,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from pg2lib.errors import DataError, NoPersonError
+from pg2lib.framing import Framing
 from pg2lib.pose import Pose, pose_presets
-from pg2lib.video import read_frames, read_video_poses, smooth, write_animation
+from pg2lib.video import frame_poses, read_frames, read_video_poses, smooth, write_animation
 
 pytest.importorskip("av", reason="videos need the extra 'video'")
 
@@ -138,3 +139,17 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
 def test_poses_of_several_canvases_are_refused() -> None:
     with pytest.raises(DataError, match="canvas"):
         smooth([FRONT, FRONT.resize((128, 128))])
+
+
+def test_poses_of_a_video_are_framed_at_one_size_and_followed() -> None:
+    framing, canvas = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88}), (128, 64)
+    nobody = Pose(torch.full((18, 2), math.nan), FRONT.canvas)
+    walk = [Pose(FRONT.xy + torch.tensor((3.0 * step, 0.0)), FRONT.canvas) for step in range(20)]
+    walk[7] = nobody
+    framed = frame_poses(walk, framing, canvas)
+    tall = [float(pose.xy[10, 1] - pose.xy[1, 1]) for pose in framed if bool(pose.visible.any())]
+    assert tall == pytest.approx([tall[0]] * 19, rel=1e-4) and {pose.canvas for pose in framed} == {canvas}
+    assert not bool(framed[7].visible.any())
+    assert all(abs(float(pose.xy[1, 0]) - 31.5) < 12 for pose in framed if bool(pose.visible.any())), "in the middle"
+    with pytest.raises(DataError, match="one joint"):
+        frame_poses([nobody], framing, canvas)
