@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 import gradio as gr
 from gradio.events import api
@@ -71,13 +71,13 @@ def choose(
     Raises:
         RefusedError: an argument is missing, or has another type.
     """
-    if not photo:
+    if cast("Upload | None", photo) is None:  # which a client may send
         raise RefusedError("Choose a photo first.")
-    if type(person) is not int:
+    if not _is_whole(person):
         raise RefusedError(f"person: expected a number, 0 for the most prominent person, got {person!r}")
     if not _is_box(box):
         raise RefusedError(f"box: expected left, top, right and bottom in pixels, got {box!r}")
-    if turn not in (0, 90, 180, 270) or type(turn) is not int:
+    if not _is_whole(turn) or turn not in (0, 90, 180, 270):
         raise RefusedError(f"turn: expected 0, 90, 180 or 270 degrees, got {turn!r}")
     if not _is_number(strength):
         raise RefusedError(f"strength: expected a number from 0 to 1, got {strength!r}")
@@ -114,6 +114,10 @@ def of_photo(*returns: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
         return answer
 
     return declare
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_box(value: object) -> bool:
