@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 import gradio as gr
+from gradio.events import api
 
 from demo.looks import Choice, RefusedError
 from demo.service import Options, Service, read_own_pose
@@ -70,13 +71,13 @@ def choose(
     Raises:
         RefusedError: an argument is missing, or has another type.
     """
-    if not isinstance(photo, dict):
+    if cast("Upload | None", photo) is None:  # which a client may send
         raise RefusedError("Choose a photo first.")
-    if not isinstance(person, int) or isinstance(person, bool):
+    if not _is_whole(person):
         raise RefusedError(f"person: expected a number, 0 for the most prominent person, got {person!r}")
-    if box is not None and not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+    if not _is_box(box):
         raise RefusedError(f"box: expected left, top, right and bottom in pixels, got {box!r}")
-    if turn not in (0, 90, 180, 270) or isinstance(turn, bool):
+    if not _is_whole(turn) or turn not in (0, 90, 180, 270):
         raise RefusedError(f"turn: expected 0, 90, 180 or 270 degrees, got {turn!r}")
     if not _is_number(strength):
         raise RefusedError(f"strength: expected a number from 0 to 1, got {strength!r}")
@@ -113,6 +114,14 @@ def of_photo(*returns: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
         return answer
 
     return declare
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_box(value: object) -> bool:
+    return value is None or (isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)))
 
 
 def _is_number(value: object) -> bool:
@@ -276,19 +285,25 @@ def _with_progress(work: Iterator[Progress], path: Path) -> Iterator[tuple[Uploa
 def add_endpoints(blocks: gr.Blocks, service: Service, examples: list[Json]) -> None:
     """Add all endpoints to the blocks that are being built."""
     own = Endpoints(service, examples, Path(blocks.GRADIO_CACHE))
-    for function in (own.presets, own.models, own.examples):
-        _add(blocks, function, queue=False)
-    for function in (own.find_people, own.read_pose, own.repose):
-        _add(blocks, function, concurrency_limit=2)
-    for function in (own.repose_many, own.contact_sheet, own.animate, own.animate_video):
-        _add(blocks, function, concurrency_id="many", concurrency_limit=1)
+    groups: list[tuple[list[Callable[..., Any]], dict[str, Any]]] = [
+        ([own.presets, own.models, own.examples], {"queue": False}),
+        ([own.find_people, own.read_pose, own.repose], {"concurrency_limit": 2}),
+        # What takes long waits for its like, so that single pictures are made meanwhile.
+        (
+            [own.repose_many, own.contact_sheet, own.animate, own.animate_video],
+            {"concurrency_id": "many", "concurrency_limit": 1},
+        ),
+    ]
+    for functions, options in groups:
+        for function in functions:
+            _add(blocks, function, **options)
 
 
 def _add(blocks: gr.Blocks, function: Callable[..., Any], **options: Any) -> None:
-    gr.api(_refusing(function), api_name=function.__name__, **options)
+    api(_refusing(function), api_name=function.__name__, **options)
     event = max(blocks.fns.items())[1]
     for block, name in zip(event.inputs, inspect.signature(function).parameters, strict=True):
-        block.label = name  # `demo.uploads` knows arguments by their names
+        block.label = name  # type: ignore[union-attr]  # `demo.uploads` knows arguments by their names
 
 
 def _refusing(function: Callable[..., Any]) -> Callable[..., Any]:

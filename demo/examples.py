@@ -25,7 +25,8 @@ def write_examples(folder: Path) -> list[dict[str, str]]:
         from skimage import data
     except ImportError:
         return written
-    return [*written, _write(folder, "astronaut (NASA)", Image.fromarray(data.astronaut()))]
+    astronaut = Image.fromarray(data.astronaut())  # type: ignore[no-untyped-call]
+    return [*written, _write(folder, "astronaut (NASA)", astronaut)]
 
 
 def _write(folder: Path, name: str, picture: Image.Image) -> dict[str, str]:

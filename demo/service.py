@@ -182,7 +182,7 @@ class Service:
         _check_count(len(chosen), "poses")
         pipeline = self._pipeline(options.model)
         view = self.looks.view(pipeline, choice)
-        tiles = []
+        tiles: list[Image.Image] = []
         for name in in_time(chosen):
             yield Progress(len(tiles), len(chosen))
             output = self._make(pipeline, view, self._target(pipeline, view, presets[name], options), options)
@@ -194,7 +194,7 @@ class Service:
         image_grid(rows, padding_px=8).save(path)
 
     def animate(
-        self, choice: Choice, first: object, last: object, frames: int, path: Path, fps: float, options: Options
+        self, choice: Choice, first: object, last: object, frames: object, path: Path, fps: float, options: Options
     ) -> Iterator[Progress]:
         """Write an animation from one pose to another and back."""
         _check_animation(path, fps)

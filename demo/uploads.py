@@ -41,7 +41,10 @@ class UploadsOnly(gr.Blocks):
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
     ) -> list[Any]:
         """Check the arguments before gradio, which would fetch and open what they name."""
-        checked = [self.check(str(block.label), value) for block, value in zip(block_fn.inputs, inputs, strict=False)]
+        checked = [
+            self.check(str(getattr(block, "label", "")), value)
+            for block, value in zip(block_fn.inputs, inputs, strict=False)
+        ]
         # No session is given on: gradio would keep the last arguments and results of every session in memory.
         arguments: list[Any] = await super().preprocess_data(block_fn, checked, None, explicit_call)
         return arguments

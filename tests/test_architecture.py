@@ -35,6 +35,7 @@ ONLY_IN = {
     "gradio": (),
     "matplotlib": ("viz",),
     "mediapipe": ("detect",),
+    "pillow_heif": ("images",),
     "torchmetrics": ("metrics",),
 }
 """Packages that take long to import, or that may be missing, and the only modules that import them."""

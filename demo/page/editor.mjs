@@ -125,7 +125,7 @@ export class PoseEditor {
     const [height, width] = this.pose.canvas;
     const unit = Math.max(height, width) / 256;
     this.svg.setAttribute("viewBox", `-0.5 -0.5 ${width} ${height}`);
-    this.svg.style.aspectRatio = `${width} / ${height}`;
+    this.svg.style.setProperty("--aspect", width / height);
     for (const [name, value] of Object.entries({ x: -0.5, y: -0.5, width, height })) this.image.setAttribute(name, value);
     geometry.LIMBS.forEach(([a, b], index) => {
       const [start, end] = [this.pose.keypoints[a], this.pose.keypoints[b]];

@@ -396,7 +396,7 @@ class Page {
       if (video) args.video = await upload(video, `video${/\.[^.]*$/.exec(video.name)?.[0] ?? ".mp4"}`);
       const onProgress = ([, state]) => state && this.showProgress(state);
       const [file] = await call(endpoint, args, { onProgress, signal });
-      this.resultPanel.showFile(file.url, name, name.endsWith(".mp4"));
+      this.resultPanel.showFile(URL.createObjectURL(await fetched(file.url)), name, name.endsWith(".mp4"));
       this.resultPanel.reveal();
     });
   }

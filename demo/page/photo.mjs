@@ -76,7 +76,7 @@ export class PhotoPanel {
     this.size = [height, width];
     this.picture.src = url;
     this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.stage.style.aspectRatio = `${width} / ${height}`;
+    this.stage.style.setProperty("--aspect", width / height);
     this.stage.hidden = this.tools.hidden = false;
     this.empty.hidden = true;
     this.setMode("choose");

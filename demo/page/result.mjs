@@ -51,7 +51,7 @@ export class ResultPanel {
     this.download.setAttribute("download", "pg2-result.png");
     this.root.classList.add("made");
     const [height, width] = details.canvas;
-    this.stage.style.aspectRatio = `${width} / ${height}`;
+    this.stage.style.setProperty("--aspect", width / height);
     this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.after.src = url;
     this.before.src = details.stages.used;
