@@ -14,11 +14,7 @@ from PIL import Image, ImageDraw
 from pg2lib.errors import DataError, NoPersonError
 from pg2lib.framing import Framing
 from pg2lib.pose import Pose, pose_presets
-<<<<<<< HEAD
-from pg2lib.video import MAX_GAP, _upright, read_frames, read_video_poses, smooth, write_animation
-=======
-from pg2lib.video import frame_poses, read_frames, read_video_poses, smooth, write_animation
->>>>>>> wt-page
+from pg2lib.video import MAX_GAP, _upright, frame_poses, read_frames, read_video_poses, smooth, write_animation
 
 pytest.importorskip("av", reason="videos need the extra 'video'")
 
@@ -146,7 +142,6 @@ def test_poses_of_several_canvases_are_refused() -> None:
         smooth([FRONT, FRONT.resize((128, 128))])
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(("fps", "milliseconds"), [(10, 100), (12, 80), (25, 40), (1000, 20)])
 def test_a_gif_shows_its_pictures_for_as_long_as_asked(tmp_path: Path, fps: float, milliseconds: int) -> None:
     """GIFs count hundredths of a second, and browsers slow down those of less than two."""
@@ -163,7 +158,8 @@ def test_a_frame_is_turned_counterclockwise_as_the_file_says() -> None:
     for turn, box in ((90, (0, 0, 20, 10)), (-90, (0, 30, 20, 40)), (180, (0, 0, 10, 20)), (0, (30, 0, 40, 20))):
         upright = _upright(SimpleNamespace(to_image=picture.copy, rotation=turn))
         assert upright.convert("L").getbbox() == box
-=======
+
+
 def test_poses_of_a_video_are_framed_at_one_size_and_followed() -> None:
     framing, canvas = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88}), (128, 64)
     nobody = Pose(torch.full((18, 2), math.nan), FRONT.canvas)
@@ -176,4 +172,3 @@ def test_poses_of_a_video_are_framed_at_one_size_and_followed() -> None:
     assert all(abs(float(pose.xy[1, 0]) - 31.5) < 12 for pose in framed if bool(pose.visible.any())), "in the middle"
     with pytest.raises(DataError, match="one joint"):
         frame_poses([nobody], framing, canvas)
->>>>>>> wt-page
