@@ -42,15 +42,13 @@ mutants: $(INSTALLED)
 	@$(ENV_PYTHON) tests/mutants/run.py $(MUTANTS_ARGS)
 
 # The outputs go to build/ first, so that the checkout has no changes while the notebooks name its commit. Progress bars
-# and widgets, in cells with the tag "live", are not stored, nor is their state: they show nothing without a kernel.
+# and widgets, in cells with the tag "live", are not stored: they show nothing without a kernel.
 notebooks: $(INSTALLED)
 	$(ENV_PYTHON) -m nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 --output-dir=build/notebooks \
-		--ExecutePreprocessor.record_timing=False --NbConvertApp.use_output_suffix=False \
-		notebooks/0[01235]*.ipynb notebooks/04*.ipynb
+		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
+		--NbConvertApp.use_output_suffix=False notebooks/0[01235]*.ipynb notebooks/04*.ipynb
 	$(ENV_PYTHON) -m nbconvert --to notebook --output-dir=notebooks --NbConvertApp.use_output_suffix=False \
-		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=live \
-		--ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.clear_cell_metadata=False \
-		--ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec build/notebooks/0*.ipynb
+		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=live build/notebooks/0*.ipynb
 
 clean:
 	rm -rf .venv build dist pg2lib.egg-info .mypy_cache .pytest_cache .ruff_cache
