@@ -62,6 +62,9 @@ class Gallery:
 
     picture: Image.Image
 
+    def __repr__(self) -> str:
+        return f"Gallery({self.picture.width}x{self.picture.height} pixels)"
+
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, bytes]:
         buffer = io.BytesIO()
         self.picture.save(buffer, "JPEG", quality=88)
