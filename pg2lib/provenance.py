@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,10 @@ def provenance() -> dict[str, Any]:
         ``pg2lib``, ``torch`` and ``python``: versions. ``commit``: with "+changes" if tracked files differ from it;
         None if unknown. ``hardware``: the GPU, or the processor and the number of threads that torch uses.
     """
-    import torch  # here, so that `import pg2lib` does not load it
+    # Imported here, so that `import pg2lib`, which takes its version from this module, stays fast.
+    import platform
+
+    import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -35,6 +36,8 @@ def _commit() -> str | None:
 
     Without a git checkout, return the environment variable ``PG2_COMMIT``, or None if it is not set.
     """
+    import subprocess
+
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return os.environ.get("PG2_COMMIT")
@@ -50,6 +53,8 @@ def _commit() -> str | None:
 
 def _processor() -> str:
     """Return the name of the processor, which Linux keeps in ``/proc/cpuinfo``."""
+    import platform
+
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
