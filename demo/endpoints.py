@@ -189,6 +189,18 @@ class Endpoints:
         content, details = self.service.repose(choice, pose, options)
         return self._png(content), details
 
+    def replay(self, photo: Upload, recipe: Upload) -> tuple[Upload, Json]:
+        """Make a picture again from its photo: a PNG file, and details as of /repose.
+
+        Parameters:
+            photo: the uploaded photo that the picture was made from.
+            recipe: an uploaded PNG that was made here, which carries how it was made.
+        """
+        if cast("Upload | None", photo) is None or cast("Upload | None", recipe) is None:
+            raise RefusedError("Choose a photo, and a picture that was made from it here.")
+        content, details = self.service.replay(photo["path"], recipe["path"])
+        return self._png(content), details
+
     @of_photo(list[Upload], list[Json])
     def repose_many(self, choice: Choice, options: Options, poses: list[PoseJson | str]) -> Any:
         """Show the person of a photo in several poses: the files and their details so far, one more each time.
@@ -287,7 +299,7 @@ def add_endpoints(blocks: gr.Blocks, service: Service, examples: list[Json]) -> 
     own = Endpoints(service, examples, Path(blocks.GRADIO_CACHE))
     groups: list[tuple[list[Callable[..., Any]], dict[str, Any]]] = [
         ([own.presets, own.models, own.examples], {"queue": False}),
-        ([own.find_people, own.read_pose, own.repose], {"concurrency_limit": 2}),
+        ([own.find_people, own.read_pose, own.repose, own.replay], {"concurrency_limit": 2}),
         # What takes long waits for its like, so that single pictures are made meanwhile.
         (
             [own.repose_many, own.contact_sheet, own.animate, own.animate_video],

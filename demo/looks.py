@@ -11,13 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
-
 from demo.words import NOBODY, UNREADABLE
-from pg2lib.condition import ConditionView, turn_photo
+from pg2lib.condition import ConditionView, Photo
 from pg2lib.detect import Detection
 from pg2lib.errors import DataError, NoPersonError, PG2Error
-from pg2lib.images import load_photo
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pose import Pose
 
@@ -101,14 +98,16 @@ class Looks:
     def __init__(self, max_bytes: int = REMEMBERED_BYTES) -> None:
         self.remembered = Remembered(max_bytes)
 
-    def photo(self, choice: Choice) -> Image.Image:
+    def photo(self, choice: Choice) -> Photo:
         """Return the photo, upright and turned.
 
         Raises:
             RefusedError: it cannot be read.
         """
         return self.remembered.get(
-            ("photo", choice.digest, choice.turn), lambda: _load(choice), lambda photo: 4 * photo.width * photo.height
+            ("photo", choice.digest, choice.turn),
+            lambda: _load(choice),
+            lambda photo: 4 * photo.picture.width * photo.picture.height,
         )
 
     def people(self, pipeline: PG2Pipeline, choice: Choice) -> Sequence[Detection]:
@@ -152,12 +151,12 @@ class Looks:
         return self.remembered.get(key, look, lambda view: 5 * view.condition_image.nbytes)
 
 
-def _load(choice: Choice) -> Image.Image:
+def _load(choice: Choice) -> Photo:
     try:
-        photo = load_photo(choice.path, max_bytes=MAX_MEMORY)[0]
+        photo = Photo.load(choice.path, max_bytes=MAX_MEMORY)
     except DataError as error:
         raise RefusedError(UNREADABLE.format(what="photo", instead="a JPEG or PNG file")) from error
     try:
-        return turn_photo(photo, choice.turn)
+        return Photo.load(photo, choice.turn)
     except DataError as error:
         raise RefusedError(str(error)) from error

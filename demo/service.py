@@ -22,8 +22,9 @@ from demo import words
 from demo.looks import Choice, Looks, RefusedError
 from demo.steps import Progress, counted, in_time
 from pg2lib.condition import ConditionView
+from pg2lib.data.pose_files import is_photo, parse_poses, read_poses
 from pg2lib.detect import Detection
-from pg2lib.errors import DataError, NoPersonError, PG2Error
+from pg2lib.errors import CheckpointError, DataError, NoPersonError, PG2Error
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.limbs import interpolate, retarget
 from pg2lib.metrics.pose import head_sizes, pose_accuracy
@@ -31,6 +32,7 @@ from pg2lib.output import PG2Output
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pose import JOINTS, Pose, pose_presets, visible_part
 from pg2lib.raster import render_pose_masks
+from pg2lib.recipe import Recipe, read_recipe
 from pg2lib.video import FORMATS, frame_poses, read_video_poses, smooth, write_animation
 
 PREVIEW_PX = 1024
@@ -69,15 +71,6 @@ class Options:
     model: str = ""
 
 
-@dataclass(frozen=True)
-class Made:
-    """A picture, with what it was made from."""
-
-    view: ConditionView
-    output: PG2Output
-    seconds: float
-
-
 class Service:
     """Everything that the page can ask for."""
 
@@ -111,11 +104,11 @@ class Service:
         people = self.looks.people(pipeline, choice)
         chosen = max(people, key=lambda person: person.area, default=None)
         turn = 0 if chosen is None else upright_turn(chosen.pose)
-        small = photo.copy()
+        small = photo.picture.copy()
         small.thumbnail((PREVIEW_PX, PREVIEW_PX))
         return {
             "preview": data_url(small, "JPEG"),
-            "size": [photo.height, photo.width],
+            "size": list(photo.size),
             "people": [
                 {"pose": to_json(person.pose), "box": outline(person), "framing": visible_part(person.pose)}
                 for person in people
@@ -128,15 +121,22 @@ class Service:
     def read_poses(self, path: str | None, text: str) -> Json:
         """Read poses from a file or from text; a photo gives the pose of each person, the most prominent one first.
 
+        A picture that was made here gives its target pose, and says that it can be made again: see `replay`.
+
         Raises:
             RefusedError: there are none, or they cannot be read.
         """
-        if path is not None:
-            text = _text_of(Path(path))
-        if text:
-            return {"poses": [to_json(pose) for pose in parse_poses(text)], "notes": []}
-        if path is None:
-            raise RefusedError("Choose a file with a pose or a photo, or paste a pose.")
+        try:
+            if path is None and not text:
+                raise RefusedError("Choose a file with a pose or a photo, or paste a pose.")
+            if path is None:
+                return {"poses": _usable(parse_poses(text)), "notes": []}
+            if (recipe := _recipe_in(path)) is not None:
+                return {"poses": [to_json(recipe.target_pose)], "notes": [], "recipe": True}
+            if not is_photo(path):
+                return {"poses": _usable(read_poses(path)), "notes": []}
+        except PG2Error as error:
+            raise RefusedError(str(error).replace(str(path), "The file")) from error
         people = sorted(self.looks.people(self._pipeline(""), Choice(path)), key=lambda each: each.area, reverse=True)
         if not people:
             raise RefusedError(words.NOBODY_FOR_POSE)
@@ -160,8 +160,40 @@ class Service:
         output = self._make(pipeline, view, self._target(pipeline, view, read_pose(pose), options), options)
         picture = output.to_pil()
         found = self._find_again(pipeline, picture)
-        details = describe(Made(view, output, time.perf_counter() - start), found)
-        return encode_png(picture, details["recipe"]), details
+        details = describe(output, words.about_photo(view), time.perf_counter() - start, found)
+        return encode_png(picture, output.recipe), details
+
+    def replay(self, path: str, made: str) -> tuple[bytes, Json]:
+        """Make a picture again from its photo.
+
+        Args:
+            path: of the photo.
+            made: path of a PNG that was made here.
+
+        Returns:
+            As `repose`.
+
+        Raises:
+            RefusedError: the file carries no recipe, or the photo or the model is another one.
+        """
+        start = time.perf_counter()
+        recipe = _recipe_in(made)
+        if recipe is None:
+            raise RefusedError(words.NO_RECIPE)
+        photo = self.looks.photo(Choice(path))
+        for number, pipeline in enumerate(self.pipelines.values(), 1):
+            try:
+                output = pipeline.replay(photo, recipe)
+            except CheckpointError as error:
+                if number == len(self.pipelines):
+                    raise RefusedError(str(error)) from error
+            except PG2Error as error:
+                raise RefusedError(str(error)) from error
+            else:
+                break
+        picture = output.to_pil()
+        details = describe(output, [], time.perf_counter() - start, self._find_again(pipeline, picture))
+        return encode_png(picture, output.recipe), details
 
     def repose_many(self, choice: Choice, poses: object, options: Options) -> Iterator[tuple[bytes, Json]]:
         """Make one picture per pose; see `repose`."""
@@ -275,20 +307,20 @@ class Service:
 # -- Details -----------------------------------------------------------------------------------------------------------
 
 
-def describe(made: Made, found: Pose | None) -> Json:
+def describe(output: PG2Output, notes: list[str], seconds: float, found: Pose | None) -> Json:
     """Return what the page shows besides the picture."""
-    output, crop = made.output, made.output.crop
+    crop = output.crop
     assert output.target_pose is not None and output.condition_pose is not None and crop is not None
     return {
-        "seconds": round(made.seconds, 3),
+        "seconds": round(seconds, 3),
         "pose": to_json(output.target_pose),
         "photo_pose": to_json(output.condition_pose),
         "found_pose": None if found is None else to_json(found),
         "pose_distance": None if found is None else pose_distance(found, output.target_pose),
-        "notes": words.about_photo(made.view),
+        "notes": notes,
         "crop": [round(edge, 1) for edge in (crop.left, crop.top, crop.right, crop.bottom)],
         "canvas": list(output.target_pose.canvas),
-        "recipe": None,  # made here when the library has recipes
+        "recipe": None if output.recipe is None else json.loads(output.recipe.to_json()),
         "stages": stages(output),
     }
 
@@ -380,29 +412,24 @@ def read_own_pose(value: object) -> Pose | None:
     return pose
 
 
-def parse_poses(text: str) -> list[Pose]:
-    """Read poses from text; the one place that knows the formats.
+def _recipe_in(path: str) -> Recipe | None:
+    """Return the recipe that a file carries; None if it carries none."""
+    try:
+        return read_recipe(path)
+    except DataError:
+        return None
+
+
+def _usable(poses: list[Pose]) -> list[Json]:
+    """Return poses as JSON values, without those that have no joint.
 
     Raises:
-        RefusedError: it holds no pose.
+        RefusedError: none is left.
     """
-    if len(text) > MAX_TEXT:
-        raise RefusedError(f"A pose has at most {MAX_TEXT:,} characters.")
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RefusedError(f"Expected a pose in JSON, and the text is not JSON: {error}") from error
-    return [read_pose(value) for value in (values if isinstance(values, list) and values else [values])]
-
-
-def _text_of(path: Path) -> str:
-    """Return the text of a file, empty if it is no text."""
-    try:
-        content = path.read_bytes() if path.stat().st_size <= MAX_TEXT else b""
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return text if text.lstrip()[:1] in ("{", "[") else ""
+    usable = [to_json(pose) for pose in poses if bool(pose.visible.any())]
+    if not usable:
+        raise RefusedError("The pose has no joint.")
+    return usable
 
 
 def _check_count(count: int, what: str) -> None:
@@ -420,11 +447,10 @@ def _check_animation(path: Path, fps: object) -> None:
 # -- Pictures ----------------------------------------------------------------------------------------------------------
 
 
-def encode_png(picture: Image.Image, recipe: Json | None) -> bytes:
-    """Return a PNG file; the one place where its recipe would go into it."""
-    del recipe
+def encode_png(picture: Image.Image, recipe: Recipe | None) -> bytes:
+    """Return a PNG file that carries its recipe."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", pnginfo=None if recipe is None else recipe.png_info())
     return buffer.getvalue()
 
 

@@ -12,6 +12,9 @@ from pg2lib.pose import VisiblePart, visible_part
 
 UNREADABLE = "The {what} cannot be read: it is damaged, far too large, or of an unknown kind. Try {instead}."
 NOBODY = "Nobody was found. Select the area with the person, or place the joints by hand."
+NO_RECIPE = (
+    "That picture does not say how it was made. Choose a PNG file that was downloaded from this page, unchanged."
+)
 NOBODY_FOR_POSE = "Nobody was found in that picture. Use one that shows a person clearly, best from head to feet."
 NOBODY_IN_VIDEO = "Nobody was found in the video. Use one that shows one person from head to feet."
 SEVERAL = "{people} people were found: click the one to use."

@@ -98,6 +98,26 @@ def test_a_photo_and_a_pose_give_a_picture_and_details(served: Service, photo: s
     json.dumps(details)
 
 
+@pytest.mark.parametrize("turn", [0, 90])
+def test_a_downloaded_picture_is_made_again_from_its_photo(
+    finder: Finder, photo: str, nobody: str, tmp_path: Path, turn: int
+) -> None:
+    tiny_pipeline().save_pretrained(tmp_path / "tiny", torch.float32)
+    pipeline = PG2Pipeline.from_pretrained(tmp_path / "tiny", "cpu")
+    pipeline.detector = finder
+    served = Service({"other": tiny_pipeline(finder), "tiny": pipeline})
+    content, details = served.repose(Choice(photo, turn=turn), "waving", Options(model="tiny", strength=0.5))
+    (tmp_path / "downloaded.png").write_bytes(content)
+    assert photo not in json.dumps(details["recipe"]) and Path(photo).name not in content.decode("latin1")
+    again, details_again = served.replay(photo, str(tmp_path / "downloaded.png"))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(again))), np.asarray(Image.open(io.BytesIO(content))))
+    assert details_again["recipe"] == details["recipe"]
+    told = served.read_poses(str(tmp_path / "downloaded.png"), "")
+    assert told["recipe"] and told["poses"] == [details["pose"]]
+    with pytest.raises(RefusedError, match="does not say how it was made"):
+        served.replay(photo, nobody)
+
+
 def test_a_photo_is_looked_at_once_for_all_poses(served: Service, finder: Finder, photo: str) -> None:
     served.find_people(Choice(photo))
     for pose in ("waving", "sitting", "arms raised"):
@@ -365,14 +385,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def test_every_endpoint_is_typed_and_described(client: Any) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {
-        "/presets", "/models", "/examples", "/find_people", "/read_pose", "/repose", "/repose_many", "/contact_sheet",
-        "/animate", "/animate_video",
+        "/presets", "/models", "/examples", "/find_people", "/read_pose", "/repose", "/replay", "/repose_many",
+        "/contact_sheet", "/animate", "/animate_video",
     }  # fmt: skip
     for name, endpoint in endpoints.items():
         assert endpoint["description"], name
         assert all(parameter["type"] for parameter in endpoint["parameters"]), name
         required = [each["parameter_name"] for each in endpoint["parameters"] if not each["parameter_has_default"]]
-        assert set(required) <= {"photo", "pose", "poses", "first", "last", "video"}, name
+        assert set(required) <= {"photo", "pose", "poses", "first", "last", "video", "recipe"}, name
         document = (Path(app.__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
         assert f"## {name}\n" in document, f"docs/api.md does not describe {name}"
         missing = [p for p in required if f"`{p}`" not in document]

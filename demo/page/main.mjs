@@ -329,11 +329,23 @@ class Page {
     if (!file && !text) return;
     await this.guarded(this.resultPanel, async () => {
       const sent = file ? await upload(file, `pose${/\.[^.]*$/.exec(file.name)?.[0] ?? ""}`) : null;
-      const [{ poses, notes }] = await call("read_pose", { file: sent, text: text ?? "" });
-      await this.make(file ? "from a file" : "pasted", poses[0]);
+      const [{ poses, notes, recipe }] = await call("read_pose", { file: sent, text: text ?? "" });
+      if (recipe && this.photo) await this.replay(sent, poses[0]);
+      else await this.make(file ? "from a file" : "pasted", poses[0]);
       if (notes.length) this.resultPanel.say(notes[0]);
     });
     this.poseFile.value = "";
+  }
+
+  /** A picture that was made here, made again from the photo in use. */
+  async replay(recipe, pose) {
+    await this.work("Making the picture again …", async (signal) => {
+      const [image, details] = await call("replay", { photo: await this.sent(), recipe }, { signal });
+      const blob = await (await fetch(image.url)).blob();
+      this.wanted = { name: "again", pose };
+      this.gallery.mark(null);
+      this.keep({ name: "again", pose, blob, details, photo: this.photo.id, photoBlob: this.photo.blob, choice: this.choiceKept() });
+    });
   }
 
   async usePasted() {

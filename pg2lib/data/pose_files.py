@@ -105,6 +105,15 @@ def parse_poses(
     return _all_poses(_found_in(text, where, min_score), canvas)
 
 
+def is_photo(path: str | PathLike[str]) -> bool:
+    """Return whether a file is an image, and no picture of a skeleton, which `read_poses` reads.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    return is_image(read_bytes(Path(path), MAX_IMPORT_BYTES)) and person_in_picture(Path(path)) is None
+
+
 def read_target_pose(path: str | PathLike[str]) -> Pose | None:
     """Read the one pose of a file: of several people the first of `read_poses`, and a message says so.
 
@@ -118,8 +127,7 @@ def read_target_pose(path: str | PathLike[str]) -> Pose | None:
         DataError: If a pose file has nobody, or whatever `read_poses` raises.
     """
     file = Path(path)
-    content = read_bytes(file, MAX_IMPORT_BYTES)
-    if is_image(content) and person_in_picture(file) is None:
+    if is_photo(file):
         return None
     poses = read_poses(file)
     if not poses:
