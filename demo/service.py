@@ -389,12 +389,14 @@ def read_pose(value: object) -> Pose:
         return presets[value]
     try:
         pose = Pose.from_json(json.dumps(value))
-    except (DataError, OverflowError, ValueError, RecursionError) as error:
+    except OverflowError as error:
+        raise RefusedError(words.BEYOND_PIXELS) from error
+    except (DataError, ValueError, RecursionError) as error:
         raise RefusedError(str(error)) from error
     if not bool(pose.visible.any()):
         raise RefusedError("The pose has no joint.")
     if float(pose.xy.nan_to_num(0).abs().max()) > 1e6 or max(pose.canvas) > 1e6:
-        raise RefusedError("The pose has coordinates beyond a million pixels.")
+        raise RefusedError(words.BEYOND_PIXELS)
     return pose
 
 
