@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import zlib
 
@@ -463,6 +464,42 @@ def test_a_crop_outside_the_photo_shows_its_border(left: float, top: float) -> N
     crop = Crop(left, top, left + 4, top + 4, canvas=(4, 4))
     columns, rows = ((np.arange(4) + round(start + 0.5)).clip(0, 9) for start in (left, top))
     assert np.array_equal(np.asarray(crop.apply(Image.fromarray(pixels))), pixels[rows][:, columns])
+
+
+CROPS_BEYOND = [
+    Crop(-40.25, -70.5, 99.5, 130.25, (64, 48)),
+    Crop(-300.3, -10.5, 35.1, 900.2, (50, 70)),
+    Crop(-2000.0, -3000.7, 5000.2, 8000.9, (128, 64)),
+    Crop(-20.5, 3.2, 70.4, 11.7, (90, 30)),
+    Crop(4.1, 3.3, 25.6, 21.9, (40, 40)),
+    Crop(200.5, -50.5, 300.5, 20.5, (32, 32)),
+]
+
+
+@pytest.mark.parametrize("crop", CROPS_BEYOND)
+def test_a_crop_is_the_same_if_only_the_part_that_shows_the_photo_is_resampled(
+    crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = Image.effect_noise((40, 30), 90).convert("RGB").resize((60, 45), Image.Resampling.BICUBIC)
+    whole = np.asarray(crop.apply(photo)).astype(int)
+    monkeypatch.setattr("pg2lib.images.PHOTO_PIXELS", 0)
+    part = np.asarray(crop.apply(photo)).astype(int)
+    assert part.shape == whole.shape
+    if max(1 / scale for scale in crop.scale) < 16:
+        assert np.abs(part - whole).max() <= 1
+    else:  # the photo is reduced in two steps
+        assert np.abs(part - whole).mean() < 0.5
+
+
+@pytest.mark.parametrize("size", [1e4, 1e6, 1e9])
+def test_a_huge_crop_takes_little_memory(size: float) -> None:
+    photo = Image.new("RGB", (300, 200), (200, 40, 30))
+    tracemalloc.start()
+    cropped = Crop(-size, -2 * size, size, 2 * size, (128, 64)).apply(photo)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+    assert cropped.size == (64, 128)
+    assert cropped.getcolors() == [(64 * 128, (200, 40, 30))]
 
 
 def test_points_follow_the_pixels_of_a_crop() -> None:

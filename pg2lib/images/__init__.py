@@ -34,6 +34,9 @@ PHOTO_PIXELS = 32_000_000
 """The most pixels of a picture that `load_photo` returns. A reduced photo keeps more than a quarter of them, so
 a person of a tenth of its height is still some 250 pixels high, as high as a model's canvas."""
 
+SMALLEST_SCALE = 1 / 8
+"""A crop that is much larger than its photo shows the photo at no less than this before the last step of resampling."""
+
 log = logging.getLogger(__name__)
 
 
@@ -328,7 +331,15 @@ class Crop:
         )
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Crop a picture and resample it to the canvas."""
+        """Crop a picture and resample it to the canvas.
+
+        The memory that this takes is limited by the sizes of the picture and the canvas, however large the crop is.
+        """
+        if (self.right - self.left) * (self.bottom - self.top) > max(PHOTO_PIXELS, image.width * image.height):
+            return self._resample_overlap(image)
+        return self._resample(image)
+
+    def _resample(self, image: Image.Image) -> Image.Image:
         # The resampling filter needs one more pixel on each side.
         left, top = math.floor(self.left) - 1, math.floor(self.top) - 1
         right, bottom = math.ceil(self.right) + 2, math.ceil(self.bottom) + 2
@@ -340,6 +351,22 @@ class Crop:
         box = (self.left + 0.5 - left, self.top + 0.5 - top, self.right + 0.5 - left, self.bottom + 0.5 - top)
         return Image.fromarray(pixels).resize((self.canvas[1], self.canvas[0]), Image.Resampling.LANCZOS, box=box)
 
+    def _resample_overlap(self, image: Image.Image) -> Image.Image:
+        """Resample only that part of the canvas that shows the picture, and repeat its edge pixels around it."""
+        # The picture is reduced first, so that no more than 16 of its pixels make one of the canvas.
+        across, down = (max(1, math.floor(1 / (8 * scale))) for scale in self.scale)
+        reduced = image.convert("RGB").reduce((min(across, image.width), min(down, image.height)))
+        crop = self.resized((down, across), (1, 1))
+        corners = torch.tensor([(-0.5, -0.5), (reduced.width - 0.5, reduced.height - 0.5)], dtype=torch.float64)
+        (left, top), (right, bottom) = crop.to_canvas(corners).tolist()
+        first_x, last_x = _shown(left, right, crop.scale[0], self.canvas[1])
+        first_y, last_y = _shown(top, bottom, crop.scale[1], self.canvas[0])
+        edges = crop.to_photo(torch.tensor([(first_x, first_y), (last_x, last_y)], dtype=torch.float64) - 0.5)
+        (left, top), (right, bottom) = edges.tolist()
+        inner = Crop(left, top, right, bottom, (last_y - first_y, last_x - first_x))._resample(reduced)
+        around = ((first_y, self.canvas[0] - last_y), (first_x, self.canvas[1] - last_x), (0, 0))
+        return Image.fromarray(np.pad(np.asarray(inner), around, mode="edge"))
+
     def to_canvas(self, xy: Float[Tensor, "*points 2"]) -> Float[Tensor, "*points 2"]:
         """Convert points from photo pixels to canvas pixels."""
         origin, scale = xy.new_tensor((self.left, self.top)), xy.new_tensor(self.scale)
@@ -349,6 +376,19 @@ class Crop:
         """Convert points from canvas pixels to photo pixels: the inverse of `to_canvas`."""
         origin, scale = xy.new_tensor((self.left, self.top)), xy.new_tensor(self.scale)
         return (xy + 0.5) / scale + origin
+
+
+def _shown(first: float, last: float, scale: float, size: int) -> tuple[int, int]:
+    """Return the range of canvas pixels, at least one, that a picture from `first` to `last` affects on an axis.
+
+    Args:
+        first, last: edges of the picture, in pixels of the canvas.
+        scale: canvas pixels per pixel of the picture.
+        size: of the canvas, in pixels.
+    """
+    reach = 3 * max(1.0, scale) + 1  # of the resampling filter
+    start = min(max(0, math.floor(first - reach)), size - 1)
+    return start, max(start + 1, min(size, math.ceil(last + reach) + 1))
 
 
 def image_grid(
