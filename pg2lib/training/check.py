@@ -99,7 +99,9 @@ def check_run(
     stages = stages_of(config, folder, stage1)
     own = [stage.folder.name for stage in stages if stage.folder.parent == folder]
     if restart is not None and restart not in own:
-        raise ConfigError(f"restart: expected a stage of this run, {' or '.join(own)}, got {restart!r}")
+        raise ConfigError(
+            f"restart: expected a stage of this run, {' or '.join(own) or 'which has none'}, got {restart!r}"
+        )
     if start is not None:
         refuse_another_architecture(config, start)
     refuse_foreign(folder)
@@ -266,7 +268,8 @@ def set_aside(folder: Path, parts: Collection[Path]) -> None:
             copytree(kept, place / kept.name, copy_function=_link, ignore=ignore_patterns(".*"))
         elif kept.is_file():
             copy2(kept, place)
-    for part in sorted(parts, key=lambda part: part.name != PIPELINE):  # first, as a run replaces its pipeline
+    # The pipeline goes first: if this is interrupted, the next run would replace a pipeline that is still there.
+    for part in sorted(parts, key=lambda part: part.name != PIPELINE):
         part.rename(place / part.name)
     log.warning("%s moved to %s", " and ".join(part.name for part in parts), place)
 

@@ -169,3 +169,9 @@ def test_the_command_line_fine_tunes(tiny_market1501: Path, tmp_path: Path, star
     inside = ["train", "--data", str(tiny_market1501), "--from", str(tmp_path / "other" / "pipeline")]
     assert main([*inside, "--out", str(tmp_path / "other")]) == 1
     assert "would replace it" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_is_no_pipeline_but_has_one(data: Data, tmp_path: Path, start: PG2Pipeline) -> None:
+    go(data, tmp_path / "run", start=start)
+    with pytest.raises(CheckpointError, match=f"name {tmp_path / 'run' / 'pipeline'}"):
+        PG2Pipeline.from_pretrained(tmp_path / "run", "cpu")
