@@ -97,6 +97,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
+        if (folder / "pipeline" / CONFIG_NAME).is_file():
+            raise CheckpointError(f"{folder} is not a pipeline folder; name {folder / 'pipeline'}, which is one")
         got = values.get("format") if isinstance(values, dict) else type(values).__name__
         raise CheckpointError(f"{path}: expected the format {FORMAT!r}, got {got!r}; was it made by another version?")
     return values

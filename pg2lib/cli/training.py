@@ -26,8 +26,10 @@ from pg2lib.config import TABLE1_ROWS
 from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pg2lib.config import PG2Config
     from pg2lib.data.pairs import PairTable
     from pg2lib.data.store import ImageStore
+    from pg2lib.pipeline import PG2Pipeline
 
 
 def add_commands(commands: Any) -> None:
@@ -43,7 +45,14 @@ def _add_train(commands: Any) -> None:
         "python -m pg2lib train --data Market-1501-v15.09.15 --config compact --out runs/compact",
     )  # fmt: skip
     add_data(parser, split="train", cache="OUT/cache")
-    add_config(parser, "market1501", "market1501")
+    add_config(
+        parser, None, "market1501; with --from, that of the pipeline with a tenth of its learning rates and steps"
+    )
+    parser.add_argument(
+        "--from", dest="start", metavar="FOLDER_OR_NAME",
+        help="fine-tune this pipeline instead of starting from random weights: a pipeline folder, name of a checkpoint "
+        "that ships with pg2lib, or Hugging Face Hub id. The model stays that of the pipeline",
+    )  # fmt: skip
     parser.add_argument(
         "--row", metavar="MODEL",
         help=f"train this model of the paper's Table 1: {', '.join(TABLE1_ROWS)} (default: the model that the "
@@ -66,19 +75,30 @@ def _add_train(commands: Any) -> None:
         "--out", type=Path, required=True, metavar="FOLDER",
         help="folder of the run; a run that was interrupted there is resumed",
     )  # fmt: skip
+    parser.add_argument(
+        "--restart", choices=("stage1", "stage2", "one-stage"),
+        help="if this stage cannot be resumed with the present settings, move it, all that follows it and the pipeline "
+        "to OUT/earlier-1 (or the next number), and train it from the start",
+    )  # fmt: skip
 
 
 def _train(options: argparse.Namespace) -> int:
-    from pg2lib.config import PG2Config
     from pg2lib.data.read import find_data, title_of
-    from pg2lib.training.check import check_run
+    from pg2lib.training.check import check_run, stages_of
     from pg2lib.training.run import Reports, make_accelerator, on_main, train
 
-    config = PG2Config.load(options.config)
-    config = (config.row(options.row) if options.row else config).override(assignments(options.set))
     accelerator = make_accelerator(options.precision, options.cpu, options.compile)
+    with accelerator.main_process_first():
+        start = _load_start(options)
+    config = _train_config(options, start)
     # Before the cache is written. `train` checks the rest, for which it needs the pairs.
-    on_main(accelerator, lambda: check_run(config, options.out))
+    on_main(accelerator, lambda: check_run(config, options.out, start=start, restart=options.restart))
+    if start is not None and accelerator.is_main_process:
+        schedule = (
+            f"{stage.folder.name} for {stage.settings.steps:,} steps at a learning rate of {stage.settings.lr:g}"
+            for stage in stages_of(config, options.out)
+        )
+        print(f"Fine-tuning {start!r}: {', '.join(schedule)}")
     root = find_data(options.data)
     with accelerator.main_process_first():
         cache = (options.cache or options.out / "cache") / options.split
@@ -86,10 +106,37 @@ def _train(options: argparse.Namespace) -> int:
         store = open_store(table, cache, accelerator.device, options.skip_corrupt, config.model.matte)
     name = f"{title_of(root)} {options.split}, pair rule {options.pairs}"
     reports = Reports(sample_every=options.sample_every, checkpoint_every=options.checkpoint_every)
-    pipeline = train(config, store, choose_pairs(options.pairs, store), options.out, name, reports, accelerator)
+    pairs = choose_pairs(options.pairs, store)
+    pipeline = train(
+        config, store, pairs, options.out, name, reports, accelerator, start=start, restart=options.restart
+    )
     if accelerator.is_main_process:
         print(f"The trained pipeline is in {options.out / 'pipeline'}: {pipeline!r}")
     return 0
+
+
+def _load_start(options: argparse.Namespace) -> PG2Pipeline | None:
+    """Load the pipeline that `train` fine-tunes, if it fine-tunes one."""
+    if options.start is None:
+        return None
+    from pg2lib.files import lies_in
+    from pg2lib.pipeline import PG2Pipeline
+
+    if lies_in(options.start, options.out / "pipeline"):
+        raise ConfigError(f"--from {options.start}: a run in --out {options.out} would replace it; name another --out")
+    return PG2Pipeline.from_pretrained(options.start, "cpu")
+
+
+def _train_config(options: argparse.Namespace, start: PG2Pipeline | None) -> PG2Config:
+    """Return the configuration that the options of `train` describe."""
+    from pg2lib.config import PG2Config
+    from pg2lib.training.start import fine_tuning
+
+    if start is not None and options.config is None:
+        config = fine_tuning(start.config)
+    else:
+        config = PG2Config.load(options.config or "market1501")
+    return (config.row(options.row) if options.row else config).override(assignments(options.set))
 
 
 def _add_table1(commands: Any) -> None:

@@ -13,6 +13,7 @@ from pg2lib.data.read import Layout, title_of
 from pg2lib.doctor.findings import SPLITS, Examined, Finding, Level, Split
 from pg2lib.doctor.remedies import remedy
 from pg2lib.errors import DataError, MissingKeypointsError
+from pg2lib.framing import MIDLINE, Framing
 
 IN_SHOP_IMAGES = 52_712
 
@@ -87,7 +88,9 @@ def _pairs(examined: Examined) -> Iterator[Finding]:
             "torso)"
         )
         known = examined.known(split)
-        if known is None or known.pairs is None or known.pairs == pairs or len(table) < known.images:
+        if not pairs[1]:
+            yield Finding("note", text, "The rule torso is the default of train: to train on these, pass --pairs all.")
+        elif known is None or known.pairs is None or known.pairs == pairs or len(table) < known.images:
             yield Finding("ok", text)
         else:
             usual = " and ".join(f"{count:,}" for count in known.pairs)
@@ -101,6 +104,21 @@ def _torso_pairs(table: PersonTable) -> int:
         return len(make_pairs(table, "torso"))
     except DataError:
         return 0
+
+
+def _framing(examined: Examined) -> Iterator[Finding]:
+    for split, table in examined.tables.items():
+        try:
+            seen = Framing.of(table.xy, table.canvas).y
+        except DataError as error:
+            yield Finding("WRONG", f"{split}: {error}", "Detect the keypoints again: python -m pg2lib prepare.")
+            continue
+        unseen = [name for name in MIDLINE if name not in seen]
+        if unseen:
+            yield Finding(
+                "note", f"{split}: no image shows {' or '.join(unseen)}",
+                f"A model trained on these crops photos so that {', '.join(seen)} are where they are here.",
+            )  # fmt: skip
 
 
 def _pair_files(examined: Examined) -> Iterator[Finding]:
@@ -190,6 +208,7 @@ CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     _refused,
     _counts,
     _pairs,
+    _framing,
     _pair_files,
     _left_out,
     _people,

@@ -90,13 +90,25 @@ class Checkpoint:
         """Refuse to resume a run from the checkpoint of another run. Changes nothing.
 
         Args:
+            identity, steps, unknown: As in `conflict`.
+
+        Raises:
+            CheckpointError: There is a `conflict`.
+        """
+        conflict = self.conflict(identity, steps, unknown)
+        if conflict is not None:
+            raise CheckpointError(f"{conflict}. Train in another folder, or restore what differs")
+
+    def conflict(self, identity: Mapping[str, Any], steps: int, unknown: Sequence[str] = ()) -> str | None:
+        """Return why a run cannot resume from this checkpoint; None if it can.
+
+        Either the checkpoint is of a run with other settings, data or start, and the text names what differs; or it has
+        done more steps.
+
+        Args:
             identity: Identity of the run that is to be resumed.
             steps: The steps that the run is to have in the end.
             unknown: Keys that `identity` does not have yet.
-
-        Raises:
-            CheckpointError: The checkpoint is of a run with other settings or data (the message names what differs), or
-                it has done more steps.
         """
         missing = {key: DEFAULTS[key] for key in identity if key in DEFAULTS}
         # A setting that has no effect on this run may have been part of the identity when the checkpoint was written.
@@ -108,14 +120,10 @@ class Checkpoint:
         differing = sorted(key for key in theirs.keys() | identity.keys() if theirs.get(key) != identity.get(key))
         if differing:
             listed = "; ".join(f"{key}: {theirs.get(key)!r} then, {identity.get(key)!r} now" for key in differing)
-            raise CheckpointError(
-                f"{self.path} is of another run ({listed}). Train in another folder, or restore those settings"
-            )
+            return f"{self.path} is of another run ({listed})"
         if self.step > steps:
-            raise CheckpointError(
-                f"{self.path} has done {self.step} steps already, and the configuration says {steps}; train in another "
-                f"folder, or for at least {self.step} steps"
-            )
+            return f"{self.path} has done {self.step} steps already, and the configuration says {steps}"
+        return None
 
 
 def save_checkpoint(folder: Path, step: int, state: TrainingState, config: PG2Config, keep: int = 2) -> Path:

@@ -24,6 +24,7 @@ from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore, PairBatch
 from pg2lib.errors import ConfigError, DataError, TrainingDivergedError
+from pg2lib.framing import Framing
 from pg2lib.training.augment import Augmenter
 from pg2lib.training.checkpoint import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from pg2lib.training.feed import PairFeed
@@ -112,6 +113,7 @@ class Loop:
         folder: Holds the checkpoints of this stage.
         learners: The models that learn.
         g1: Digest of the frozen G1, in stage II.
+        start: Digest of the pipeline that the run starts from; None where it starts from none.
 
     Raises:
         CheckpointError: The folder's checkpoints are of another run, or have more steps.
@@ -129,6 +131,7 @@ class Loop:
         watch: Watch | None,
         learners: Sequence[Learner[Any]],
         g1: str | None = None,
+        start: str | None = None,
     ) -> None:
         self.stage = stage = config.stage(number)
         check_data(config, stage, store, pairs, accelerator.num_processes)
@@ -141,7 +144,7 @@ class Loop:
         self.state = TrainingState(
             models={name: model for learner in learners for name, model in learner.models().items()},
             optimisers={learner.name: learner.optimiser for learner in learners},
-            identity=identity_of(config, number, pairs, g1),
+            identity=identity_of(config, number, pairs, g1, start),
         )
         self.saved: Path | None = None
         self.start = self._resume()
@@ -273,7 +276,8 @@ def check_data(
     Raises:
         ConfigError: The images are not of the model's canvas, the store lacks the mattes that the model needs, or the
             processes cannot share a batch evenly.
-        DataError: There is no pair, or the pairs are of another table than the store.
+        DataError: There is no pair, the pairs are of another table than the store, or no image shows how people stand
+            (see `Framing.of`), which the finished pipeline has to know.
     """
     if stage.batch_size % processes:
         raise ConfigError(
@@ -290,12 +294,17 @@ def check_data(
     store.check(pairs)
     if not len(pairs):
         raise DataError("expected at least one pair to train on, got none")
+    Framing.of(store.table.xy, store.table.canvas)
 
 
 def identity_of(
-    config: PG2Config, number: int, pairs: PairTable | None = None, g1: str | None = None
+    config: PG2Config,
+    number: int,
+    pairs: PairTable | None = None,
+    g1: str | None = None,
+    start: str | None = None,
 ) -> dict[str, Any]:
-    """Return what must stay the same for a run to resume: its settings by name, its pairs and its G1.
+    """Return what must stay the same for a run to resume: its settings by name, its pairs, its G1 and its start.
 
     The number of steps may grow, unless the learning rate decays towards the end.
 
@@ -303,6 +312,8 @@ def identity_of(
         number: Of the stage, 1 or 2; 0 for the one-stage model.
         pairs: None leaves them out.
         g1: Digest of the frozen G1, in stage II.
+        start: Digest of the pipeline that the run starts from; None where it starts from none, as every run did before
+            pg2lib had fine-tuning.
     """
     settings = dataclasses.asdict(config.stage(number))
     if not settings["lr_decay_steps"]:
@@ -314,7 +325,7 @@ def identity_of(
     identity |= {f"augment.{key}": value for key, value in dataclasses.asdict(config.augment).items()}
     if pairs is not None:
         identity["pairs"] = f"{len(pairs)} pairs, sha256 {pairs.digest()[:16]}"
-    return identity if g1 is None else {**identity, "g1": g1}
+    return identity | {key: value for key, value in (("g1", g1), ("start", start)) if value is not None}
 
 
 def digest_of(model: nn.Module) -> str:

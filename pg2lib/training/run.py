@@ -6,6 +6,7 @@
         stage1/, stage2/      training checkpoints, log.jsonl (one line per step), samples/ (grids of pictures)
         one-stage/            the same for the one-stage model G1+D, in place of both
         pipeline/             the finished pipeline folder
+        earlier-1/, ...       what `train(..., restart=...)` moved aside: each is the folder of a run, too
         .lock                 while a run writes there; also in the folder of the stage that is being trained
 
 A run that cannot be finished is refused before it writes anything (see `check_run`).
@@ -42,12 +43,13 @@ from pg2lib.images import image_grid
 from pg2lib.models import G1, G2
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.provenance import provenance
-from pg2lib.training.check import check_run, stages_of
+from pg2lib.training.check import check_run, outdated, set_aside, stages_of
 from pg2lib.training.checkpoint import load_generator, newest_checkpoint
 from pg2lib.training.lock import hold
 from pg2lib.training.log import logged_seconds, open_log
 from pg2lib.training.loop import Sample, StepRecord, Watch, check_data
 from pg2lib.training.stages import train_one_stage, train_stage1, train_stage2
+from pg2lib.training.start import record_of_start
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +163,7 @@ def run_stage1(
     folder: str | PathLike[str],
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
+    start: PG2Pipeline | None = None,
 ) -> None:
     """Train stage I and record it in a folder, from which `load_stage1` loads G1.
 
@@ -168,7 +171,7 @@ def run_stage1(
     GPU.
 
     Args:
-        config, store, pairs, folder: As in `train_stage1`.
+        config, store, pairs, folder, start: As in `train_stage1`.
         reports: What to show and save.
         accelerator: By default that of `make_accelerator`.
 
@@ -178,7 +181,7 @@ def run_stage1(
     """
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.stage1.steps, reports, accelerator) as recorder:
-        train_stage1(config, store, pairs, folder, accelerator, recorder.watch)
+        train_stage1(config, store, pairs, folder, accelerator, recorder.watch, start)
 
 
 def run_stage2(
@@ -189,11 +192,12 @@ def run_stage2(
     g1: G1,
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
+    start: PG2Pipeline | None = None,
 ) -> None:
     """Train stage II on a trained G1 and record it in a folder, from which `load_stage2` loads G2; see `run_stage1`."""
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.stage2.steps, reports, accelerator) as recorder:
-        train_stage2(config, store, pairs, folder, g1, accelerator, recorder.watch)
+        train_stage2(config, store, pairs, folder, g1, accelerator, recorder.watch, start)
 
 
 def run_one_stage(
@@ -203,11 +207,12 @@ def run_one_stage(
     folder: str | PathLike[str],
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
+    start: PG2Pipeline | None = None,
 ) -> None:
     """Train the one-stage model G1+D and record it in a folder, from which `load_stage1` loads G1; see `run_stage1`."""
     accelerator = _join(accelerator)
     with _recorder(Path(folder), config.one_stage.steps, reports, accelerator) as recorder:
-        train_one_stage(config, store, pairs, folder, accelerator, recorder.watch)
+        train_one_stage(config, store, pairs, folder, accelerator, recorder.watch, start)
 
 
 def _join(accelerator: Accelerator | None) -> Accelerator:
@@ -264,6 +269,8 @@ def train(
     reports: Reports = Reports(),
     accelerator: Accelerator | None = None,
     stage1: str | PathLike[str] | None = None,
+    start: PG2Pipeline | None = None,
+    restart: str | None = None,
 ) -> PG2Pipeline:
     """Train all stages that ``config.networks`` names, resuming from what the folder holds, and save the pipeline.
 
@@ -275,6 +282,9 @@ def train(
         accelerator: By default that of `make_accelerator`.
         stage1: Folder of stage I, trained or not; by default ``folder/stage1``. Runs with the same stage I can share
             it.
+        start: Pipeline to fine-tune, as `PG2Pipeline.from_pretrained` loads it; None to start from random weights.
+        restart: Name of a stage's folder. If that stage, or a later one, cannot be resumed with these settings, it is
+            moved aside and trained from the start (see `set_aside`), instead of refusing the run.
 
     Returns:
         The finished pipeline, which is also saved in ``folder/pipeline``.
@@ -287,21 +297,24 @@ def train(
     stages = stages_of(config, run, stage1)
     for stage in stages:
         check_data(config, stage.settings, store, pairs, accelerator.num_processes)
-    on_main(accelerator, lambda: check_run(config, run, pairs, stage1))
+    on_main(accelerator, lambda: check_run(config, run, pairs, stage1, start, restart))
     with held(run, accelerator):
+        if restart is not None:
+            on_main(accelerator, lambda: set_aside(run, outdated(config, run, stages, pairs, start)))
         if accelerator.is_main_process:
             with atomic_write(run / "config.json") as file:
                 file.write(config.to_json())
         first, *others = stages
         if not first.finished():
             run_first = run_stage1 if first.number == 1 else run_one_stage
-            run_first(config, store, pairs, first.folder, reports, accelerator)
+            run_first(config, store, pairs, first.folder, reports, accelerator, start)
         g1, g2 = load_stage1(first.folder), None
         for second in others:
             if not second.finished():
-                run_stage2(config, store, pairs, second.folder, g1, reports, accelerator)
+                run_stage2(config, store, pairs, second.folder, g1, reports, accelerator, start)
             g2 = load_stage2(second.folder)
-        pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, [stage.folder for stage in stages])
+        folders = [stage.folder for stage in stages]
+        pipeline = make_pipeline(config, g1, g2, store, pairs, data_name, folders, start)
         if accelerator.is_main_process:
             pipeline.save_pretrained(run / "pipeline")
             log.info("the pipeline is saved in %s", run / "pipeline")
@@ -317,6 +330,7 @@ def make_pipeline(
     pairs: PairTable,
     data_name: str,
     folders: Sequence[Path],
+    start: PG2Pipeline | None = None,
 ) -> PG2Pipeline:
     """Make a pipeline of trained models, with a record of their training and the framing of their data.
 
@@ -325,12 +339,14 @@ def make_pipeline(
         store, pairs: The data that the models were trained on.
         data_name: Name of the data set in the record.
         folders: Folders of the stages, whose logs say how long the training took.
+        start: The pipeline that the training started from, if any.
     """
     training: Mapping[str, Any] = {
         "data": data_name,
         "images": len(store),
         "pairs": len(pairs),
         "seconds": {folder.name: logged_seconds(folder / "log.jsonl") for folder in folders},
+        **record_of_start(start),
         **provenance(),
     }
     return PG2Pipeline(g1, g2, config, Framing.of(store.table.xy, store.table.canvas), training)

@@ -24,8 +24,10 @@ from pg2lib.data.store import ImageStore, PairBatch
 from pg2lib.losses import judge
 from pg2lib.models import G1, G2, Discriminator, to_device
 from pg2lib.models.generators import G1Input, g1_input
+from pg2lib.pipeline import PG2Pipeline
 from pg2lib.training.learner import Learner
 from pg2lib.training.loop import Loop, Watch, digest_of
+from pg2lib.training.start import digest_of_start, initialise
 
 
 def train_stage1(
@@ -35,6 +37,7 @@ def train_stage1(
     folder: str | PathLike[str],
     accelerator: Accelerator | None = None,
     watch: Watch | None = None,
+    start: PG2Pipeline | None = None,
 ) -> G1:
     """Train G1 to generate the coarse result (Eq. 1). Resumes from the newest checkpoint in `folder`.
 
@@ -44,18 +47,19 @@ def train_stage1(
         folder: Holds the checkpoints of this stage.
         accelerator: Device, precision and processes; by default accelerate's own choice.
         watch: Callbacks, and how often they are called; by default a `Watch` without callbacks.
+        start: A pipeline of the same architecture, whose weights the generator starts from; None for random weights.
 
     Returns:
         G1 after the last step; its moving average where ``config.stage1.ema_decay`` is set.
 
     Raises:
         TrainingDivergedError: The loss became NaN or infinite.
-        CheckpointError: The folder's checkpoints are of a run with other settings or data, or of more steps.
+        CheckpointError: The folder's checkpoints are of a run with other settings, data or start, or of more steps.
     """
     stage, accelerator = config.stage1, accelerator or Accelerator()
     set_seed(stage.seed)
-    g1 = Learner("g1", G1(config.model), accelerator, stage, stage.lr, stage.ema_decay)
-    loop = Loop(1, config, store, pairs, Path(folder), accelerator, watch, [g1])
+    g1 = Learner("g1", initialise(G1(config.model), "g1", start), accelerator, stage, stage.lr, stage.ema_decay)
+    loop = Loop(1, config, store, pairs, Path(folder), accelerator, watch, [g1], start=digest_of_start(start))
 
     def generate(model: Model, batch: PairBatch) -> Generated:
         return _coarse(config.model, g1.model, model, batch)
@@ -82,12 +86,13 @@ def train_stage2(
     g1: G1,
     accelerator: Accelerator | None = None,
     watch: Watch | None = None,
+    start: PG2Pipeline | None = None,
 ) -> tuple[G2, Discriminator]:
     """Train G2 against D (Eq. 2 to 4) to refine what a frozen G1 generates. Resumes as `train_stage1`.
 
     Args:
         g1: Trained by stage I; it is not changed.
-        store, pairs, folder, accelerator, watch: As in `train_stage1`.
+        store, pairs, folder, accelerator, watch, start: As in `train_stage1`.
 
     Returns:
         G2 after the last step (its moving average where ``config.stage2.ema_decay`` is set) and D.
@@ -100,9 +105,11 @@ def train_stage2(
     set_seed(stage.seed)
     g1 = to_device(copy.deepcopy(g1).requires_grad_(False).eval(), accelerator.device)
     frozen_g1 = accelerator.prepare_model(g1, evaluation_mode=True)
-    g2 = Learner("g2", G2(config.model), accelerator, stage, stage.lr, stage.ema_decay)
+    g2 = Learner("g2", initialise(G2(config.model), "g2", start), accelerator, stage, stage.lr, stage.ema_decay)
     d = Learner("d", Discriminator(config.model), accelerator, stage, stage.d_lr or stage.lr)
-    loop = Loop(2, config, store, pairs, Path(folder), accelerator, watch, [g2, d], digest_of(g1))
+    loop = Loop(
+        2, config, store, pairs, Path(folder), accelerator, watch, [g2, d], digest_of(g1), digest_of_start(start)
+    )
 
     def generate(model: Model, batch: PairBatch) -> Generated:
         seen = _seen(config.model, batch)
@@ -122,6 +129,7 @@ def train_one_stage(
     folder: str | PathLike[str],
     accelerator: Accelerator | None = None,
     watch: Watch | None = None,
+    start: PG2Pipeline | None = None,
 ) -> tuple[G1, Discriminator]:
     """Train G1 against D to generate the final image directly: the row G1+D of Table 1. Resumes as `train_stage1`.
 
@@ -129,7 +137,7 @@ def train_one_stage(
 
     Args:
         config: ``config.one_stage`` has the settings of this training.
-        store, pairs, folder, accelerator, watch: As in `train_stage1`.
+        store, pairs, folder, accelerator, watch, start: As in `train_stage1`.
 
     Returns:
         G1 after the last step (its moving average where ``config.stage2.ema_decay`` is set) and D.
@@ -139,9 +147,9 @@ def train_one_stage(
     """
     stage, accelerator = config.one_stage, accelerator or Accelerator()
     set_seed(stage.seed)
-    g1 = Learner("g1", G1(config.model), accelerator, stage, stage.lr, stage.ema_decay)
+    g1 = Learner("g1", initialise(G1(config.model), "g1", start), accelerator, stage, stage.lr, stage.ema_decay)
     d = Learner("d", Discriminator(config.model), accelerator, stage, stage.d_lr or stage.lr)
-    loop = Loop(0, config, store, pairs, Path(folder), accelerator, watch, [g1, d])
+    loop = Loop(0, config, store, pairs, Path(folder), accelerator, watch, [g1, d], start=digest_of_start(start))
 
     def generate(model: Model, batch: PairBatch) -> Generated:
         return _coarse(config.model, g1.model, model, batch)

@@ -228,3 +228,26 @@ def test_pidms_pair_list_is_checked(deepfashion: Path) -> None:
     found = examine_data(deepfashion)
     assert wrong(found) == []
     assert "test: both images are here for all 3 pairs in test_pairs.txt" in told(found)
+
+
+def test_people_cut_off_at_the_waist_are_noted(market: Path) -> None:
+    """They can be trained on; the default pairs cannot be made of them."""
+    csv = market / "market-annotation-train.csv"
+    rows = [
+        (name, *([-1 if joint in (8, 9, 10, 11, 12, 13) else value for joint, value in enumerate(axis)] for axis in xy))
+        for name, *xy in read_csv(csv)
+    ]
+    write_csv(csv, rows)
+    noted = [finding for finding in examine_data(market) if finding.level == "note" and "train" in finding.text]
+    assert any("no image shows hips or knees or ankles" in finding.text for finding in noted)
+    assert any("0 with both shoulders and hips" in f.text and "--pairs all" in f.remedy for f in noted)
+
+
+def test_people_of_whom_only_arms_are_seen_cannot_be_trained_on(market: Path) -> None:
+    csv = market / "market-annotation-train.csv"
+    rows = [
+        (name, *([value if joint in (3, 4) else -1 for joint, value in enumerate(axis)] for axis in xy))
+        for name, *xy in read_csv(csv)
+    ]
+    write_csv(csv, rows)
+    assert any(f.wrong and "rows shows any of these points" in f.text for f in examine_data(market))
