@@ -18,7 +18,7 @@ help:
 	@echo 'make lint    ruff, ruff format and mypy'
 	@echo 'make bench   speed and memory, as ratios'
 	@echo 'make mutants   break a copy of the code, one fault at a time, and list the faults that no test notices'
-	@echo 'make notebooks   run the notebooks, which takes hours without a GPU; the one for Table 1 needs Market-1501'
+	@echo 'make notebooks   run the notebooks and keep their outputs'
 	@echo 'make clean   remove the environment, caches and build products (data/ and runs/ stay)'
 
 install: $(INSTALLED)

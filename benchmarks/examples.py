@@ -19,7 +19,6 @@ from pg2lib import PG2Pipeline, pose_presets
 from pg2lib.data.synthetic import render_person
 from pg2lib.files import atomic_path
 from pg2lib.images import image_grid
-from pg2lib.limbs import retarget
 
 POSES = ("standing, front", "standing, facing left", "walking, front", "waving", "hands on hips")
 FIGURE_PEOPLE = ("astronaut", "synthetic 48")
@@ -39,7 +38,7 @@ def photos() -> dict[str, Image.Image]:
     found = {"astronaut": skimage.data.astronaut(), "cameraman": skimage.data.camera()}
     people = {name: Image.fromarray(pixels).convert("RGB") for name, pixels in found.items()}
     for name, (identity, yaw_deg) in SYNTHETIC.items():
-        person = render_person(identity, 0, "studio", framing="full", action="standing", yaw_deg=yaw_deg)
+        person = render_person(identity, 0, "studio", shot="full", action="standing", yaw_deg=yaw_deg)
         people[name] = person.image.convert("RGB")
     return people
 
@@ -49,8 +48,7 @@ def sheet(pipeline: PG2Pipeline, people: dict[str, Image.Image], poses: Sequence
     presets = pose_presets()
     rows = []
     for photo in people.values():
-        seen = pipeline.look(photo)
-        outputs = pipeline.repose(seen, [retarget(presets[name], seen.condition_pose) for name in poses])
+        outputs = pipeline(photo, list(poses))
         size = outputs[0].to_pil().size
         photo.thumbnail(size)
         shown = Image.new("RGB", size, "white")

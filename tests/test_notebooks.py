@@ -36,9 +36,9 @@ NAMES = (
 )
 PARAMETERS = {
     "00_quickstart": {"profile": "full"},
-    "04_table1": {"profile": "laptop", "data": "market1501"},
+    "01_data": {"profile": "full", "data": "synthetic"},
 }
-"""The parameters that the outputs are stored for, where they are not {"profile": "full", "data": "synthetic"}."""
+"""The parameters that the outputs are stored for, where they are not {"profile": "fast", "data": "synthetic"}."""
 
 SYNTHETIC = 'profile = "fast"\ndata = "synthetic"'
 MADE_WITH = re.compile(r"^Made with pg2lib (\S+), commit (\S+)$", re.MULTILINE)
@@ -140,7 +140,7 @@ def test_parameters_stand_in_one_cell_after_the_title(notebook: nbformat.Noteboo
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
     (name,) = (name for name in NAMES if read(name) == notebook)
-    assert values == PARAMETERS.get(name, {"profile": "full", "data": "synthetic"})
+    assert values == PARAMETERS.get(name, {"profile": "fast", "data": "synthetic"})
 
 
 def test_cells_are_short_and_only_use_the_library(notebook: nbformat.NotebookNode) -> None:
