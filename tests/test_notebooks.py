@@ -180,7 +180,7 @@ def test_each_profile_and_data_set_has_a_folder_of_its_own(name: str) -> None:
             values = {"Path": Path, "profile": profile, "data": data}
             assert eval(ast.unparse(assigned), values) == Path(f"runs/notebook/{profile}-{title}")
     prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    assert set(re.findall(r"runs/notebook/([^/]*)", prose)) <= {"full-synthetic"}
+    assert set(re.findall(r"runs/notebook/([^/]*)", prose)) <= {"fast-synthetic"}
 
 
 def test_ends_with_what_was_written_and_what_comes_next(notebook: nbformat.NotebookNode) -> None:
