@@ -1,6 +1,7 @@
 """Draw the example sheets of the README and of the model card: public-domain and synthetic people in preset poses.
 
-    python -m benchmarks.examples --out docs/images/examples.png
+    python -m benchmarks.examples --out docs/images/examples.jpg
+    python -m benchmarks.examples --people "synthetic 44" "synthetic 48" --out docs/images/figure.jpg
 
 The photos are the astronaut and the cameraman that ship with scikit-image, and synthetic people. Nobody of a data set
 is shown. Every person and every pose of the lists below is drawn, whether the result is good or not.
@@ -17,13 +18,10 @@ from PIL import Image
 
 from pg2lib import PG2Pipeline, pose_presets
 from pg2lib.data.synthetic import render_person
-from pg2lib.files import atomic_path
 from pg2lib.images import image_grid
+from pg2lib.output import save_picture
 
 POSES = ("standing, front", "standing, facing left", "walking, front", "waving", "hands on hips")
-FIGURE_PEOPLE = ("astronaut", "synthetic 48")
-"""Who stands in the figure of the README; all six stand in the sheet of the model card."""
-
 SYNTHETIC = {
     "synthetic 40": (40, 330.0),
     "synthetic 44": (44, 20.0),
@@ -63,13 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="deepfashion-compact", help="name, folder or hub id of a checkpoint")
     parser.add_argument("--people", nargs="+", choices=sorted(photos()), metavar="NAME", help="default: all six")
     parser.add_argument("--poses", nargs="+", default=POSES, choices=sorted(pose_presets()), metavar="NAME")
-    parser.add_argument("--out", type=Path, default=Path("examples.png"), help="where to write the PNG")
+    parser.add_argument("--out", type=Path, default=Path("examples.png"), help="file to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     people = photos()
     chosen = {name: people[name] for name in options.people or people}
     drawn = sheet(PG2Pipeline.from_pretrained(options.weights, "cpu"), chosen, options.poses)
-    with atomic_path(options.out) as temporary:
-        drawn.save(temporary, "PNG", optimize=True)
+    save_picture(drawn, options.out)
     print(f"{options.out}: {len(chosen)} people in {len(options.poses)} poses")
     return 0
 

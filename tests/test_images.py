@@ -316,8 +316,13 @@ def test_the_suffixes_are_those_of_the_formats() -> None:
 HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 
-def test_a_heic_photo_is_read(tmp_path) -> None:
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_heic_photo_is_read(tmp_path, registered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where other code, such as gradio, has registered pillow-heif with Pillow."""
     heif = pytest.importorskip("pillow_heif")
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    if registered:
+        heif.register_heif_opener()
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels = np.zeros((40, 64, 3), np.uint8)

@@ -60,6 +60,9 @@ def open_image(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
     """
     Image.init()
     head = file.read(_HEAD)
+    if _brand(head) in _HEIF_BRANDS:  # first, as other code of the process may have registered a reader with Pillow
+        file.seek(0)
+        return _open_heif(file, path), "HEIF"
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
         if factory is None or accepts is None or not (verdict := accepts(head[:16])):
@@ -76,9 +79,6 @@ def open_image(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
                 "is a TIFF of a kind that Pillow cannot read, such as colours as floats, or floats of 64 bits: save it "
                 "as a PNG"
             ) from error
-    if _brand(head) in _HEIF_BRANDS:
-        file.seek(0)
-        return _open_heif(file, path), "HEIF"
     raise DataError(_what_else(head))
 
 
