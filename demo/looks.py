@@ -14,10 +14,10 @@ from typing import TypeVar
 from PIL import Image
 
 from demo.words import NOBODY, UNREADABLE
-from pg2lib.condition import ConditionView, turn_photo
+from pg2lib.condition import ConditionView
 from pg2lib.detect import Detection
 from pg2lib.errors import DataError, NoPersonError, PG2Error
-from pg2lib.images import load_photo
+from pg2lib.images import load_photo, turn_photo
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pose import Pose
 
