@@ -28,7 +28,8 @@ LYING, LEANING = 60.0, 45.0
 photo is turned. Somebody who bends over or sits has an upright trunk or upright legs."""
 
 MIN_CONFIDENCE = 0.8
-"""The lowest confidence of a person for whom a photo is turned in which nobody is found otherwise."""
+"""The lowest confidence of a person for whom a photo is turned in which nobody is found otherwise. They must also be
+found in the turned photo as it is, without a border: looks with a border see a person in the silhouette of a horse."""
 
 _MIDLINE = tuple(
     [JOINTS.index(name) for name in names]
@@ -54,13 +55,17 @@ def upright_turn(poses: Sequence[Pose]) -> Turn:
     Returns:
         0 if they are upright; also if they bend over, or if the poses do not tell.
     """
-    midlines = [_midline(pose) for pose in poses]
-    angle = _angle([line[0] for line in midlines])
-    trunk, legs = (_angle([line[part] for line in midlines]) for part in (1, 2))
-    if angle is None or abs(angle) < LYING or any(part is not None and abs(part) < LEANING for part in (trunk, legs)):
+    upright, lying = 0.0, torch.zeros(2)
+    for pose in poses:
+        whole, *parts = _midline(pose)
+        if _leans(whole, LYING) and all(_leans(part, LEANING) for part in parts if part.any()):
+            lying += whole
+        else:
+            upright += float(whole.norm())
+    if float(lying.norm()) <= upright:
         return 0
-    turns: dict[int, Turn] = {1: 90, 2: 180, 3: 270}
-    return turns[round(angle / 90) % 4]
+    turns: tuple[Turn, ...] = (0, 90, 180, 270)
+    return turns[round(_angle(lying) / 90) % 4]
 
 
 def _midline(pose: Pose) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"], Float[Tensor, "2"]]:
@@ -76,10 +81,15 @@ def _midline(pose: Pose) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"], Float[
     return whole, (hips - neck).nan_to_num(0.0), legs.nan_to_num(0.0)
 
 
-def _angle(vectors: Sequence[Float[Tensor, "2"]]) -> float | None:
-    """Return the angle in degrees of a sum of vectors: 0 if it points down, 90 to the right; None if it is (0, 0)."""
-    x, y = torch.stack([torch.zeros(2), *vectors]).sum(dim=0).tolist()
-    return math.degrees(math.atan2(x, y)) if x or y else None
+def _angle(vector: Float[Tensor, "2"]) -> float:
+    """Return the direction of a vector in degrees: 0 if it points down in the photo, 90 if to the right."""
+    x, y = vector.tolist()
+    return math.degrees(math.atan2(x, y))
+
+
+def _leans(vector: Float[Tensor, "2"], degrees: float) -> bool:
+    """Return whether a vector points down less closely than by an angle. One of length 0 does not lean."""
+    return bool(vector.any()) and abs(_angle(vector)) >= degrees
 
 
 def find_turn(image: Image.Image, people: Sequence[Detection], detect: Callable[[Image.Image], Detection]) -> Turn:
@@ -107,7 +117,8 @@ def find_turn(image: Image.Image, people: Sequence[Detection], detect: Callable[
             person = detect(turn_photo(picture, turn))
         except NoPersonError:
             continue
-        angle = _angle([_midline(person.pose)[0]])
-        if angle is not None and abs(angle) < LYING and (people or person.confidence >= MIN_CONFIDENCE):
+        whole = _midline(person.pose)[0]
+        sure = person.attempt == 0 and person.confidence >= MIN_CONFIDENCE
+        if bool(whole.any()) and not _leans(whole, LYING) and (people or sure):
             upright[turn] = person.confidence
     return max(upright, key=lambda turn: upright[turn], default=0)
