@@ -48,8 +48,7 @@ class Corner:
 
     def detect(self, image: Image.Image) -> Detection:
         for turn in (0, 90, 180, 270) if self.at_any_angle else (0,):
-            red, green, _ = turn_photo(image, (360 - turn) % 360).getpixel((8, 8))
-            if red > 200 and green < 60:
+            if turn_photo(image, (360 - turn) % 360).getpixel((8, 8)) == (255, 0, 0):
                 pose = UPRIGHT.turn(turn)
                 return Detection(pose.resize((image.height, image.width)), attempt=0, confidence=0.9)
         raise NoPersonError("nobody")
@@ -137,7 +136,7 @@ def test_an_interrupted_run_remembers_what_it_turned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("crop", [[], ["--crop", "128x64"]])
 def test_the_command_names_the_photos_that_are_not_upright(
-    tmp_path: Path, crop: list[str], capsys, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, crop: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in" / "ben").mkdir(parents=True)
     turn_photo(photo_of_somebody(), 270).save(tmp_path / "in" / "ben" / "a.png")

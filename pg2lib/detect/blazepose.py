@@ -164,11 +164,10 @@ def suggested_turn(image: ImageLike, people: Sequence[Detection], detector: Pose
         DataError: the image cannot be read.
         PG2Error: MediaPipe is not installed, or is a version without its own models.
     """
-    if isinstance(detector, MediaPipeDetector):
-        glance = detector.glance
-    else:
-        glance = _shared_glance if detector is None else detector.detect
-    return find_turn(load_image(image), people, glance)
+    picture = load_image(image)
+    if detector is None:
+        return find_turn(picture, people, _shared_glance)
+    return find_turn(picture, people, detector.glance if isinstance(detector, MediaPipeDetector) else detector.detect)
 
 
 def _shared_glance(picture: Image.Image) -> Detection:

@@ -258,7 +258,7 @@ def test_a_journal_of_something_else_is_refused(folder: Path, detector: Painted)
         prepare(folder, csv, Painted(detector.log, settings="crayon"), 1)
     assert journal.read_bytes() == before
     journal.write_text('{"name": "a.jpg", "row": "of an older format"}\n')
-    with pytest.raises(DataError, match="with format None, not 2"):
+    with pytest.raises(DataError, match="with format None, not 3"):
         prepare(folder, csv, detector, 1)
 
 

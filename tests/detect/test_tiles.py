@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from pg2lib.detect.looks import LOOKS, Landmarks
-from pg2lib.detect.person import search_people
+from pg2lib.detect.person import Box, search_people
 from pg2lib.detect.tiles import TILE_SIDES, search_thoroughly, search_tiles, tiles_of
 from pg2lib.errors import NoPersonError
-from tests.detect.test_person import BLUE, RED, Box, landmarks_in
+from tests.detect.test_person import BLUE, RED, landmarks_in
 
 
 class Nearsighted:
