@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pg2lib.config import ModelConfig
 from pg2lib.cutout import inside_photo, matte_of_one, on_backdrop, without_person
-from pg2lib.errors import DataError, PG2Error
-from pg2lib.images import MAX_BYTES, Crop, ImageLike, from_uint8, load_photo, tensor_from_pil
+from pg2lib.errors import DataError, NoPersonError, PG2Error
+from pg2lib.images import MAX_BYTES, Crop, ImageLike, from_uint8, load_photo, tensor_from_pil, turn_photo
 from pg2lib.pose import Pose
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 FindPeople = Callable[[Image.Image], Sequence["Detection"]]
 """Finds the people in a photo, the most prominent one first; raises NoPersonError if there is nobody."""
+
+SuggestTurn = Callable[[Image.Image, Sequence["Detection"]], int]
+"""Returns by how many degrees clockwise a photo with these people should be turned; see `pg2lib.detect`."""
 
 Background = Literal["photo", "plain"] | ImageLike
 """What a result is set into: see `ConditionView.background`."""
@@ -97,22 +100,6 @@ class ConditionView:
         return from_uint8(tensor_from_pil(picture))
 
 
-def turn_photo(photo: Image.Image, degrees: int) -> Image.Image:
-    """Return a photo turned clockwise.
-
-    Args:
-        photo: the photo as it was loaded.
-        degrees: 0, 90, 180 or 270.
-
-    Raises:
-        DataError: another angle.
-    """
-    turns = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
-    if degrees not in (0, *turns):
-        raise DataError(f"a photo is turned clockwise by 0, 90, 180 or 270 degrees, got {degrees!r}")
-    return photo.transpose(turns[degrees]) if degrees else photo
-
-
 @dataclass(frozen=True, eq=False)
 class Photo:
     """A photo that was loaded and turned.
@@ -177,6 +164,34 @@ def find_in_photo(photo: Photo, find_people: FindPeople, box: PhotoBox | None = 
         replace(person, pose=Pose(person.pose.xy + offset, canvas).resize(photo.size)) for person in find_people(part)
     ]
     return sorted(people, key=lambda person: float(person.pose.xy[:, 0].nanmean()))
+
+
+def find_upright(photo: Photo, find_people: FindPeople, suggest_turn: SuggestTurn) -> tuple[Photo, list[Detection]]:
+    """Find the people in a photo, and turn it if they lie on their side or stand on their head.
+
+    Args:
+        photo: the photo.
+        find_people: called with the picture, and again with the turned picture.
+        suggest_turn: called with the picture and the people in it.
+
+    Returns:
+        The photo, turned or as it was, and the people from left to right in its pixels.
+
+    Raises:
+        NoPersonError: nobody is found.
+    """
+    people: list[Detection] = []
+    nobody: NoPersonError | None = None
+    try:
+        people = find_in_photo(photo, find_people)
+    except NoPersonError as error:
+        nobody = error
+    if turn := suggest_turn(photo.picture, people):
+        turned = Photo.load(photo, turn)
+        return turned, find_in_photo(turned, find_people)
+    if nobody is not None:
+        raise nobody
+    return photo, people
 
 
 def choose_person(people: Sequence[Detection], person: int = 0) -> list[Detection]:

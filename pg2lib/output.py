@@ -198,3 +198,17 @@ def picture_format(path: str | PathLike[str]) -> str:
     if kind not in Image.SAVE:
         raise DataError(f"{path}: expected a file name that ends in .png or .jpg, got {suffix or 'no suffix'}")
     return kind
+
+
+def batch_of(count: int, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a batch of `count`, repeating a batch of one.
+
+    Raises:
+        DataError: the tensor has another shape or batch size.
+    """
+    expected = ", ".join(map(str, shape))
+    if tensor.ndim != len(shape) + 1 or tensor.shape[1:] != shape:
+        raise DataError(f"{name}: expected the shape (batch, {expected}), got {tuple(tensor.shape)}")
+    if not count or len(tensor) not in (1, count):
+        raise DataError(f"{name}: expected one for all target poses or one for each, got {len(tensor)} for {count}")
+    return tensor.expand(count, *shape)

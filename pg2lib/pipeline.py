@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
@@ -21,6 +22,7 @@ from pg2lib.condition import (
     PhotoBox,
     choose_person,
     find_in_photo,
+    find_upright,
     view_canvas,
     view_photo,
 )
@@ -30,7 +32,7 @@ from pg2lib.framing import Framing
 from pg2lib.images import Crop, ImageLike
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
-from pg2lib.output import PG2Batch, PG2Output
+from pg2lib.output import PG2Batch, PG2Output, batch_of
 from pg2lib.pipeline_folder import (
     CONFIG_NAME,
     ONNX_NAME,
@@ -163,8 +165,8 @@ class PG2Pipeline:
         """
         height, width = self.config.model.canvas
         poses = len(target_heatmaps)
-        images = _batch_of(poses, "condition_image", condition_image, (3, height, width))
-        heatmaps = _batch_of(poses, "target_heatmaps", target_heatmaps, (18, height, width))
+        images = batch_of(poses, "condition_image", condition_image, (3, height, width))
+        heatmaps = batch_of(poses, "target_heatmaps", target_heatmaps, (18, height, width))
         if self.config.model.part_warp and (condition_xy is None or target_xy is None):
             raise DataError("this model has the part warp: expected condition_xy and target_xy, got None")
         start = time.perf_counter()
@@ -176,9 +178,9 @@ class PG2Pipeline:
             self.config.model,
             images,
             heatmaps.to(self.device, torch.float32, memory_format=layout),
-            None if condition_xy is None else _batch_of(poses, "condition_xy", condition_xy, (18, 2)).to(self.device),
-            None if target_xy is None else _batch_of(poses, "target_xy", target_xy, (18, 2)).to(self.device),
-            None if matte is None else _batch_of(poses, "matte", matte, (1, height, width)).to(self.device),
+            None if condition_xy is None else batch_of(poses, "condition_xy", condition_xy, (18, 2)).to(self.device),
+            None if target_xy is None else batch_of(poses, "target_xy", target_xy, (18, 2)).to(self.device),
+            None if matte is None else batch_of(poses, "matte", matte, (1, height, width)).to(self.device),
         )
         made = both_stages(self.g1, self.g2, inputs) if self.onnx is None else self.onnx(inputs)
         if self.device.type == "cuda":
@@ -277,7 +279,7 @@ class PG2Pipeline:
         condition_pose: Pose | None = None,
         other_poses: Sequence[Pose] = (),
         matte: ImageLike | None = None,
-        turn: int = 0,
+        turn: int | None = None,
         person: int = 0,
         box: PhotoBox | None = None,
         people: Sequence[Detection] | None = None,
@@ -290,7 +292,8 @@ class PG2Pipeline:
             other_poses: with `condition_pose`, the poses of the other people in the photo, to tell them apart from the
                 person.
             turn: turn the photo clockwise first: 0, 90, 180 or 270 degrees. Poses, `matte`, `crop` and `box` belong to
-                the turned photo.
+                the turned photo. Without one of these and without a loaded photo, None turns a photo whose people
+                lie on their side or stand on their head.
             person: whom to take of several: 0 for the most prominent; 1 and up count from left to right.
             box: look only at this part of the photo: left, top, right, bottom in pixels.
             people: what `find_people` returned for this photo, so that nobody is looked for again.
@@ -299,7 +302,10 @@ class PG2Pipeline:
             NoPersonError, DataError: see `__call__`; or an argument does not fit the photo.
         """
         model = self.config.model
-        photo = Photo.load(image, turn)
+        photo = Photo.load(image, turn or 0)
+        given = (condition_pose, matte, turn, box, people)
+        if crop is True and not isinstance(image, Photo) and all(value is None for value in given):
+            photo, people = self.find_upright(photo)
         if not crop:
             return view_canvas(photo, model, self._find_people, condition_pose, matte)
         if condition_pose is None and other_poses:
@@ -314,15 +320,22 @@ class PG2Pipeline:
         return replace(view_photo(photo, model, chosen, poses, matte), people=people)
 
     def find_people(self, image: ImageLike | Photo, box: PhotoBox | None = None, turn: int = 0) -> list[Detection]:
-        """Find the people in a photo, from left to right, in its pixels.
-
-        Args:
-            image, box, turn: see `look`.
+        """Find the people in a photo, from left to right, in its pixels. For the arguments see `look`.
 
         Raises:
             NoPersonError, DataError: nobody is found; the photo cannot be read, or the box does not lie in it.
         """
         return find_in_photo(Photo.load(image, turn), self._find_people, box)
+
+    def find_upright(self, image: ImageLike | Photo) -> tuple[Photo, list[Detection]]:
+        """Find people as `find_people` does, and turn the photo if they lie on their side or stand on their head.
+
+        Returns:
+            The photo, whose `Photo.turn` says how it was turned, and the people from left to right in its pixels.
+        """
+        from pg2lib.detect import suggested_turn
+
+        return find_upright(Photo.load(image), self._find_people, partial(suggested_turn, detector=self.detector))
 
     def repose(
         self,
@@ -484,17 +497,3 @@ class PG2Pipeline:
             pipeline.onnx = OnnxStages(folder / ONNX_NAME, g1, g2)
             return pipeline.to(device or "cpu")
         return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _batch_of(count: int, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return a batch of `count`, repeating a batch of one.
-
-    Raises:
-        DataError: the tensor has another shape or batch size.
-    """
-    expected = ", ".join(map(str, shape))
-    if tensor.ndim != len(shape) + 1 or tensor.shape[1:] != shape:
-        raise DataError(f"{name}: expected the shape (batch, {expected}), got {tuple(tensor.shape)}")
-    if not count or len(tensor) not in (1, count):
-        raise DataError(f"{name}: expected one for all target poses or one for each, got {len(tensor)} for {count}")
-    return tensor.expand(count, *shape)

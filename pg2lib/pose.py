@@ -166,6 +166,12 @@ class Pose:
         """Return the pose in the image flipped left to right."""
         return Pose(flip_xy(self.xy, self.canvas[1]), self.canvas)
 
+    def turn(self, degrees: int) -> Pose:
+        """Return the pose in the image turned clockwise by 0, 90, 180 or 270 degrees."""
+        (height, width), (x, y) = self.canvas, self.xy.unbind(dim=-1)
+        turned = {0: (x, y), 90: (height - 1 - y, x), 180: (width - 1 - x, height - 1 - y), 270: (y, width - 1 - x)}
+        return Pose(torch.stack(turned[degrees], dim=-1), (width, height) if degrees in (90, 270) else self.canvas)
+
     def resize(self, canvas: tuple[int, int]) -> Pose:
         """Return the pose in the image resized to `canvas` (height, width).
 

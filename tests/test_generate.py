@@ -112,11 +112,29 @@ def test_target_poses_take_the_persons_proportions_as_far_as_asked(generate, wei
 
 def test_a_photo_is_turned_first(generate) -> None:
     Image.open("me.png").transpose(Image.Transpose.ROTATE_90).save("me.png")
-    assert generate("--pose", "waving", "--out", "out.png") == 1, "nobody is found in a photo that lies on its side"
+    assert generate("--pose", "waving", "--out", "out.png", "--turn", 0) == 1, "nobody is found in it as it is"
     assert generate("--pose", "waving", "--out", "out.png", "--turn", 90) == 0
     recipe = read_recipe("out.png")
     assert (recipe.turn, recipe.photo_size, recipe.condition_pose.canvas) == (90, (240, 150), (150, 240))
     assert generate("--list-people", "--turn", 90) == 0
+
+
+def test_a_photo_on_its_side_is_turned_by_itself(generate, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pg2lib.detect.suggested_turn", lambda image, people, detector: 0 if people else 90)
+    assert generate("--pose", "waving", "--out", "upright.png") == 0
+    assert "turned" not in capsys.readouterr().err
+    Image.open("me.png").transpose(Image.Transpose.ROTATE_90).save("me.png")
+    assert generate("--pose", "waving", "--out", "out.png") == 0
+    assert "me.png is turned clockwise by 90 degrees" in (told := capsys.readouterr().err) and "--turn 0" in told
+    recipe = read_recipe("out.png")
+    assert (recipe.turn, recipe.photo_size, recipe.condition_pose.canvas) == (90, (240, 150), (150, 240))
+    assert np.array_equal(Image.open("out.png"), Image.open("upright.png"))
+    assert generate("--recipe", "out.png", "--out", "again.png") == 0
+    assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
+    capsys.readouterr()
+    assert generate("--list-people") == 0
+    listed = capsys.readouterr()
+    assert "turned" in listed.err and listed.out.count("\n") == 3
 
 
 def test_a_recipe_gives_the_same_file_again(generate, capsys) -> None:

@@ -19,11 +19,11 @@ from pg2lib import (
     pose_presets,
     retarget,
 )
-from pg2lib.condition import Photo, turn_photo
+from pg2lib.condition import Photo
 from pg2lib.cutout import BACKDROP
 from pg2lib.detect import Detection
 from pg2lib.framing import Framing
-from pg2lib.images import from_uint8, tensor_from_pil, to_uint8
+from pg2lib.images import from_uint8, tensor_from_pil, to_uint8, turn_photo
 from pg2lib.output import output_grid
 from pg2lib.raster import render_heatmaps
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from pg2lib.errors import DataError
-from pg2lib.images import Crop
+from pg2lib.images import Crop, turn_photo
 from pg2lib.pose import (
     BLAZEPOSE_TO_JOINTS,
     COCO17_TO_JOINTS,
@@ -28,6 +28,19 @@ def random_pose(seed: int, canvas: tuple[int, int] = (128, 64)) -> Pose:
     xy = torch.rand(18, 2, generator=generator) * torch.tensor([canvas[1], canvas[0]]) - 0.5
     xy[torch.rand(18, generator=generator) < 0.3] = math.nan
     return Pose(xy, canvas)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_pose_turns_with_its_image(degrees: int) -> None:
+    image = Image.new("L", (7, 5))
+    image.putpixel((2, 1), 255)
+    xy = torch.full((18, 2), torch.nan)
+    xy[0] = torch.tensor((2.0, 1.0))
+    turned, pose = turn_photo(image, degrees), Pose(xy, (5, 7)).turn(degrees)
+    assert pose.canvas == (turned.height, turned.width)
+    x, y = (round(value) for value in pose.xy[0].tolist())
+    assert turned.getpixel((x, y)) == 255
+    assert pose.turn((360 - degrees) % 360) == Pose(xy, (5, 7))
 
 
 def test_the_limbs_are_the_papers() -> None:

@@ -142,6 +142,11 @@ def _prepare(options: argparse.Namespace) -> int:
         detecting = progress_bar("detecting", "image")
         summary = prepare(options.images, out, MediaPipeDetector, options.workers, shard, detecting)
     _report(summary)
+    if turned := summary.turned:
+        listed = ", ".join(f"{name} ({degrees} degrees)" for name, degrees in turned[:MOST_LISTED])
+        more = f" and {len(turned) - MOST_LISTED:,} more" if len(turned) > MOST_LISTED else ""
+        what = "Turned clockwise" if options.crop else "Not upright, and to be turned clockwise"
+        print(f"{what}, so that the person is upright: {listed}{more}")
     return 0
 
 

@@ -12,7 +12,8 @@ from pg2lib.config import DEFAULT_CHECKPOINT
 from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pg2lib.condition import ConditionView
+    from pg2lib.condition import ConditionView, Photo
+    from pg2lib.detect import Detection
     from pg2lib.pipeline import PG2Pipeline
 
 
@@ -95,8 +96,9 @@ def _add_person(parser: argparse.ArgumentParser) -> None:
         help="which person of the photo to use, from left to right, see --list-people (default: the most prominent)",
     )  # fmt: skip
     parser.add_argument(
-        "--turn", type=int, choices=(0, 90, 180, 270), default=0,
-        help="turn the photo clockwise first, by degrees (default: %(default)s)",
+        "--turn", type=int, choices=(0, 90, 180, 270),
+        help="turn the photo clockwise first, by degrees; 0 keeps it as it is (default: it is turned if the people in "
+        "it lie on their side or stand on their head)",
     )  # fmt: skip
     parser.add_argument(
         "--retarget", type=share, default=1.0, metavar="0..1",
@@ -151,7 +153,7 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 
     given = {
         "--person": options.person is not None,
-        "--turn": options.turn != 0,
+        "--turn": options.turn is not None,
         "--retarget": options.retarget != 1,
         "--no-crop": options.no_crop,
         "--grid": options.grid,
@@ -183,10 +185,9 @@ def _look(pipeline: PG2Pipeline, options: argparse.Namespace) -> ConditionView:
     """Look at the photo. If it shows several people and none was chosen, say whom the picture will show."""
     from pg2lib.condition import Photo
 
-    photo = Photo.load(options.image, options.turn)
     if options.no_crop:
-        return pipeline.look(photo, crop=False)
-    people = pipeline.find_people(photo)
+        return pipeline.look(Photo.load(options.image, options.turn or 0), crop=False)
+    photo, people = _find_people(pipeline, options)
     view = pipeline.look(photo, person=options.person or 0, people=people)
     if len(people) > 1 and options.person is None:
         print(
@@ -197,12 +198,29 @@ def _look(pipeline: PG2Pipeline, options: argparse.Namespace) -> ConditionView:
     return view
 
 
+def _find_people(pipeline: PG2Pipeline, options: argparse.Namespace) -> tuple[Photo, list[Detection]]:
+    """Return the photo and the people in it from left to right. If the photo is turned by itself, say so."""
+    from pg2lib.condition import Photo
+
+    if options.turn is not None:
+        photo = Photo.load(options.image, options.turn)
+        return photo, pipeline.find_people(photo)
+    photo, people = pipeline.find_upright(options.image)
+    if photo.turn:
+        print(
+            f"{options.image} is turned clockwise by {photo.turn} degrees, as the people in it do not stand upright; "
+            f"--turn 0 keeps it as it is.",
+            file=sys.stderr,
+        )
+    return photo, people
+
+
 def _list_people(pipeline: PG2Pipeline, options: argparse.Namespace) -> int:
     """Print the people in the photo from left to right: number, box of the joints, and what is visible."""
-    from pg2lib.condition import Photo, choose_person
+    from pg2lib.condition import choose_person
     from pg2lib.pose import visible_part
 
-    people = pipeline.find_people(Photo.load(options.image, options.turn))
+    _, people = _find_people(pipeline, options)
     used = choose_person(people)[0]
     for number, person in enumerate(people, 1):
         left, top, right, bottom = map(round, person.pose.box)

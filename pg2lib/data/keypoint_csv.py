@@ -45,6 +45,8 @@ class Preparation:
         found: Number of images with keypoints.
         missing: (name, reason) of each image without keypoints.
         unused: (path, reason) of each file that was not looked at. The reason is `FLAT`, or why it is no image.
+        turned: (name, degrees) of each image that must be turned clockwise for the person to be upright. Images of a
+            run that had been completed before are not listed.
         passed_over: Number of people that were left out because a row has one person and the image shows several.
     """
 
@@ -53,6 +55,7 @@ class Preparation:
     missing: tuple[tuple[str, str], ...] = ()
     unused: tuple[tuple[str, str], ...] = ()
     passed_over: int = 0
+    turned: tuple[tuple[str, int], ...] = ()
 
     @property
     def without_person(self) -> tuple[str, ...]:

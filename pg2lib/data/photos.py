@@ -29,10 +29,11 @@ from pg2lib.data.keypoint_csv import Preparation, missing_file, read_keypoints, 
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.data.photo_people import PersonFrom, PhotoPeople, tell_people_apart
 from pg2lib.data.prepare import DetectorFactory, prepare
+from pg2lib.detect.turns import upright_turn
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write, lies_in
 from pg2lib.framing import Framing
-from pg2lib.images import load_image, load_photo
+from pg2lib.images import load_image, load_photo, turn_photo
 from pg2lib.pose import Pose
 
 KEYPOINTS = "keypoints.csv"
@@ -111,7 +112,8 @@ def crop_photos(
 ) -> int:
     """Crop every photo that has keypoints to the person, and write the data set that `read_photos` reads.
 
-    A crop may extend beyond its photo, whose edge is then repeated. ``keypoints.csv`` is written last, so that an
+    A photo in which the person lies on their side or stands on their head is turned first. A crop may extend beyond its
+    photo, whose edge is then repeated. ``keypoints.csv`` is written last, so that an
     interrupted run leaves no data set. A run replaces the files that earlier runs recorded in the folder, and no other
     file.
 
@@ -211,7 +213,7 @@ class _Record:
 
 
 def _crop(photo: Path, xy: torch.Tensor, target: Path, canvas: tuple[int, int], framing: Framing) -> Pose:
-    """Write the crop of one photo, and return its pose."""
+    """Write the crop of one photo, turned if the person is not upright, and return its pose."""
     picture, size = load_photo(photo)
     pose = Pose(xy, size)
     if pose.inside() != pose:
@@ -219,6 +221,8 @@ def _crop(photo: Path, xy: torch.Tensor, target: Path, canvas: tuple[int, int], 
             f"{photo} has {size[1]}x{size[0]} pixels, and its keypoints lie outside: detect them again, in this photo"
         )
     pose = pose.resize((picture.height, picture.width))
+    if turn := upright_turn([pose]):
+        picture, pose = turn_photo(picture, turn), pose.turn(turn)
     crop = framing.crop(pose, canvas)
     with atomic_path(target) as temporary:
         crop.apply(picture).save(temporary, "PNG")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -22,17 +23,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, write_rows
 from pg2lib.data.shards import Listing, Names, Part, Shard, list_images, part_file, read_part, read_results
+from pg2lib.detect import suggested_turn
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_write
-from pg2lib.images import load_photo
+from pg2lib.images import load_photo, turn_photo
+from pg2lib.pose import Pose
 from pg2lib.processes import cpu_count, start_worker
 
 if TYPE_CHECKING:
-    from pg2lib.detect import PoseDetector
+    from PIL import Image
+
+    from pg2lib.detect import Detection, PoseDetector
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the journal. Increase it when its lines change their meaning."""
 
 TASKS_PER_WORKER = 4
@@ -69,6 +74,9 @@ def prepare(
     Every file that is not in the CSV is listed in ``<csv name>.missing.txt`` beside it, one per line with the reason:
     images without a person, unreadable images, DeepFashion's ``flat`` images, which show a garment only, and (except
     for a single shard) other files than images. Hidden files are ignored.
+
+    In a photo whose person lies on their side or stands on their head, the keypoints are those of a look at the turned
+    photo, in pixels of the file as it is. `Preparation.turned` names it.
 
     An interrupted run resumes when it is called again. A complete shard is not repeated unless the images of the folder
     have changed. No other existing file is replaced.
@@ -135,6 +143,7 @@ def _detect_and_write(
     rows = [done[name].row for name in names if done[name].row]
     missing = [(name, done[name].reason) for name in names if done[name].reason]
     result = write_rows(csv, rows, missing, listed.unused_besides(csv) if part is None else ())
+    result = replace(result, turned=tuple((name, done[name].turn) for name in names if done[name].turn))
     if part is not None:
         with atomic_write(part_file(csv)) as file:
             json.dump(part._asdict(), file)
@@ -146,20 +155,44 @@ def _detect_and_write(
 
 
 class Outcome(NamedTuple):
-    """The result for one image: a row of the CSV, or the reason why there is none. The other is empty."""
+    """The result for one image: a row of the CSV, or the reason why there is none. The other is empty.
+
+    `turn` tells by how many degrees clockwise the image must be turned for the person to be upright.
+    """
 
     row: str = ""
     reason: str = ""
+    turn: int = 0
 
 
 def _detect(detector: PoseDetector, path: Path, name: str) -> Outcome:
     try:
         photo, size = load_photo(path)
-        return Outcome(row=csv_row(name, detector.detect(photo).pose.resize(size)))
+        pose, turn = _find_pose(detector, photo)
+        return Outcome(row=csv_row(name, pose.resize(size)), turn=turn)
     except NoPersonError:
         return Outcome(reason=NOBODY)
     except DataError as error:
         return Outcome(reason=" ".join(str(error).split()))
+
+
+def _find_pose(detector: PoseDetector, photo: Image.Image) -> tuple[Pose, int]:
+    """Return the pose in a photo, and the turn that makes the person upright. The pose is in pixels of the photo as is.
+
+    Raises:
+        NoPersonError: nobody is found.
+    """
+    people: list[Detection] = []
+    nobody: NoPersonError | None = None
+    try:
+        people = [detector.detect(photo)]
+    except NoPersonError as error:
+        nobody = error
+    if turn := suggested_turn(photo, people, detector):
+        return detector.detect(turn_photo(photo, turn)).pose.turn(360 - turn), turn
+    if nobody is not None:
+        raise nobody
+    return people[0].pose, 0
 
 
 def _detect_all(
@@ -287,8 +320,8 @@ class _Journal:
                 self._check(_parsed(line), run)
             else:
                 match _parsed(line):
-                    case [str(name), str(row), str(reason)]:
-                        self.done[name] = Outcome(row, reason)
+                    case [str(name), str(row), str(reason), int(turn)]:
+                        self.done[name] = Outcome(row, reason, turn)
                     case _:
                         log.warning("%s:%d is damaged; its image is detected again", self.path, number + 1)
         self._file.truncate(length)

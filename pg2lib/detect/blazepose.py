@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,9 @@ from PIL import Image
 
 from pg2lib.detect.looks import LOOKS, Landmarks
 from pg2lib.detect.mediapipe import load_solution, quiet_stderr
-from pg2lib.detect.person import Detection, detect_person, search_people
+from pg2lib.detect.person import Detection, PoseDetector, detect_person
+from pg2lib.detect.tiles import search_thoroughly
+from pg2lib.detect.turns import Turn, find_turn
 from pg2lib.images import ImageLike, load_image
 from pg2lib.pose import Pose
 
@@ -38,7 +41,7 @@ class MediaPipeDetector:
     ...     detection = detector.detect(load_image("photo.jpg"))
     """
 
-    settings: ClassVar[str] = f"BlazePose full, {len(LOOKS)} looks, rules 2"
+    settings: ClassVar[str] = f"BlazePose full, {len(LOOKS)} looks, rules 3"
 
     def __init__(self) -> None:
         self._solution = load_solution("pose", "pose detection")
@@ -57,20 +60,28 @@ class MediaPipeDetector:
             self._graphs.popitem()[1].close()
 
     def detect(self, image: Image.Image) -> Detection:
-        """Find the most prominent person in an RGB picture; see `detect_person`.
+        """Find the most prominent person in an RGB picture; see `detect_person` and `search_tiles`.
 
         Raises:
             NoPersonError: nobody is found.
         """
-        return detect_person(image, self._find)
+        return search_thoroughly(image, self._find, lambda picture, find: [detect_person(picture, find)])[0]
 
     def find_people(self, image: Image.Image) -> list[Detection]:
-        """Find up to four people in an RGB picture, the largest first; see `search_people`.
+        """Find up to four people in an RGB picture, the largest first; see `search_people` and `search_tiles`.
 
         Raises:
             NoPersonError: nobody is found.
         """
-        return search_people(image, self._find)
+        return search_thoroughly(image, self._find)
+
+    def glance(self, image: Image.Image) -> Detection:
+        """Find the most prominent person as `detect` does, but with two looks only.
+
+        Raises:
+            NoPersonError: nobody is found.
+        """
+        return detect_person(image, self._find, max_looks=2)
 
     def _find(self, picture: Image.Image, min_confidence: float) -> Landmarks | None:
         # MediaPipe writes to stderr when a graph starts and when it finds the first person.
@@ -137,3 +148,28 @@ def detect_pose(image: ImageLike) -> Pose:
         PG2Error: MediaPipe is not installed, or is a version without its own models.
     """
     return find_people(image)[0].pose
+
+
+def suggested_turn(image: ImageLike, people: Sequence[Detection], detector: PoseDetector | None = None) -> Turn:
+    """Return by how many degrees clockwise a photo should be turned for its people to be upright; see `find_turn`.
+
+    A photo in which the people found are upright is not looked at again.
+
+    Args:
+        image: the photo, as in `pg2lib.images.load_image`.
+        people: what `find_people` found in it; empty if nobody was found.
+        detector: looks at the turned photo. None means MediaPipe, whose callers take turns.
+
+    Raises:
+        DataError: the image cannot be read.
+        PG2Error: MediaPipe is not installed, or is a version without its own models.
+    """
+    picture = load_image(image)
+    if detector is None:
+        return find_turn(picture, people, _shared_glance)
+    return find_turn(picture, people, detector.glance if isinstance(detector, MediaPipeDetector) else detector.detect)
+
+
+def _shared_glance(picture: Image.Image) -> Detection:
+    with _shared_lock:
+        return _shared_detector().glance(picture)

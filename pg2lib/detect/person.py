@@ -67,7 +67,7 @@ class Detection:
     Attributes:
         pose: on the canvas of the original picture. Joints outside it and hardly visible joints are missing.
         attempt: index in `LOOKS` of the look that found the person: 0 for the picture as it is. Later looks are less
-            certain.
+            certain. Higher numbers stand for the tiles of `pg2lib.detect.tiles`.
         confidence: mean visibility in [0, 1] of the joints that are present, as estimated by BlazePose.
     """
 
@@ -94,7 +94,10 @@ class PoseDetector(Protocol):
 
 
 def detect_person(
-    image: Image.Image, find: LandmarkFinder, odds_of_back: Callable[[Image.Image], float] = back_odds
+    image: Image.Image,
+    find: LandmarkFinder,
+    odds_of_back: Callable[[Image.Image], float] = back_odds,
+    max_looks: int = len(LOOKS),
 ) -> Detection:
     """Find the most prominent person in a picture, in three steps: find, doubt, decide.
 
@@ -102,13 +105,14 @@ def detect_person(
         image: RGB, of any size.
         find: the landmark finder to call.
         odds_of_back: estimates the log odds of a back in tight crops.
+        max_looks: how many of `LOOKS` are tried.
 
     Raises:
         NoPersonError: no look finds a person.
     """
     picture = reduce_image(image)
     tight, small = max(image.size) < TIGHT_CROP_PX, max(image.size) < SMALL_PX
-    looks = [(attempt, look) for attempt, look in enumerate(LOOKS) if look.border or not tight]
+    looks = [(attempt, look) for attempt, look in enumerate(LOOKS[:max_looks]) if look.border or not tight]
 
     # Find: the first look that shows a believable person.
     attempt, landmarks = next(_believable(image, picture, looks, find), (-1, None))
@@ -130,7 +134,7 @@ def detect_person(
     facing = _facing(landmarks)
     if (facing > 0 and odds > SURELY_BACK) or (facing < 0 and odds < SURELY_FRONT):
         landmarks = _with_sides_exchanged(landmarks)
-    return _detection(landmarks, picture, image, attempt)
+    return detection_of(landmarks, picture, image, attempt)
 
 
 def _believable(
@@ -144,20 +148,21 @@ def _believable(
         landmarks = look_at(picture, look, find)
         if landmarks is None or (look.border and not is_plausible(landmarks, (picture.height, picture.width))):
             continue
-        if _joint_count(_detection(landmarks, picture, image, attempt).pose) >= MIN_JOINTS:
+        if joint_count(detection_of(landmarks, picture, image, attempt).pose) >= MIN_JOINTS:
             yield attempt, landmarks
 
 
-def is_plausible(landmarks: Landmarks, canvas: tuple[int, int]) -> bool:
+def is_plausible(landmarks: Landmarks, canvas: tuple[int, int], min_height: float = 0.5) -> bool:
     """Return whether landmarks could be an upright person who fills a tight crop.
 
     The torso reaches from the middle of the shoulders to the middle of the hips. It must lean less than 37 degrees, the
     nose must be above the shoulders, and no segment of an arm or leg may be longer than 1.4 torso lengths (the longest
-    in Market-1501 has 1.1). The visible landmarks must span at least half the height of the picture.
+    in Market-1501 has 1.1). The visible landmarks must span the given share of the picture's height.
 
     Args:
         landmarks: in pixels of the picture, without the border of a look.
         canvas: (height, width) of the picture.
+        min_height: the smallest height of the visible landmarks, as a share of the picture's height.
     """
     xy = landmarks.xy
     shoulders, hips = xy[[11, 12]].mean(dim=0), xy[[23, 24]].mean(dim=0)
@@ -171,7 +176,7 @@ def is_plausible(landmarks: Landmarks, canvas: tuple[int, int]) -> bool:
         float(hips[1] - shoulders[1]) >= 0.8 * torso
         and float(xy[0, 1]) <= float(shoulders[1])
         and longest <= 1.4 * torso
-        and float(visible.max() - visible.min()) >= 0.5 * canvas[0]
+        and float(visible.max() - visible.min()) >= min_height * canvas[0]
     )
 
 
@@ -193,8 +198,15 @@ def _with_sides_exchanged(landmarks: Landmarks) -> Landmarks:
     return exchanged
 
 
-def _detection(landmarks: Landmarks, picture: Image.Image, image: Image.Image, attempt: int) -> Detection:
-    """Convert landmarks in pixels of the reduced picture to a detection on the canvas of the image."""
+def detection_of(landmarks: Landmarks, picture: Image.Image, image: Image.Image, attempt: int) -> Detection:
+    """Convert landmarks in pixels of a reduced picture to a detection on the canvas of the image.
+
+    Args:
+        landmarks: in pixels of `picture`.
+        picture: the image, or the image reduced.
+        image: the image that the detection belongs to.
+        attempt: see `Detection`.
+    """
     scale = torch.tensor((image.width / picture.width, image.height / picture.height))
     xy = (landmarks.xy.float() + 0.5) * scale - 0.5
     pose = Pose.from_blazepose(xy, landmarks.visibility, (image.height, image.width), VISIBILITY_THRESHOLD)
@@ -224,9 +236,19 @@ def search_people(image: Image.Image, find: LandmarkFinder) -> list[Detection]:
     people = _search_one_by_one(image, find) if max(image.size) >= TIGHT_CROP_PX else []
     if not people or (len(people) == 1 and max(image.size) < SMALL_PX):
         return [detect_person(image, find)]
-    tallest = max(_height(person.pose) for person in people)
-    people = [person for person in people if _height(person.pose) >= tallest / 3]
-    return sorted(people, key=lambda person: person.area, reverse=True)
+    return most_prominent(people)
+
+
+def most_prominent(people: Sequence[Detection]) -> list[Detection]:
+    """Return those people, the largest first, whose height is at least a third of the tallest person's."""
+    tallest = max((_height(person.pose) for person in people), default=0.0)
+    near = [person for person in people if _height(person.pose) >= tallest / 3]
+    return sorted(near, key=lambda person: person.area, reverse=True)
+
+
+def is_same_person(a: Detection, b: Detection) -> bool:
+    """Return whether two detections overlap by more than half, apart from the arms."""
+    return _overlap(_core_box(a.pose), _core_box(b.pose)) > 0.5
 
 
 def _search_one_by_one(image: Image.Image, find: LandmarkFinder) -> list[Detection]:
@@ -237,10 +259,10 @@ def _search_one_by_one(image: Image.Image, find: LandmarkFinder) -> list[Detecti
         landmarks = look_at(picture, LOOKS[0], find)
         if landmarks is None:
             break
-        person = _detection(landmarks, picture, image, attempt=0)
-        if _joint_count(person.pose) < MIN_JOINTS:
+        person = detection_of(landmarks, picture, image, attempt=0)
+        if joint_count(person.pose) < MIN_JOINTS:
             break
-        if not any(_overlap(_core_box(person.pose), _core_box(other.pose)) > 0.5 for other in people):
+        if not any(is_same_person(person, other) for other in people):
             people.append(person)
         picture = _paint_over(picture, person.pose.resize((picture.height, picture.width)), paint)
     return people
@@ -262,7 +284,8 @@ def _core_box(pose: Pose) -> Box:
     return Pose(torch.where(core[:, None], pose.xy, torch.nan), pose.canvas).box if core.any() else pose.box
 
 
-def _joint_count(pose: Pose) -> int:
+def joint_count(pose: Pose) -> int:
+    """Return how many joints are present."""
     return int(pose.visible.sum())
 
 

@@ -243,6 +243,22 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) else 1
 
 
+def turn_photo(photo: Image.Image, degrees: int) -> Image.Image:
+    """Return a photo turned clockwise.
+
+    Args:
+        photo: the photo as it was loaded.
+        degrees: 0, 90, 180 or 270.
+
+    Raises:
+        DataError: another angle.
+    """
+    turns = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+    if degrees not in (0, *turns):
+        raise DataError(f"a photo is turned clockwise by 0, 90, 180 or 270 degrees, got {degrees!r}")
+    return photo.transpose(turns[degrees]) if degrees else photo
+
+
 def fit(image: Image.Image, canvas: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:
     """Resize a picture to fit a canvas, centre it, and fill the rest with one colour.
 

@@ -232,7 +232,7 @@ def test_a_run_that_is_stopped_goes_on_and_does_nothing_twice(forty: Path, detec
 
 
 def test_a_run_that_was_killed_before_its_first_line_was_whole_starts_anew(folder: Path, detector: Painted) -> None:
-    (folder.parent / "k.csv.journal").write_text('{"format": 2, "ima')
+    (folder.parent / "k.csv.journal").write_text('{"format": 3, "ima')
     prepare(folder, folder.parent / "k.csv", detector, 1)
     assert detector.asked == [1, 0, 3]
 
@@ -258,7 +258,7 @@ def test_a_journal_of_something_else_is_refused(folder: Path, detector: Painted)
         prepare(folder, csv, Painted(detector.log, settings="crayon"), 1)
     assert journal.read_bytes() == before
     journal.write_text('{"name": "a.jpg", "row": "of an older format"}\n')
-    with pytest.raises(DataError, match="with format None, not 2"):
+    with pytest.raises(DataError, match="with format None, not 3"):
         prepare(folder, csv, detector, 1)
 
 

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from pg2lib.data.market1501 import read_market1501
-from pg2lib.detect import Detection, MediaPipeDetector, detect_pose, find_people
+from pg2lib.detect import Detection, MediaPipeDetector, detect_pose, find_people, suggested_turn
+from pg2lib.detect.looks import LOOKS
 from pg2lib.errors import NoPersonError
+from pg2lib.images import Crop, load_image, turn_photo
 from pg2lib.pose import JOINTS, Pose, visible_part
 from tests.conftest import ROOT
 
@@ -153,6 +155,29 @@ def test_joints_of_the_skier_lie_where_they_should(detector: MediaPipeDetector, 
     assert joint(skier, "nose") == pytest.approx((371, 82), abs=8)
     assert joint(skier, "right wrist") == pytest.approx((302, 181), abs=15)
     assert joint(skier, "right ankle") == pytest.approx((406, 344), abs=25)
+
+
+def test_the_skier_is_found_far_away(detector: MediaPipeDetector, photos: Path) -> None:
+    """The photo is continued on all sides, so that it is a third as wide as the picture."""
+    near = load_image(photos / "000000000785.jpg")
+    whole = Crop(-640, -425, 1280, 850, (1275, 1920))
+    (skier,) = find_people(whole.apply(near))
+    assert skier.attempt >= len(LOOKS)
+    expected = find_people(near)[0].pose.crop(whole)
+    assert int(skier.pose.visible.sum()) >= 16
+    assert float((skier.pose.xy - expected.xy).norm(dim=1).nanmedian()) < 8
+
+
+@pytest.mark.parametrize("name", ["000000000785.jpg", "astronaut.png", "messi.jpg"])
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_photos_on_their_side_or_head(detector: MediaPipeDetector, photos: Path, name: str, turned: int) -> None:
+    photo = turn_photo(load_image(photos / name), turned)
+    assert suggested_turn(photo, detector.find_people(photo), detector) == -turned % 360
+
+
+def test_the_silhouette_of_a_horse_turns_no_photo(detector: MediaPipeDetector) -> None:
+    data = pytest.importorskip("skimage.data", reason="needs the pictures that come with scikit-image")
+    assert suggested_turn(Image.fromarray(data.horse()), []) == 0
 
 
 def test_market1501_crops(detector: MediaPipeDetector, market1501_root: Path) -> None:
