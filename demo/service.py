@@ -23,14 +23,14 @@ from demo.looks import Choice, Looks, RefusedError
 from demo.steps import Progress, counted, in_time
 from pg2lib.condition import ConditionView
 from pg2lib.data.pose_files import is_photo, parse_poses, read_poses
-from pg2lib.detect import Detection
+from pg2lib.detect import Detection, suggested_turn
 from pg2lib.errors import CheckpointError, DataError, NoPersonError, PG2Error
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.limbs import interpolate, retarget
 from pg2lib.metrics.pose import head_sizes, pose_accuracy
 from pg2lib.output import PG2Output
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.pose import JOINTS, Pose, pose_presets, visible_part
+from pg2lib.pose import Pose, pose_presets, visible_part
 from pg2lib.raster import render_pose_masks
 from pg2lib.recipe import Recipe, read_recipe
 from pg2lib.video import FORMATS, frame_poses, read_video_poses, smooth, write_animation
@@ -103,7 +103,7 @@ class Service:
         photo = self.looks.photo(choice)
         people = self.looks.people(pipeline, choice)
         chosen = max(people, key=lambda person: person.area, default=None)
-        turn = 0 if chosen is None else upright_turn(chosen.pose)
+        turn = suggested_turn(photo.picture, people, pipeline.detector)
         small = photo.picture.copy()
         small.thumbnail((PREVIEW_PX, PREVIEW_PX))
         return {
@@ -348,15 +348,6 @@ def pose_distance(found: Pose, target: Pose) -> float | None:
     error = pose_accuracy(found.resize(target.canvas).xy[None], target.xy[None], height).mean_error
     head = float(head_sizes(target.xy[None])[0])
     return None if error is None or not head > 0 else round(error * height / head, 3)
-
-
-def upright_turn(pose: Pose) -> int:
-    """Return by how many degrees clockwise a photo would have to be turned for the person to stand in it."""
-    trunk = (pose.xy[[JOINTS.index("right hip"), JOINTS.index("left hip")]].mean(dim=0) - pose.xy[1]).tolist()
-    if any(map(math.isnan, trunk)) or trunk == [0, 0]:
-        return 0
-    down = math.degrees(math.atan2(trunk[0], trunk[1]))  # 0 where the hips are below the neck, 90 where to its right
-    return {0: 0, 1: 90, 2: 180, 3: 270}[round(down / 90) % 4] if abs(down) > 60 else 0
 
 
 def outline(person: Detection) -> list[int]:

@@ -237,13 +237,24 @@ def test_a_pose_placed_by_hand_needs_a_few_joints() -> None:
     assert read_own_pose(None) is None
 
 
-@pytest.mark.parametrize("turn", [0, 90, 180, 270])
-def test_a_photo_on_its_side_is_offered_upright(turn: int) -> None:
-    """A photo that was turned by 360 - turn degrees clockwise needs `turn` more."""
-    xy, (height, width) = FRONT.xy, FRONT.canvas
-    for _ in range((360 - turn) % 360 // 90):  # one quarter clockwise: (x, y) becomes (height - 1 - y, x)
-        xy, height, width = torch.stack((height - 1 - xy[:, 1], xy[:, 0]), dim=1), width, height
-    assert service.upright_turn(Pose(xy, (height, width))) == turn
+def test_a_photo_on_its_head_is_offered_upright(tmp_path: Path) -> None:
+    class Marked(Finder):
+        """Sees the person upright if the red corner is at the top left, else on their head."""
+
+        def detect(self, image: Image.Image) -> Detection:
+            pose = FRONT.resize((image.height, image.width))
+            upright = np.asarray(image)[:5, :5].mean(axis=(0, 1))[0] > 200
+            return Detection(pose if upright else pose.turn(180), attempt=0, confidence=0.9)
+
+    pixels = np.full((200, 100, 3), 60, dtype=np.uint8)
+    pixels[:20, :20] = (255, 0, 0)
+    served = Service({"tiny": tiny_pipeline(Marked())})
+    upright, turned = (
+        served.find_people(Choice(saved(picture, tmp_path / f"{name}.png")))
+        for name, picture in (("a", Image.fromarray(pixels)), ("b", Image.fromarray(pixels).rotate(180)))
+    )
+    assert (upright["turn"], turned["turn"]) == (0, 180)
+    assert upright["notes"] == [] and len(turned["notes"]) == 1
 
 
 def test_a_pose_is_read_from_text_from_a_file_and_from_a_photo(served: Service, photo: str, tmp_path: Path) -> None:
