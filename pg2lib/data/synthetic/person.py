@@ -1,4 +1,4 @@
-"""One image of one synthetic person, with its ground truth."""
+"""One image of one synthetic person, with the exact pose and silhouette."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MISSED = {"wrist": 0.17, "elbow": 0.05, "ankle": 0.07, "knee": 0.02, "shoulder"
 
 @dataclass(frozen=True, eq=False)
 class SyntheticPerson:
-    """An image with its ground truth.
+    """An image with the exact pose and silhouette of its person.
 
     Attributes:
         image: RGB, of the size of the look's canvas.
