@@ -27,6 +27,7 @@ from pg2lib.files import atomic_path, atomic_write
 from pg2lib.models import G1
 from pg2lib.output import output_grid
 from pg2lib.provenance import provenance
+from pg2lib.tables import markdown_table
 from pg2lib.training.checkpoint import list_checkpoints
 from pg2lib.training.run import (
     Reports,
@@ -150,7 +151,7 @@ def main() -> None:
     def add_row(stage: str, name: str, scores: Mapping[str, float]) -> None:
         titled = {title: scores[metric] for metric, title in METRICS.items()}
         rows.append({"stage": stage, "ingredient": name, **titled})
-        table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3f")
+        table = markdown_table(pd.DataFrame(rows).round(3))
         print(table, flush=True)
         with atomic_write(options.out / "ingredients.md") as file:
             file.write(f"{head}\n\n```json\n{plain.to_json()}```\n\n{table}\n")

@@ -14,7 +14,7 @@ import pg2lib
 ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
     {"errors", "presets", "processes", "provenance"},
-    {"config", "files", "images"},
+    {"config", "files", "images", "tables"},
     {"losses", "pose"},
     {"cutout", "detect", "limbs", "metrics", "raster", "recipe", "warp"},
     {"framing", "matte", "models", "output"},

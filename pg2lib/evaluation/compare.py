@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 
 from pg2lib.errors import DataError
-from pg2lib.evaluation.report import METRICS, EvaluationReport, any_score, markdown_table
+from pg2lib.evaluation.report import METRICS, EvaluationReport, any_score
 from pg2lib.evaluation.scores import PairScores, pairs_digest
 from pg2lib.metrics.bootstrap import PairedDifference, paired_differences
+from pg2lib.tables import markdown_table
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
 from pg2lib.metrics.bootstrap import Better
 from pg2lib.metrics.pose import PoseScores
+from pg2lib.tables import markdown_table
 
 RESULTS = ("refined", "coarse", "condition")
 """The images that are scored against the target image: the refined result, the coarse result of G1 alone, and the
@@ -28,9 +29,6 @@ GENERATED = "generated"
 
 TARGET_IMAGES, TRAIN_IMAGES = "target images", "train images"
 """The real images that FID compares with: the target images of the pairs, or all training images."""
-
-ABSENT = "–"
-"""Stands in a table where there is no figure."""
 
 UnscoredKind = Literal["missing", "extra", "doubtful"]
 
@@ -318,16 +316,6 @@ def any_score(report: EvaluationReport) -> InceptionFigure | FrechetFigure | Non
     """Return one of the figures from the report's Inception network, which is the same for all; None without one."""
     scores = (score for entry in report.sets.values() for score in (entry.inception_score, entry.fid))
     return next((score for score in scores if score is not None), None)
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Return a table as GitHub-flavoured Markdown, without its index and without a final newline.
-
-    Args:
-        frame: Text is printed unchanged. Missing cells (None or NaN) are printed as "–".
-    """
-    cells = frame.astype(object).where(frame.notna(), ABSENT).astype(str)
-    return str(cells.to_markdown(index=False, tablefmt="github", disable_numparse=True))
 
 
 def figure_cell(figure: Figure | None, decimals: int) -> str | None:

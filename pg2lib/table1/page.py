@@ -12,11 +12,11 @@ import pandas as pd
 
 from pg2lib.config import TABLE1_ROWS, PG2Config, all_presets
 from pg2lib.errors import ConfigError, DataError
-from pg2lib.evaluation.report import markdown_table
 from pg2lib.files import atomic_path, atomic_write
 from pg2lib.table1.folder import ALSO, logged_stages, read_report, scores_folder
 from pg2lib.table1.history import read_history
 from pg2lib.table1.table import group_rows, read_table1
+from pg2lib.tables import markdown_table
 from pg2lib.viz import plot_losses
 
 MARK = "<!-- Written by `python -m pg2lib results`. Run that command again instead of editing this page. -->"

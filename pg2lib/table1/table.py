@@ -13,10 +13,11 @@ import pandas as pd
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.errors import DataError
 from pg2lib.evaluation.compare import compare_reports
-from pg2lib.evaluation.report import METRICS, EvaluationReport, Figure, figure_cell, markdown_table
+from pg2lib.evaluation.report import METRICS, EvaluationReport, Figure, figure_cell
 from pg2lib.files import atomic_write
 from pg2lib.metrics.inception import INCEPTION_2015
 from pg2lib.table1.folder import read_report, read_stamp, scores_folder
+from pg2lib.tables import markdown_table
 
 COLUMNS = {"ssim": "SSIM", "is": "IS", "mask_ssim": "mask-SSIM", "mask_is": "mask-IS"}
 """Titles of the paper's columns, in its order."""

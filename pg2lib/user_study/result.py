@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
 from pg2lib.provenance import provenance
+from pg2lib.tables import markdown_table
 from pg2lib.user_study.study import Study
 
 PUBLISHED_RATERS = 30
@@ -120,12 +121,11 @@ class StudyResult:
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, with the published values below ours, and the notes."""
-        table = self._table().to_markdown(index=False, tablefmt="github", disable_numparse=True)
-        return "\n".join([str(table), "", *(f"{note}\n" for note in self.notes())]).rstrip() + "\n"
+        return "\n".join([markdown_table(self._table()), "", *(f"{note}\n" for note in self.notes())]).rstrip() + "\n"
 
     def to_latex(self) -> str:
-        """Return the table as a LaTeX ``tabular`` that needs no package, with the notes as comments."""
-        table = str(self._table().to_markdown(index=False, tablefmt="latex", disable_numparse=True))
+        """Return the table as a LaTeX ``tabular`` for the package booktabs, with the notes as comments."""
+        table = str(self._table().to_latex(index=False, escape=True))
         notes = [f"% {note}" for note in self.notes()]
         return "\n".join([*notes, table]).replace("†", r"$\dagger$").replace("–", "--") + "\n"
 

@@ -17,10 +17,11 @@ from pg2lib import (
     make_pairs,
 )
 from pg2lib.config import MARKET1501_CHECKPOINT
-from pg2lib.evaluation.report import METRICS, Figure, figure_cell, markdown_table
+from pg2lib.evaluation.report import METRICS, Figure, figure_cell
 from pg2lib.metrics import pair_metrics
 from pg2lib.metrics.perceptual import PerceptualNetwork
 from pg2lib.pipeline_folder import SHIPPED
+from pg2lib.tables import markdown_table
 from tests.evaluation.conftest import pipeline
 
 
@@ -42,10 +43,10 @@ def test_a_number_never_travels_alone(store: ImageStore, tmp_path) -> None:
 def test_tables_print_text_unchanged_and_dashes_for_missing_cells() -> None:
     frame = pd.DataFrame({"model": ["G1", "G1+D"], "SSIM": ["0.3410", None], "steps": [7, 12], "FID": [math.nan, 1.5]})
     assert markdown_table(frame).splitlines() == [
-        "| model   | SSIM   | steps   | FID   |",
-        "|---------|--------|---------|-------|",
-        "| G1      | 0.3410 | 7       | –     |",
-        "| G1+D    | –      | 12      | 1.5   |",
+        "| model | SSIM   | steps | FID |",
+        "|-------|--------|-------|-----|",
+        "| G1    | 0.3410 | 7     | –   |",
+        "| G1+D  | –      | 12    | 1.5 |",
     ]
 
 
