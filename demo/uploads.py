@@ -21,7 +21,7 @@ MAX_BYTES = 32 * 2**20
 CLOSED = re.compile(r"/gradio_api/(file[=/]https?:|proxy=|process_recording)", re.IGNORECASE)
 """Paths of gradio that fetch URLs or pass a file to other programs. The page does not use them."""
 
-FILES = ("photo", "file", "video")
+FILES = ("photo", "file", "video", "recipe")
 """Arguments that are files."""
 
 MAX_DEPTH = 8

@@ -260,6 +260,7 @@ OWN: dict[str, dict[str, object]] = {
     "find_people": {"box": None, "turn": 0},
     "read_pose": {"text": ""},
     "repose": {"pose": "waving", **SHARED},
+    "replay": {},
     "repose_many": {"poses": ["waving"], **SHARED},
     "contact_sheet": {"names": ["waving"], **SHARED},
     "animate": {"first": "waving", "last": "sitting", "frames": 2, "fps": 10, "format": "gif", **SHARED},
@@ -267,7 +268,9 @@ OWN: dict[str, dict[str, object]] = {
 }
 """The arguments of an ordinary request to each endpoint, but for files."""
 
-FILES = {endpoint: ["photo"] for endpoint in OWN} | {"read_pose": ["file"], "animate_video": ["photo", "video"]}
+FILES = {endpoint: ["photo"] for endpoint in OWN} | {
+    "read_pose": ["file"], "animate_video": ["photo", "video"], "replay": ["photo", "recipe"],
+}  # fmt: skip
 
 FILE_PLACES = [(endpoint, name) for endpoint, names in FILES.items() for name in names]
 VALUE_PLACES = [(endpoint, name) for endpoint, values in OWN.items() for name in values]
