@@ -24,7 +24,7 @@ from demo.steps import Progress, counted, in_time
 from pg2lib.condition import ConditionView
 from pg2lib.data.pose_files import is_photo, parse_poses, read_poses
 from pg2lib.detect import Detection, suggested_turn
-from pg2lib.errors import CheckpointError, DataError, NoPersonError, PG2Error
+from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.images import image_grid, pil_from_tensor
 from pg2lib.limbs import interpolate, retarget
 from pg2lib.metrics.pose import head_sizes, pose_accuracy
@@ -181,16 +181,12 @@ class Service:
         if recipe is None:
             raise RefusedError(words.NO_RECIPE)
         photo = self.looks.photo(Choice(path))
-        for number, pipeline in enumerate(self.pipelines.values(), 1):
-            try:
-                output = pipeline.replay(photo, recipe)
-            except CheckpointError as error:
-                if number == len(self.pipelines):
-                    raise RefusedError(str(error)) from error
-            except PG2Error as error:
-                raise RefusedError(str(error)) from error
-            else:
-                break
+        same = (pipe for pipe in self.pipelines.values() if pipe.checkpoint and pipe.checkpoint[1] == recipe.sha256)
+        pipeline = next(same, self._pipeline(""))  # the default, which refuses, if no model is the recipe's
+        try:
+            output = pipeline.replay(photo, recipe)
+        except PG2Error as error:
+            raise RefusedError(str(error)) from error
         picture = output.to_pil()
         details = describe(output, [], time.perf_counter() - start, self._find_again(pipeline, picture))
         return encode_png(picture, output.recipe), details

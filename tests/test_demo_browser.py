@@ -281,6 +281,27 @@ def test_results_come_back_by_a_click_and_after_a_reload(visit: DemoVisit, photo
     visit.pose("standing, front")
 
 
+def test_a_downloaded_picture_is_made_again(visit: DemoVisit, photos: dict[str, Path], tmp_path: Path) -> None:
+    """It gives its pose like any other file; whether the photo is the same, only the user can say."""
+
+    def download(name: str) -> Image.Image:
+        with visit.page.expect_download() as downloaded:
+            visit.page.get_by_text("Download", exact=True).click()
+        downloaded.value.save_as(tmp_path / name)
+        return Image.open(tmp_path / name)
+
+    visit.use(photos["one"])
+    visit.found()
+    visit.pose("waving")
+    first = download("first.png")
+    visit.page.locator(".pose-panel input[type=file]").set_input_files(tmp_path / "first.png")
+    visit.made(2)
+    visit.page.get_by_role("button", name="Make it again exactly").click()
+    visit.made(3)
+    assert download("again.png").tobytes() == first.tobytes()
+    assert visit.page.locator(".photo-place > .note").is_hidden()
+
+
 def test_a_pose_is_edited_with_the_mouse(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.use(photos["one"])
     visit.found()

@@ -330,9 +330,13 @@ class Page {
     await this.guarded(this.resultPanel, async () => {
       const sent = file ? await upload(file, `pose${/\.[^.]*$/.exec(file.name)?.[0] ?? ""}`) : null;
       const [{ poses, notes, recipe }] = await call("read_pose", { file: sent, text: text ?? "" });
-      if (recipe && this.photo) await this.replay(sent, poses[0]);
-      else await this.make(file ? "from a file" : "pasted", poses[0]);
+      await this.make(file ? "from a file" : "pasted", poses[0]);
       if (notes.length) this.resultPanel.say(notes[0]);
+      // Only the user knows whether this is the photo that the picture was made from.
+      if (recipe && this.photo) {
+        const again = ["Make it again exactly", () => this.replay(sent, poses[0])];
+        this.photoPanel.say("The pose is from a picture made here. Was it made from this photo?", false, [again]);
+      }
     });
     this.poseFile.value = "";
   }
@@ -341,7 +345,8 @@ class Page {
   async replay(recipe, pose) {
     await this.work("Making the picture again …", async (signal) => {
       const [image, details] = await call("replay", { photo: await this.sent(), recipe }, { signal });
-      const blob = await (await fetch(image.url)).blob();
+      const blob = await fetched(image.url);
+      this.photoPanel.say("");
       this.wanted = { name: "again", pose };
       this.gallery.mark(null);
       this.keep({ name: "again", pose, blob, details, photo: this.photo.id, photoBlob: this.photo.blob, choice: this.choiceKept() });

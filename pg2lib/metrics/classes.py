@@ -74,7 +74,18 @@ class ImageMetric(Metric):
         return self.scores.nanmean()
 
 
-class SSIM(ImageMetric):
+class _InDialect(ImageMetric):
+    """A mean of scores that a dialect defines."""
+
+    higher_is_better = True
+
+    def __init__(self, dialect: Dialect = "released", **kwargs: Any) -> None:
+        check_dialect(dialect)
+        super().__init__(dialect, **kwargs)
+        self.dialect = dialect
+
+
+class SSIM(_InDialect):
     """Mean structural similarity (`pg2lib.metrics.ssim.ssim`).
 
     Args:
@@ -82,32 +93,18 @@ class SSIM(ImageMetric):
         kwargs: settings of `torchmetrics.Metric`.
     """
 
-    higher_is_better = True
-
-    def __init__(self, dialect: Dialect = "released", **kwargs: Any) -> None:
-        check_dialect(dialect)
-        super().__init__(dialect, **kwargs)
-        self.dialect = dialect
-
     def update(self, generated: Images, target: Images) -> None:
         """Score a batch of uint8 images (batch, 3, height, width)."""
         self.append(ssim(generated, target, self.dialect))
 
 
-class MaskSSIM(ImageMetric):
+class MaskSSIM(_InDialect):
     """Mean SSIM of the images multiplied by the pose mask (`pg2lib.metrics.ssim.mask_ssim`).
 
     Args:
         dialect: see `pg2lib.metrics.ssim`.
         kwargs: settings of `torchmetrics.Metric`.
     """
-
-    higher_is_better = True
-
-    def __init__(self, dialect: Dialect = "released", **kwargs: Any) -> None:
-        check_dialect(dialect)
-        super().__init__(dialect, **kwargs)
-        self.dialect = dialect
 
     def update(self, generated: Images, target: Images, mask: Tensor) -> None:
         """Score a batch of uint8 images (batch, 3, height, width) with masks {0, 1} (batch, 1, height, width)."""
