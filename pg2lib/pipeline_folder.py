@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from os import PathLike
@@ -20,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
-from pg2lib.errors import CheckpointError
-from pg2lib.files import atomic_path, atomic_write, sha256_of
+from pg2lib.errors import CheckpointError, WriteError
+from pg2lib.files import atomic_path, sha256_of
 from pg2lib.models import G1, G2
 
 log = logging.getLogger(__name__)
@@ -200,15 +201,26 @@ def write_folder(
         remedy = "" if dtype in (None, torch.float32) else "; save as torch.float32"
         raise CheckpointError(f"{dtype or torch.float32} cannot hold {', '.join(overflowing[:5])}{remedy}")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / CONFIG_NAME).unlink(missing_ok=True)
-        with atomic_path(path / WEIGHTS_NAME) as temporary:
-            save_file(tensors, temporary, {"format": FORMAT})
-            digest = sha256_of(temporary)
-        with atomic_write(path / CONFIG_NAME) as file:
-            file.write(json.dumps({"format": FORMAT, **values, "sha256": digest}, indent=2) + "\n")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"the pipeline folder {path} cannot be written: {error}") from error
+        # Both files are complete before either replaces an old one.
+        with atomic_path(path / CONFIG_NAME) as config_file, atomic_path(path / WEIGHTS_NAME) as weights_file:
+            write_tensors(weights_file, tensors, {"format": FORMAT})
+            described = {"format": FORMAT, **values, "sha256": sha256_of(weights_file)}
+            config_file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    except WriteError as error:
+        raise CheckpointError(f"the pipeline cannot be saved: {error}") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # it says the number of the system's error in its text alone
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(number and int(number[1]), os.strerror(int(number[1])) if number else str(error)) from error
 
 
 def refuse_destination(folder: str | PathLike[str]) -> None:

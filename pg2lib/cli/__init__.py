@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pg2lib.cli import data, pictures, scoring, training
-from pg2lib.errors import PG2Error
+from pg2lib.errors import PG2Error, way_out
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         sys.stderr.close()
+        return 1
+    except OSError as error:  # of a file or a system library that the command itself says nothing about
+        log.info("", exc_info=True)
+        about = "" if error.filename is None else f"{error.filename}: "
+        print(f"pg2lib: {about}{error.strerror or error}. {way_out(error)}", file=sys.stderr)
         return 1
 
 

@@ -17,7 +17,7 @@ import torch
 from pg2lib.data.names import checked_name
 from pg2lib.data.names import person_of as person_of_name
 from pg2lib.data.people import PersonTable
-from pg2lib.errors import DataError
+from pg2lib.errors import DataError, way_out
 from pg2lib.files import atomic_write
 from pg2lib.pose import JOINTS, Pose
 
@@ -238,4 +238,4 @@ def check_csv(csv: Path, replace: bool = False) -> None:
     try:
         csv.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{csv} cannot be written: {error}") from error
+        raise DataError(f"{csv} cannot be written: {error.strerror}. {way_out(error)}") from error

@@ -19,13 +19,13 @@ from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, write_rows
 from pg2lib.data.shards import Listing, Names, Part, Shard, list_images, part_file, read_part, read_results
 from pg2lib.detect import suggested_turn
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
-from pg2lib.files import atomic_write
+from pg2lib.files import LineFile, atomic_write, writing
 from pg2lib.images import load_photo, turn_photo
 from pg2lib.pose import Pose
 from pg2lib.processes import cpu_count, start_worker
@@ -289,28 +289,24 @@ class _Journal:
         self.path = _journal_of(csv)
         self.done: dict[str, Outcome] = {}
         run = {"format": FORMAT, "images": str(folder.resolve()), "detector": settings}
-        try:
-            self._file = self.path.open("a+b")
-            self._read(run)
-        except OSError as error:
-            raise DataError(f"the journal {self.path} cannot be written: {error}") from error
+        with writing(self.path), self.path.open("a+b") as file:
+            self._read(file, run)
+        self._lines = LineFile(self.path)
+        if not self.path.stat().st_size:
+            self._lines.add(json.dumps(run))
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
     def add(self, name: str, outcome: Outcome) -> None:
         """Write a line, at once."""
-        self._write([name, *outcome])
+        self._lines.add(json.dumps([name, *outcome]))
 
-    def _write(self, value: Any) -> None:
-        self._file.write(json.dumps(value).encode() + b"\n")
-        self._file.flush()
-
-    def _read(self, run: dict[str, Any]) -> None:
+    def _read(self, file: BinaryIO, run: dict[str, Any]) -> None:
         """Read the outcomes, and cut off a last line that is incomplete."""
-        self._file.seek(0)
+        file.seek(0)
         length = 0
-        for number, line in enumerate(self._file):
+        for number, line in enumerate(file):
             if not line.endswith(b"\n"):  # cut short by a kill
                 if number == 0 and not json.dumps(run).encode().startswith(line):
                     self._check(None, run)
@@ -324,15 +320,12 @@ class _Journal:
                         self.done[name] = Outcome(row, reason, turn)
                     case _:
                         log.warning("%s:%d is damaged; its image is detected again", self.path, number + 1)
-        self._file.truncate(length)
-        if not length:
-            self._write(run)
+        file.truncate(length)
 
     def _check(self, found: Any, run: dict[str, Any]) -> None:
         """Refuse the journal of another run."""
         if found == run:
             return
-        self._file.close()
         known = found if isinstance(found, dict) else {}
         field = next(key for key in run if known.get(key) != run[key])
         raise DataError(

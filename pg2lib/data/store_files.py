@@ -77,8 +77,12 @@ def map_rows(path: Path, shape: tuple[int, ...], mode: Literal["c", "r+"] = "c")
     """
     try:
         with path.open("rb" if mode == "c" else "r+b") as file:
-            if os.fstat(file.fileno()).st_size != math.prod(shape):
+            size = math.prod(shape)
+            if os.fstat(file.fileno()).st_size != size:
                 return None
+            if mode == "r+" and size and hasattr(os, "posix_fallocate"):
+                # A copy of a store may have holes. On a full disk, touching one through a map kills the process.
+                os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, dtype=np.uint8, mode=mode, shape=shape)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -113,8 +117,10 @@ def _grow(path: Path, shape: tuple[int, ...], make: MakeRows, on_progress: OnPro
                 done = _report(on_progress, done, len(block), total)
         file.truncate()
         os.fsync(file.fileno())
-    with suppress(FileNotFoundError):  # another process was first, with the same bytes
-        growing.replace(path)
+        # Another process may have been first, with the same bytes, and a third may have begun anew.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), growing.stat()):
+                growing.replace(path)
 
 
 def _report(on_progress: OnProgress | None, done: int, more: int, total: int) -> int:
@@ -132,8 +138,9 @@ def writing_to(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"the image store cannot be written to {folder}: {error}. Free some space there or correct its "
-            f"permissions, then run the same again, which resumes; or keep the store in another folder (--cache)"
+            f"the image store cannot be written to {folder}: {error.strerror or error}. Free some space there or "
+            f"correct its permissions, then run the same again, which resumes; or keep the store in another folder "
+            f"(--cache)"
         ) from error
 
 

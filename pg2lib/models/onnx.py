@@ -57,7 +57,7 @@ def export_onnx(g1: G1, g2: G2 | None, path: str | PathLike[str]) -> None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(model.SerializeToString())
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be written ({error}); name a file elsewhere") from error
+        raise CheckpointError(f"{path} cannot be written ({error.strerror}); name a file elsewhere") from error
 
 
 def _to_onnx(g1: G1, g2: G2 | None) -> onnx.ModelProto:

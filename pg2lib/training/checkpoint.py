@@ -20,14 +20,14 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pg2lib.config import AugmentConfig, ModelConfig, PG2Config, Stage1Config, Stage2Config
-from pg2lib.errors import CheckpointError
+from pg2lib.errors import CheckpointError, WriteError
 from pg2lib.files import atomic_path
 from pg2lib.models import G1, G2
+from pg2lib.pipeline_folder import write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -159,12 +159,9 @@ def save_checkpoint(folder: Path, step: int, state: TrainingState, config: PG2Co
     path = folder / f"step-{step:08d}.safetensors"
     try:
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} cannot be written: {error}. Free disk space or correct what is wrong, and start again: the run "
-            f"resumes from the checkpoint before it"
-        ) from error
+            write_tensors(temporary, tensors, metadata)
+    except WriteError as error:
+        raise CheckpointError(f"{error}, and start again: the run resumes from the checkpoint before it") from error
     # Those of more steps are damaged: the run resumed from an earlier one, and will replace them.
     for old in [other for other in list_checkpoints(folder) if other.name <= path.name][:-keep]:
         old.unlink(missing_ok=True)

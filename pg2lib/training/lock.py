@@ -20,7 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pg2lib.errors import CheckpointError
+from pg2lib.errors import CheckpointError, way_out
+from pg2lib.files import remove_leftovers
 from pg2lib.processes import started
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ SILENT_SECONDS = 300.0
 """A process on another machine that has not touched its lock for so long is taken to be dead."""
 
 PART = re.compile(r"^\..+\.(\d+)(-\w+)?\.part$")
-"""The name of a file that a process is writing, with the number of the process; see `pg2lib.files.atomic_path`."""
+"""The name of a lock that is moved aside, or of a file that an earlier version of pg2lib was writing, with the number
+of the process."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Holder:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder. Create the folder where it is missing; remove incomplete files of dead processes.
+    """Hold the lock of a folder. Create the folder where it is missing; remove unfinished work of dead processes.
 
     Raises:
         CheckpointError: Another process holds the lock, or the folder cannot be written.
@@ -89,7 +91,7 @@ def hold(folder: Path) -> Iterator[None]:
         descriptor = _create(path, holder)
     except OSError as error:
         raise CheckpointError(
-            f"{folder} cannot be written ({error.strerror}): change its permissions, or name another folder"
+            f"{folder} cannot be written: {error.strerror}. {way_out(error)}, then start again"
         ) from error
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, descriptor, over), daemon=True)
@@ -211,9 +213,10 @@ def _beat(path: Path, descriptor: int, over: threading.Event) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    """Remove incomplete files of dead processes. This process, which holds the lock, is not writing any yet."""
+    """Remove the unfinished work of dead processes. This process, which holds the lock, has not begun any yet."""
+    remove_leftovers(folder)
     for path in folder.glob(".*.part"):
         part = PART.match(path.name)
-        if part is not None and (int(part[1]) == os.getpid() or started(int(part[1])) is None):
+        if part is not None and path.is_file() and (int(part[1]) == os.getpid() or started(int(part[1])) is None):
             log.info("removed %s, the incomplete file of a process that was killed", path)
             path.unlink(missing_ok=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from os import PathLike
 from pathlib import Path
-from typing import TextIO
 
 import pandas as pd
 
 from pg2lib.errors import DataError
-from pg2lib.files import atomic_write, read_json_lines
+from pg2lib.files import LineFile, atomic_write, read_json_lines
 
 LOG_FIELDS = ("stage", "step", "images_per_second", "seconds")
 """The keys of a line that are not losses. "seconds" counts from the last start or resume of the run."""
@@ -33,7 +32,7 @@ def read_log(path: str | PathLike[str]) -> pd.DataFrame:
     return log
 
 
-def open_log(path: Path, before: int) -> TextIO:
+def open_log(path: Path, before: int) -> LineFile:
     """Open a log for a run whose next step is `before`.
 
     The steps from `before` on, which a run did after its last checkpoint, are removed from the log: the run repeats
@@ -41,11 +40,12 @@ def open_log(path: Path, before: int) -> TextIO:
 
     Raises:
         DataError: A line is damaged.
+        WriteError: The log cannot be written.
     """
     kept = [line for line in read_json_lines(path, "step", "seconds") if line["step"] < before]
     with atomic_write(path) as file:
         file.writelines(json.dumps(line) + "\n" for line in kept)
-    return path.open("a", encoding="utf-8")
+    return LineFile(path)
 
 
 def logged_seconds(path: Path) -> float:

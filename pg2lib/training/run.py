@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -37,7 +37,7 @@ from pg2lib.comparison import comparison_rows
 from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore
-from pg2lib.files import atomic_path, atomic_write
+from pg2lib.files import LineFile, atomic_path, atomic_write
 from pg2lib.framing import Framing
 from pg2lib.images import image_grid
 from pg2lib.models import G1, G2
@@ -87,7 +87,7 @@ class Recorder:
         self.folder = folder
         self._started = time.monotonic()
         self._bar = tqdm(total=steps, disable=not reports.progress, desc=folder.name, unit="step", dynamic_ncols=True)
-        self._file: TextIO | None = None
+        self._file: LineFile | None = None
         self.watch = Watch(
             on_step=self._on_step,
             on_sample=self._on_sample,
@@ -117,8 +117,7 @@ class Recorder:
             "images_per_second": round(record.images_per_second, 2),
             "seconds": round(time.monotonic() - self._started, 3),
         }
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self._file.add(json.dumps(line))
         shown = " ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
         self._bar.set_postfix_str(f"{shown}, {record.images_per_second:.0f} images/s", refresh=False)
         self._bar.update()

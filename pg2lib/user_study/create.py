@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from pg2lib.data.pairs import PairTable
 from pg2lib.data.store import ImageStore
 from pg2lib.errors import DataError
-from pg2lib.files import IMAGE_SUFFIXES
+from pg2lib.files import IMAGE_SUFFIXES, part_of, writing
 from pg2lib.images import ImageLike, load_image, pil_from_tensor
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.provenance import provenance
@@ -55,6 +54,7 @@ def create_study(
     Raises:
         DataError: the folder exists, there are too few images, their sizes differ, one of them cannot be read, or a
             picture is among both the real and the generated images.
+        WriteError: the folder cannot be written.
     """
     target, protocol = Path(folder), protocol or Protocol()
     if target.exists():
@@ -71,9 +71,8 @@ def create_study(
             )
     places = [(model, index) for model, images in groups.items() for index in range(len(images))]
     named = {f"{number:05d}.png": place for number, place in enumerate(shuffled(places, str(protocol.seed)))}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        unfinished = Path(temporary) / target.name
+    with writing(target), part_of(target) as part:
+        unfinished = part / target.name
         canvas = _write_images(unfinished / IMAGES_NAME, groups, named)
         values = {
             "format": FORMAT,

@@ -248,14 +248,26 @@ class Study:
         """Open a new connection to the database, which commits at the end and rolls back after an error.
 
         Committed data are on the disk, not only in the cache of the operating system.
+
+        Raises:
+            DataError: the database cannot be read or written, as the disk is full or the folder read-only.
         """
-        with closing(sqlite3.connect(self._inside(ANSWERS_NAME), timeout=60)) as connection:
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            with connection:
-                yield connection
+        path = self._inside(ANSWERS_NAME)
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as connection:
+                connection.row_factory = sqlite3.Row
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                with connection:
+                    yield connection
+        except sqlite3.IntegrityError:
+            raise  # the disk is not to blame
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{path} cannot be used: {error}. Free some space on its disk or make its folder writable, then try "
+                f"again; every answer that was confirmed is kept"
+            ) from error
 
     def _begin(self, database: sqlite3.Connection, rater: str, model: str) -> Session:
         sessions = self._sessions(database, rater)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import io
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,7 +113,7 @@ class RaterWidget:
         """Show errors to the rater, who can then continue; nobody sees what the callback of a button raises."""
         try:
             yield
-        except (DataError, OSError, sqlite3.Error) as error:
+        except (DataError, OSError) as error:
             reason = html.escape(str(error), quote=False)
             self.words.value = f"<b>Something went wrong:</b> {reason} Press <b>Continue</b> to try again."
             self.start.description = "Continue"

@@ -125,7 +125,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(folder: Path, monke
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pg2lib.training.checkpoint.save_file", full)
+    monkeypatch.setattr("pg2lib.pipeline_folder.save_file", full)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(CheckpointError, match=r"step-00000006\.safetensors.*No space left"):
         save_checkpoint(folder, 6, state_of(), CONFIG)

@@ -50,10 +50,10 @@ def test_a_log_without_a_step_is_an_error(tmp_path: Path) -> None:
 def test_a_resumed_run_continues_its_log_at_its_next_step(tmp_path: Path) -> None:
     path = write(tmp_path / "log.jsonl", *map(line, (1, 2, 3, 4)), line(5)[:-9])
     with open_log(path, before=3) as file:
-        file.write(line(3, seconds=7.0))
+        file.add(line(3, seconds=7.0).rstrip())
     assert path.read_text() == line(1) + line(2) + line(3, seconds=7.0)
     with open_log(tmp_path / "new.jsonl", before=1) as file:
-        file.write(line(1))
+        file.add(line(1).rstrip())
     assert (tmp_path / "new.jsonl").read_text() == line(1)
 
 

@@ -25,7 +25,7 @@ from pg2lib.data.synthetic.body import Draws
 from pg2lib.data.synthetic.clothes import Identity, fabric
 from pg2lib.data.synthetic.person import CANVAS, Look, Shot, render_person
 from pg2lib.errors import DataError
-from pg2lib.files import atomic_write
+from pg2lib.files import LineFile, atomic_write, writing
 from pg2lib.processes import cpu_count, start_worker
 
 FORMAT = 1
@@ -266,13 +266,14 @@ def _write(
         unfinished = folder.with_name(f".{folder.name}.part")
         _start(unfinished, parameters)
     except OSError as error:
-        raise DataError(f"{folder} cannot be made ({error}): name another folder") from error
+        raise DataError(f"{folder} cannot be made ({error.strerror or error}): name another folder") from error
     tasks = layout.pictures(numbers)
     try:
-        rows = _draw_all(unfinished, tasks, layout.look, workers, on_progress)
-        _write_tables(unfinished, tasks, rows, layout, numbers)
-        (unfinished / _JOURNAL).unlink()
-        unfinished.rename(folder)
+        with writing(folder):
+            rows = _draw_all(unfinished, tasks, layout.look, workers, on_progress)
+            _write_tables(unfinished, tasks, rows, layout, numbers)
+            (unfinished / _JOURNAL).unlink()
+            unfinished.rename(folder)
     except OSError:
         if not _is_there(folder, parameters):
             raise
@@ -359,13 +360,12 @@ def _draw_all(
     done = total - sum(len(task) for task in left)
     if on_progress is not None and done:
         on_progress(done, total)
-    with journal.open("a", encoding="utf-8") as file:
-        if file.tell():
-            file.write("\n")  # ends a line that a kill cut short
+    with LineFile(journal) as file:
+        if journal.stat().st_size:
+            file.add("")  # ends a line that a kill cut short
         for result in _results(folder, left, look, workers):
             rows.update(result)
-            file.write(json.dumps(result) + "\n")
-            file.flush()
+            file.add(json.dumps(result))
             done += len(result)
             if on_progress is not None:
                 on_progress(done, total)
