@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -147,6 +148,67 @@ def grey_levels_between(one: Path, other: Path) -> int:
     """The largest difference between two pictures."""
     pixels = [np.asarray(Image.open(path)).astype(int) for path in (one, other)]
     return int(np.abs(pixels[0] - pixels[1]).max())
+
+
+WRITERS = {
+    "generate": ["generate", "{image}", "--pose", "{run}/pose.json", "--no-crop", "--weights", "{run}/run/pipeline"],
+    "evaluate": [
+        "evaluate",
+        "--data",
+        "{run}/market1501",
+        "--split",
+        "train",
+        "--weights",
+        "{run}/run/pipeline",
+        "--count",
+        "2",
+    ],  # fmt: skip
+    "score": [
+        "score",
+        "{run}/perfect",
+        "--targets",
+        "{run}/market1501",
+        "--split",
+        "train",
+        "--pairs",
+        "{run}/pairs.csv",
+    ],
+    "train": ["train", "--data", "{run}/market1501", "--config", "fast", *SMALL, "--cpu"],
+    "prepare": ["prepare", "{run}/pose.json", "--format", "auto"],
+    "synthesize": ["synthesize", "--people", "1", "--test-people", "1", "--workers", "1"],
+}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_full_disk_and_a_read_only_folder_are_one_sentence(
+    results: Path, tmp_path, capsys, monkeypatch: pytest.MonkeyPatch, command: str, number: int
+) -> None:
+    """The error comes when a folder for unfinished work is made, or at last, when a file is written to the disk."""
+    standing = Pose(torch.tensor(STANDING, dtype=torch.float32), (128, 64))
+    (results / "pose.json").write_text(standing.to_json())
+    image = min((results / "market1501" / "bounding_box_train").iterdir())
+    arguments = [argument.format(run=results, image=image) for argument in WRITERS[command]]
+    out = tmp_path / {"generate": "out.png", "prepare": "keypoints.csv"}.get(command, "out")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(*((os, "fsync", refuse) if number == errno.ENOSPC else ("pg2lib.files._new_part", refuse)))
+    assert main([*arguments, "--out", str(out)]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("pg2lib: ") and f"{tmp_path}/" in said and os.strerror(number) in said
+    assert "another" in said
+    assert not list(tmp_path.rglob("*.part")) or command == "synthesize"  # which resumes from it
+
+
+def test_an_error_of_the_system_that_nobody_foresaw_is_a_sentence(tmp_path, capsys, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/somewhere")
+
+    monkeypatch.setattr("pg2lib.doctor.examine_installation", refuse)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err.startswith("pg2lib: /tmp/somewhere: No space left on device. Free some space")
 
 
 def test_export_is_quiet_and_onnxruntime_draws_the_same_picture(tmp_path) -> None:

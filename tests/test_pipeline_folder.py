@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pg2lib import CheckpointError, PG2Config, PG2Pipeline, build_models
@@ -127,6 +130,22 @@ def test_weights_that_half_precision_cannot_hold_are_not_saved(pipe: PG2Pipeline
     with pytest.raises(CheckpointError, match=r"float16.*g1\.first\.weight.*float32"):
         pipe.save_pretrained(tmp_path, dtype=torch.float16)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("point", ["weights", "end"])
+def test_a_full_disk_leaves_the_pipeline_that_was_there(pipe: PG2Pipeline, tmp_path, monkeypatch, point: str) -> None:
+    def full(*_: object) -> None:
+        if point == "weights":
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    pipe.save_pretrained(tmp_path / "p")
+    before = {path: path.read_bytes() for path in (tmp_path / "p").iterdir()}
+    torch.nn.init.zeros_(pipe.g1.first.weight)
+    monkeypatch.setattr(*(("pg2lib.pipeline_folder.save_file", full) if point == "weights" else (os, "fsync", full)))
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/p/.* cannot be written: No space left .*Free some space"):
+        pipe.save_pretrained(tmp_path / "p")
+    assert {path: path.read_bytes() for path in (tmp_path / "p").iterdir()} == before
 
 
 @pytest.mark.parametrize(

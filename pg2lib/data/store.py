@@ -28,6 +28,7 @@ from pg2lib.data.pairs import PairTable
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.data.store_files import OnProgress, StoreFiles, map_rows, rows_in_file, rows_in_memory, writing_to
 from pg2lib.errors import DataError
+from pg2lib.files import remove_leftovers
 from pg2lib.images import from_uint8
 from pg2lib.matte import MatteFinder, check_mediapipe
 from pg2lib.pose import MASK_LIMBS, flip_xy
@@ -325,6 +326,7 @@ def _open_pixels(
     if files is None:
         pixels = rows_in_memory(shape, decode, on_progress)
         return pixels, _unusable(table, pixels)
+    remove_leftovers(files.folder)
     corrupt = files.read_index(len(table))
     if corrupt is None or map_rows(files.pixels, shape) is None:
         with writing_to(files.folder):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -219,6 +221,47 @@ def test_a_disk_that_becomes_full_is_an_error_and_what_was_done_is_kept(
     store = open_tiny(tiny_market1501, folder=tmp_path / "cache")
     assert sorted(loads) == list(range(7, 12))
     assert torch.equal(pixels_of(store), decoded(store.table))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs a system that reserves space")
+def test_space_is_reserved_before_a_map_is_written(tiny_market1501: Path, tmp_path, monkeypatch) -> None:
+    """A copy of a store may have holes; writing into one through a map on a full disk would kill the process."""
+    open_tiny(tiny_market1501, folder=tmp_path / "cache")
+    index, pixels = only(tmp_path / "cache", "*.json"), only(tmp_path / "cache", "images-*.u8")
+    index.unlink()
+    reserved = []
+
+    def full(file: int, start: int, length: int) -> None:
+        reserved.append((os.fstat(file).st_ino, start, length))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        with pytest.raises(DataError, match="cannot be written to .*No space left"):
+            open_tiny(tiny_market1501, folder=tmp_path / "cache")
+    assert reserved == [(pixels.stat().st_ino, 0, pixels.stat().st_size)]
+    store = open_tiny(tiny_market1501, folder=tmp_path / "cache")
+    assert torch.equal(pixels_of(store), decoded(store.table))
+
+
+@pytest.mark.parametrize("third", [False, True])
+def test_two_processes_build_one_store_and_neither_takes_what_a_third_begins(
+    tiny_market1501: Path, tmp_path, monkeypatch, third: bool
+) -> None:
+    monkeypatch.setattr(store_module, "BLOCK_SIZE", 1)
+    cache, begun = tmp_path / "cache", []
+
+    def second(done: int, total: int) -> None:
+        if done == 6 and not begun:
+            begun.append(open_tiny(tiny_market1501, folder=cache))
+            if third:
+                only(cache, "images-*.u8").with_suffix(".u8.growing").write_bytes(b"a start")
+
+    first = open_tiny(tiny_market1501, folder=cache, on_progress=second)
+    for store in (first, *begun):
+        assert torch.equal(pixels_of(store), decoded(store.table))
+    assert only(cache, "images-*.u8").stat().st_size == 12 * 128 * 64 * 3
+    assert [path.read_bytes() for path in cache.glob("*.growing")] == [b"a start"] * third
 
 
 @pytest.mark.parametrize("block_size", [1, 5, 12])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -293,7 +294,8 @@ def main() -> int:
     began = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="disk-"))
     try:
-        every = commands(work)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            every = commands(work)
         chosen = {name: every[name] for name in options.commands or every}
         tally = campaign(chosen, work)
     finally:

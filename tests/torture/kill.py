@@ -239,6 +239,8 @@ def campaign(subject: Subject, kills: int, seed: int, work: Path) -> Tally:
         (place / subject.written_to).mkdir(parents=True)
         with part_of(place / subject.written_to / LIVE) as live:
             killed_run(subject, place, kills, seconds, chance, tally)
+            for process in start(subject, place):  # the next start removes what the last kill left
+                process.join()
             tally.live_kept += live.exists()
             tally.stayed += [str(path) for path in leftovers(place) if path != live and live not in path.parents]
         result = subject.result(place)

@@ -243,6 +243,29 @@ def test_an_answer_is_on_disk_when_it_is_confirmed(study: Study, tmp_path: Path)
     assert study.session("anna", "one").answered == 5
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of the size of files")
+def test_an_answer_that_finds_a_full_disk_is_refused_with_a_sentence_and_can_be_given_again(study: Study) -> None:
+    import resource
+
+    session = study.session("rater", "one")
+    session.answer(0, True, 1000.0, 500.0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"answers\.sqlite3 cannot be used: .*Free some space"):
+            session.answer(1, False, 1000.0, 500.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert session.answered == 1
+    assert session.answer(1, False, 1000.0, 500.0) == 2
+
+
+def test_a_database_that_is_none_is_named(study: Study) -> None:
+    (study.folder / "answers.sqlite3").write_bytes(b"no database" * 100)
+    with pytest.raises(DataError, match=r"answers\.sqlite3 cannot be used: file is not a database"):
+        Study.open(study.folder)
+
+
 def test_raters_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
     study = make(tmp_path, Protocol(real=8, generated=8, practice=2), pool=8, models=("one", "two"))
 
