@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-quick = settings(derandomize=True, max_examples=20, deadline=None, database=None)
+quick = settings(derandomize=True, max_examples=15, deadline=None, database=None)
 """Decorates a property test: few examples, the same in every run."""
 
 

@@ -7,11 +7,14 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from pg2lib import DataError, Pose
 from pg2lib.framing import MIDLINE, Framing
 from tests.conftest import STANDING
+from tests.strategies import keypoints, quick
 
 CANVAS = (128, 64)
 LEGS = [9, 10, 12, 13]
@@ -138,3 +141,39 @@ def test_the_crop_has_room_at_the_sides(standing: Pose) -> None:
     crop = Framing.of(people(), CANVAS).crop(Pose(xy, CANVAS), CANVAS)
     torso = float((xy[[2, 5]].mean(0) - xy[[8, 11]].mean(0)).norm())
     assert crop.left <= -60 - 0.09 * torso and crop.right >= 140 + 0.09 * torso
+
+
+PHOTO = (480, 640)
+SOMEBODY = keypoints(PHOTO).filter(lambda xy: bool(xy.isfinite().any())).map(lambda xy: Pose(xy, PHOTO))
+
+
+@quick
+@given(SOMEBODY)
+def test_any_pose_is_inside_its_crop_and_comes_back_from_it(pose: Pose) -> None:
+    crop = Framing.of(people(), CANVAS).crop(pose, CANVAS)
+    assert crop.scale[0] == pytest.approx(crop.scale[1])
+    placed = pose.crop(crop)
+    assert torch.equal(placed.inside().visible, pose.visible)
+    torch.testing.assert_close(crop.to_photo(placed.xy), pose.xy, equal_nan=True, rtol=1e-4, atol=1e-2)
+
+
+@quick
+@given(SOMEBODY, st.sampled_from([0.7, 1.0, 3.0]), st.integers(-300, 300))
+def test_the_crop_moves_and_grows_with_the_person(pose: Pose, scale: float, shift: int) -> None:
+    """A crop has a least height in pixels, and a person whose torso is not known has one that depends on their box
+    rounded to pixels."""
+    framing = Framing.of(people(), CANVAS)
+    crop, moved = (framing.crop(Pose(xy, PHOTO), CANVAS) for xy in (pose.xy, pose.xy * scale + shift))
+    edges = torch.tensor([[c.left, c.top, c.right, c.bottom] for c in (crop, moved)])
+    assert float((edges[0] * scale + shift - edges[1]).abs().max()) < 8 + 2 * max(scale, 1)
+
+
+@quick
+@given(SOMEBODY)
+def test_the_crop_of_a_flipped_person_is_the_flipped_crop(pose: Pose) -> None:
+    framing = Framing.of(people(5.0), CANVAS)
+    mirrored = Framing(1 - framing.x, framing.y)
+    crop, flipped = framing.crop(pose, CANVAS), mirrored.crop(pose.flip(), CANVAS)
+    edges = (crop.left, crop.right, crop.top, crop.bottom)
+    width = PHOTO[1] - 1
+    assert edges == pytest.approx((width - flipped.right, width - flipped.left, flipped.top, flipped.bottom), abs=0.01)

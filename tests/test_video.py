@@ -142,6 +142,20 @@ def test_poses_of_several_canvases_are_refused() -> None:
         smooth([FRONT, FRONT.resize((128, 128))])
 
 
+def test_smoothing_knows_neither_past_and_future_nor_left_and_right() -> None:
+    generator = torch.Generator().manual_seed(0)
+    poses = []
+    for _ in range(15):
+        xy = FRONT.xy + 3 * torch.randn(18, 2, generator=generator)
+        xy[torch.rand(18, generator=generator) < 0.2] = math.nan
+        poses.append(Pose(xy, FRONT.canvas))
+    steady = smooth(poses)
+    backwards, mirrored = smooth(poses[::-1])[::-1], [pose.flip() for pose in smooth([pose.flip() for pose in poses])]
+    for others in (backwards, mirrored):
+        for pose, other in zip(steady, others, strict=True):
+            torch.testing.assert_close(other.xy, pose.xy, equal_nan=True, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize(("fps", "milliseconds"), [(10, 100), (12, 80), (25, 40), (1000, 20)])
 def test_a_gif_shows_its_pictures_for_as_long_as_asked(tmp_path: Path, fps: float, milliseconds: int) -> None:
     """GIFs count hundredths of a second, and browsers slow down those of less than two."""
