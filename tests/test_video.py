@@ -186,3 +186,17 @@ def test_poses_of_a_video_are_framed_at_one_size_and_followed() -> None:
     assert all(abs(float(pose.xy[1, 0]) - 31.5) < 12 for pose in framed if bool(pose.visible.any())), "in the middle"
     with pytest.raises(DataError, match="one joint"):
         frame_poses([nobody], framing, canvas)
+
+
+def test_one_frame_with_a_wide_gesture_neither_shrinks_the_person_nor_makes_them_jump() -> None:
+    framing, canvas = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88}), (128, 64)
+    walk = [Pose(FRONT.xy + torch.tensor((3.0 * step, 0.0)), FRONT.canvas) for step in range(20)]
+    plain = frame_poses(walk, framing, canvas)
+    wide = walk[10].xy.clone()
+    wide[7, 0] += 80  # the left wrist
+    framed = frame_poses([*walk[:10], Pose(wide, FRONT.canvas), *walk[11:]], framing, canvas)
+    for one, other in zip(framed, plain, strict=True):
+        body = [joint for joint in range(18) if joint != 7]
+        # The crop of that frame moves by some 40 pixels, of which each frame sees a ninth.
+        torch.testing.assert_close(one.xy[body], other.xy[body], rtol=0, atol=6.0)
+        torch.testing.assert_close(one.xy[10] - one.xy[1], other.xy[10] - other.xy[1], rtol=0, atol=1e-3)

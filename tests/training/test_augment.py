@@ -232,6 +232,33 @@ def test_a_missing_matte_is_all_ones_and_the_others_stay(batch: PairBatch) -> No
     assert torch.equal(after[~missing], batch.condition_matte[~missing])
 
 
+@pytest.mark.parametrize("field", ["recolour", "backdrop", "shift", "matte_error"])
+def test_the_share_of_pairs_has_no_say_in_what_happens_to_them(batch: PairBatch, field: str) -> None:
+    """Of the few pairs that are chosen, some are at each end of the range, as if all were."""
+    middle = torch.tensor([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    red = torch.tensor([0.3, -0.1, -0.1])[:, None, None].expand(PAIRS, 3, HEIGHT, WIDTH)
+    xy = batch.condition_xy.clone()
+    xy[:, 0], xy[:, 1] = middle, middle + torch.tensor([8.0, 0.0])
+    batch = dataclasses.replace(batch, condition_image=red, condition_xy=xy)
+    augment = Augmenter(AugmentConfig(**{field: 0.2}), PAIRS, seed=0)
+    outcomes = []
+    for after in (augment(batch, number) for number in range(60)):
+        pixel = after.condition_image[:, :, 0, 0]
+        outcomes.append(
+            {
+                "recolour": torch.atan2(pixel[:, 1] - pixel[:, 2], pixel[:, 0] - pixel.mean(dim=1)),
+                "backdrop": pixel.mean(dim=1),
+                "shift": (after.condition_xy[:, 1] - after.condition_xy[:, 0])[:, 0],
+                "matte_error": after.condition_matte.mean(dim=(1, 2, 3)),
+            }[field]
+        )
+    values = torch.cat(outcomes)
+    unchanged = values.median()  # four in five
+    changed = values[(values - unchanged).abs() > 1e-5]
+    assert 40 < len(changed) < 110
+    assert 0.3 < (changed < unchanged).float().mean() < 0.7
+
+
 def test_saturation_is_multiplied_by_a_half_to_three_halves(batch: PairBatch) -> None:
     colour = torch.tensor([0.2, -0.1, 0.05])  # so little of it that no channel is clamped
     same = dataclasses.replace(batch, condition_image=colour[:, None, None].expand(PAIRS, 3, HEIGHT, WIDTH))
