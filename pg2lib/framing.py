@@ -20,8 +20,8 @@ MIDLINE = {"nose": (0,), "neck": (1,), "hips": (8, 11), "knees": (9, 12), "ankle
 """Points along the middle of the body, and the joints whose mean each of them is. Arms say nothing about framing."""
 
 HEAD_ABOVE, SHOES_BELOW, SIDES = 0.35, 0.2, 0.1
-"""Room for the body beyond its joints, in torso lengths: the head above eyes and ears, shoes below the ankles, and the
-sides."""
+"""Room for the body beyond its joints, in torso lengths: the head above eyes and ears, shoes below the ankles, and on
+all sides, as for a hand that is raised above the head."""
 
 FACE, ANKLES = (0, 14, 15, 16, 17), (10, 13)
 
@@ -116,17 +116,18 @@ class Framing:
 
 
 def _body_box(pose: Pose) -> tuple[float, float, float, float]:
-    """Return (left, top, right, bottom) of the visible joints, with room for the head, the shoes and the sides.
+    """Return (left, top, right, bottom) of the visible joints, with room for the head, the shoes and the hands.
 
     Raises:
         DataError: the pose has no joint.
     """
     left, top, right, bottom = pose.box
     unit = float(torso_length(pose.xy.nan_to_num(0.0)[None], pose.visible[None], round(bottom - top) + 1))
+    left, top, right, bottom = left - SIDES * unit, top - SIDES * unit, right + SIDES * unit, bottom + SIDES * unit
     heights = pose.xy[:, 1]
     face, ankles = heights[list(FACE)], heights[list(ANKLES)]
     if not bool(face.isnan().all()):
         top = min(top, float(face.nan_to_num(math.inf).min()) - HEAD_ABOVE * unit)
     if not bool(ankles.isnan().all()):
         bottom = max(bottom, float(ankles.nan_to_num(-math.inf).max()) + SHOES_BELOW * unit)
-    return left - SIDES * unit, top, right + SIDES * unit, bottom
+    return left, top, right, bottom

@@ -91,3 +91,10 @@ def test_no_rim_of_the_person_is_left_where_the_matte_is_a_little_too_small() ->
     picture[:, 30:66, 36:60] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
     matte[:, 33:63, 39:57] = 1
     assert (without_person(picture, matte) - 0.5).abs().max() < 0.01
+
+
+def test_a_pixel_that_shows_a_little_of_the_person_is_filled_too() -> None:
+    picture, matte = torch.full((3, 96, 96), 0.5), torch.zeros(1, 96, 96)
+    picture[:, 30:66, 36:60] = torch.tensor([0.6, 0.2, 0.2])[:, None, None]
+    matte[:, 30:66, 36:60] = 0.2
+    assert (without_person(picture, matte) - 0.5).abs().max() < 0.01

@@ -7,11 +7,14 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from pg2lib import DataError, Pose
 from pg2lib.framing import MIDLINE, Framing
 from tests.conftest import STANDING
+from tests.strategies import keypoints, quick
 
 CANVAS = (128, 64)
 LEGS = [9, 10, 12, 13]
@@ -44,6 +47,13 @@ def test_points_that_nobody_shows_are_left_out_and_the_others_stay_where_they_ar
     whole, cut = Framing.of(people(), CANVAS), Framing.of(people(hidden=LEGS), CANVAS)
     assert list(cut.y) == ["nose", "neck", "hips"]
     assert cut.y == {name: pytest.approx(whole.y[name]) for name in cut.y}
+
+
+def test_a_point_between_two_joints_needs_both() -> None:
+    """One hip alone lies beside the middle of the body."""
+    framing = Framing.of(people(hidden=[8]), CANVAS)
+    assert list(framing.y) == ["nose", "neck", "knees", "ankles"]
+    assert framing.x == pytest.approx((32 + 1 + 0.5) / 64)
 
 
 def test_one_row_that_shows_a_point_is_enough() -> None:
@@ -128,13 +138,57 @@ def test_arms_held_wide_still_fit(standing: Pose) -> None:
 def test_framing_is_measured_on_the_data(standing: Pose) -> None:
     framing = Framing.of(torch.stack((standing.xy, standing.xy + 2)), (128, 64))
     assert framing.y["neck"] == pytest.approx((float(standing.xy[1, 1]) + 1 + 0.5) / 128)
-    assert framing.x == pytest.approx((32 + 1 + 0.5) / 64, abs=0.01)
+    assert framing.x == pytest.approx((32 + 1 + 0.5) / 64)
 
 
-def test_the_crop_has_room_at_the_sides(standing: Pose) -> None:
+@pytest.mark.parametrize(
+    ("right", "left"),
+    [((-60.0, 30.0), (140.0, 30.0)), ((20.0, -60.0), (44.0, -60.0)), ((20.0, 190.0), (44.0, 190.0))],
+    ids=["stretched to the sides", "raised", "lowered"],
+)
+def test_the_crop_has_room_for_the_hands(standing: Pose, right: tuple[float, float], left: tuple[float, float]) -> None:
     """A hand, for which there is no keypoint, reaches beyond the wrist."""
     xy = standing.xy.clone()
-    xy[4], xy[7] = torch.tensor([-60.0, 30.0]), torch.tensor([140.0, 30.0])
+    xy[4], xy[7] = torch.tensor([right, left])
     crop = Framing.of(people(), CANVAS).crop(Pose(xy, CANVAS), CANVAS)
     torso = float((xy[[2, 5]].mean(0) - xy[[8, 11]].mean(0)).norm())
-    assert crop.left <= -60 - 0.09 * torso and crop.right >= 140 + 0.09 * torso
+    (first_x, first_y), (last_x, last_y) = xy.amin(0).tolist(), xy.amax(0).tolist()
+    assert crop.left <= first_x - 0.09 * torso and crop.right >= last_x + 0.09 * torso
+    assert crop.top <= first_y - 0.09 * torso and crop.bottom >= last_y + 0.09 * torso
+
+
+PHOTO = (480, 640)
+SOMEBODY = keypoints(PHOTO).filter(lambda xy: bool(xy.isfinite().any())).map(lambda xy: Pose(xy, PHOTO))
+
+
+@quick
+@given(SOMEBODY)
+def test_any_pose_is_inside_its_crop_and_comes_back_from_it(pose: Pose) -> None:
+    crop = Framing.of(people(), CANVAS).crop(pose, CANVAS)
+    assert crop.scale[0] == pytest.approx(crop.scale[1])
+    placed = pose.crop(crop)
+    assert torch.equal(placed.inside().visible, pose.visible)
+    torch.testing.assert_close(crop.to_photo(placed.xy), pose.xy, equal_nan=True, rtol=1e-4, atol=1e-2)
+
+
+@quick
+@given(st.sets(st.integers(0, 17), max_size=12), st.sampled_from([1.5, 4.0]), st.integers(-300, 300))
+def test_the_crop_moves_and_grows_with_the_person(hidden: set[int], scale: float, shift: int) -> None:
+    """Within a pixel or two, as a person whose torso is not seen has one that depends on their box in whole pixels."""
+    framing = Framing.of(people(), CANVAS)
+    xy = torch.tensor(STANDING) * 2.3
+    xy[list(hidden)] = math.nan
+    crop, moved = (framing.crop(Pose(points, PHOTO), CANVAS) for points in (xy, xy * scale + shift))
+    edges = torch.tensor([[c.left, c.top, c.right, c.bottom] for c in (crop, moved)])
+    assert float((edges[0] * scale + shift - edges[1]).abs().max()) < 0.5 * scale
+
+
+@quick
+@given(SOMEBODY)
+def test_the_crop_of_a_flipped_person_is_the_flipped_crop(pose: Pose) -> None:
+    framing = Framing.of(people(5.0), CANVAS)
+    mirrored = Framing(1 - framing.x, framing.y)
+    crop, flipped = framing.crop(pose, CANVAS), mirrored.crop(pose.flip(), CANVAS)
+    edges = (crop.left, crop.right, crop.top, crop.bottom)
+    width = PHOTO[1] - 1
+    assert edges == pytest.approx((width - flipped.right, width - flipped.left, flipped.top, flipped.bottom), abs=0.01)

@@ -6,10 +6,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pg2lib.errors import DataError
 from pg2lib.limbs import HIPS, ORDER, PARENTS, ROOT, TYPICAL, bone_lengths, interpolate, retarget
 from pg2lib.pose import JOINTS, Pose, pose_presets
+from tests.strategies import keypoints, quick
 
 PRESETS = pose_presets()
 FRONT, WAVING = PRESETS["standing, front"], PRESETS["waving"]
@@ -165,3 +168,63 @@ def test_hips_widen_about_their_middle_and_take_the_legs_along() -> None:
     torch.testing.assert_close(changed.xy[list(HIPS)].mean(0), middle)
     for end in (9, 10, 12, 13):
         torch.testing.assert_close(bone(changed, end), bone(FRONT, end), rtol=0.01, atol=0.02)
+
+
+CANVAS = (128, 64)
+POSES = keypoints(CANVAS).map(lambda xy: Pose(xy, CANVAS))
+
+
+def assert_same_pose(got: Pose, expected: Pose) -> None:
+    torch.testing.assert_close(got.xy, expected.xy, equal_nan=True, rtol=1e-4, atol=2e-3)
+    assert got.canvas == expected.canvas
+
+
+@quick
+@given(POSES, POSES)
+def test_retargeting_keeps_the_angle_of_every_limb_and_the_ratio_of_its_length_within_bounds(
+    target: Pose, person: Pose
+) -> None:
+    changed = retarget(target, person)
+    assert torch.equal(changed.visible, target.visible)
+    for end, parent in PARENTS.items():
+        if parent == ROOT and end in HIPS:
+            continue  # hips move away from their middle, not from the neck
+        before, after = bone(target, end), bone(changed, end)
+        if bool(before.isnan().any()) or float(before.norm()) < 1e-3:
+            continue
+        ratio = float(after.norm() / before.norm())
+        assert 0.6 - 1e-3 <= ratio <= 1.6 + 1e-3
+        torch.testing.assert_close(after, ratio * before, rtol=1e-3, atol=5e-3)
+
+
+@quick
+@given(POSES, POSES)
+def test_retargeting_commutes_with_flips(target: Pose, person: Pose) -> None:
+    assert_same_pose(retarget(target.flip(), person.flip()), retarget(target, person).flip())
+
+
+@quick
+@given(POSES, POSES, st.sampled_from([2, 4, 6]))
+def test_animations_reach_their_ends_and_run_backwards_and_mirrored(first: Pose, last: Pose, frames: int) -> None:
+    """With an even number of frames, none lies half-way, where a joint of one pose alone would have to be there or not.
+
+    A bone that turns half round has two shorter ways.
+    """
+    half_turns = [
+        abs(math.pi - abs(math.remainder(angle(last, end) - angle(first, end), 2 * math.pi))) < 1e-3 for end in ORDER
+    ]
+    there = interpolate(first, last, frames)
+    assert_same_pose(there[0], first)
+    assert_same_pose(there[-1], last)
+    if any(half_turns) or not (first.visible & last.visible)[ROOT]:
+        return
+    for backwards, mirrored, frame in zip(
+        interpolate(last, first, frames)[::-1], interpolate(first.flip(), last.flip(), frames), there, strict=True
+    ):
+        assert_same_pose(backwards, frame)
+        assert_same_pose(mirrored, frame.flip())
+
+
+def angle(pose: Pose, end: int) -> float:
+    x, y = bone(pose, end).tolist()
+    return math.atan2(y, x)

@@ -5,8 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from pg2lib import losses
+from tests.strategies import quick
 
 
 @pytest.fixture
@@ -60,6 +64,40 @@ def test_released_losses_count_the_condition_image_as_a_negative() -> None:
     assert float(losses.adversarial_loss(LOGITS, "released-market1501")) == pytest.approx(bce(refined, 1))
     pooled = losses.adversarial_loss(LOGITS, "released-deepfashion")
     assert float(pooled) == pytest.approx(bce(torch.cat((refined, condition)), 1), rel=1e-5)
+
+
+@quick
+@given(arrays(np.float64, (3, 4), elements=st.floats(-60, 60)), st.permutations(range(4)))
+def test_equations_1_to_4_in_float64_for_any_logits_in_any_order(logits: np.ndarray, order: list[int]) -> None:
+    """Section 4 of the paper in NumPy; -log sigmoid(x) = log(1 + exp(-x)) is `logaddexp(0, -x)`."""
+    rng = np.random.default_rng(0)
+    refined, target = rng.uniform(-1.2, 1.2, (2, 4, 3, 5, 7))
+    mask = rng.integers(0, 2, (4, 1, 5, 7)).astype(np.float64)
+    real, generated, condition = logits
+    says_real, says_generated = (lambda x: np.logaddexp(0, -x)), (lambda x: np.logaddexp(0, x))
+    negatives = np.concatenate((generated, condition))
+    eq1 = (np.abs(refined - target) * (1 + mask)).mean()
+    expected = {
+        "1": eq1,
+        "2": says_real(real).mean() + says_generated(generated).mean(),
+        "2 market": (2 * says_real(real) + says_generated(condition) + says_generated(generated)).mean() / 4,
+        "2 fashion": says_real(real).mean() / 2 + says_generated(negatives).mean() / 2,
+        "3": says_real(generated).mean(),
+        "3 fashion": says_real(negatives).mean(),
+        "4": says_real(generated).mean() + 50 * eq1,
+    }
+    judged = losses.Logits(*torch.from_numpy(logits[:, order]))
+    images = [torch.from_numpy(values[order]) for values in (refined, target, mask)]
+    got = {
+        "1": losses.pose_mask_l1(*images),
+        "2": losses.discriminator_loss(judged),
+        "2 market": losses.discriminator_loss(judged, "released-market1501"),
+        "2 fashion": losses.discriminator_loss(judged, "released-deepfashion"),
+        "3": losses.adversarial_loss(judged),
+        "3 fashion": losses.adversarial_loss(judged, "released-deepfashion"),
+        "4": losses.generator_loss(losses.adversarial_loss(judged), *images, l1_weight=50.0),
+    }
+    assert {name: float(loss) for name, loss in got.items()} == pytest.approx(expected, rel=1e-12)
 
 
 def test_logits_far_out_stay_finite() -> None:

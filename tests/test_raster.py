@@ -7,11 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from skimage.morphology import dilation, erosion
+from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from pg2lib import render_heatmaps, render_pose_masks
 from pg2lib.data.keypoint_csv import read_keypoints
-from pg2lib.pose import MASK_LIMBS, flip_permutation
+from pg2lib.pose import MASK_LIMBS, flip_permutation, flip_xy
+from tests.strategies import batches, keypoints, quick
 
 RADIUS_PX = 4
 
@@ -64,7 +69,7 @@ def scattered_poses(canvas: tuple[int, int], seed: int) -> torch.Tensor:
     return xy
 
 
-@pytest.mark.parametrize("canvas", [(128, 64), (256, 256), (40, 50)])
+@pytest.mark.parametrize("canvas", [(128, 64), (256, 256), (40, 50), (23, 17)])
 @pytest.mark.parametrize("whole", [True, False])
 def test_same_pixels_as_the_released_routine_off_canvas_and_missing_joints_included(
     canvas: tuple[int, int], whole: bool
@@ -135,6 +140,49 @@ def test_a_bound_on_the_limbs_changes_nothing(standing) -> None:
     assert torch.equal(render_pose_masks(standing.xy[None], (128, 64), max_limb_px=90.0), free)
 
 
-def test_flipping_whole_keypoints_flips_the_heatmaps(standing) -> None:
-    flipped = render_heatmaps(standing.flip().xy[None], (128, 64))[0]
-    assert torch.equal(flipped, render_heatmaps(standing.xy[None], (128, 64))[0].flip(-1)[flip_permutation()])
+SMALL = (23, 17)
+"""A canvas with odd sides, so small that most limbs cross its border."""
+
+
+@quick
+@given(batches(SMALL, whole=True))
+def test_flipping_whole_keypoints_flips_the_heatmaps(xy: Tensor) -> None:
+    flipped = render_heatmaps(flip_xy(xy, SMALL[1]), SMALL)
+    assert torch.equal(flipped, render_heatmaps(xy, SMALL).flip(-1)[:, flip_permutation()])
+
+
+@quick
+@given(batches(SMALL, whole=True))
+def test_flipping_keypoints_flips_the_pose_mask_to_within_three_pixels(xy: Tensor) -> None:
+    """Not exactly: centres along a limb are truncated, in one mask to the left and in the other to the right. Closing
+    fills gaps of four pixels, so a gap that is one pixel wider may stay open."""
+    flipped, mask = render_pose_masks(flip_xy(xy, SMALL[1]), SMALL), render_pose_masks(xy, SMALL).flip(-1)
+    for one, other in ((flipped, mask), (mask, flipped)):
+        assert (one <= max_pool2d(other, 7, stride=1, padding=3)).all()
+
+
+@quick
+@given(keypoints((60, 50), whole=True), st.integers(0, 37), st.integers(0, 33))
+def test_a_canvas_is_a_window_on_the_heatmaps_of_a_larger_one(xy: Tensor, top: int, left: int) -> None:
+    """Discs are cut off at the border, and nothing else changes there."""
+    window = render_heatmaps(xy[None] - torch.tensor([left, top]), SMALL)
+    whole = render_heatmaps(xy[None], (60, 50))
+    assert torch.equal(window, whole[..., top : top + SMALL[0], left : left + SMALL[1]])
+
+
+@quick
+@given(batches(SMALL), st.lists(st.integers(0, 17), max_size=18))
+def test_a_further_joint_only_adds_pixels(xy: Tensor, hidden: list[int]) -> None:
+    fewer = xy.clone()
+    fewer[:, hidden] = math.nan
+    for render in (render_heatmaps, render_pose_masks):
+        assert (render(fewer, SMALL) <= render(xy, SMALL)).all()
+
+
+@quick
+@given(batches(SMALL), st.randoms(use_true_random=False))
+def test_a_batch_is_its_poses_in_any_order(xy: Tensor, random) -> None:
+    order = random.sample(range(len(xy)), len(xy))
+    for render in (render_heatmaps, render_pose_masks):
+        alone = torch.cat([render(pose[None], SMALL) for pose in xy])
+        assert torch.equal(render(xy[order], SMALL), alone[order])

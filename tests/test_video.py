@@ -142,6 +142,20 @@ def test_poses_of_several_canvases_are_refused() -> None:
         smooth([FRONT, FRONT.resize((128, 128))])
 
 
+def test_smoothing_knows_neither_past_and_future_nor_left_and_right() -> None:
+    generator = torch.Generator().manual_seed(0)
+    poses = []
+    for _ in range(15):
+        xy = FRONT.xy + 3 * torch.randn(18, 2, generator=generator)
+        xy[torch.rand(18, generator=generator) < 0.2] = math.nan
+        poses.append(Pose(xy, FRONT.canvas))
+    steady = smooth(poses)
+    backwards, mirrored = smooth(poses[::-1])[::-1], [pose.flip() for pose in smooth([pose.flip() for pose in poses])]
+    for others in (backwards, mirrored):
+        for pose, other in zip(steady, others, strict=True):
+            torch.testing.assert_close(other.xy, pose.xy, equal_nan=True, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize(("fps", "milliseconds"), [(10, 100), (12, 80), (25, 40), (1000, 20)])
 def test_a_gif_shows_its_pictures_for_as_long_as_asked(tmp_path: Path, fps: float, milliseconds: int) -> None:
     """GIFs count hundredths of a second, and browsers slow down those of less than two."""
@@ -172,3 +186,17 @@ def test_poses_of_a_video_are_framed_at_one_size_and_followed() -> None:
     assert all(abs(float(pose.xy[1, 0]) - 31.5) < 12 for pose in framed if bool(pose.visible.any())), "in the middle"
     with pytest.raises(DataError, match="one joint"):
         frame_poses([nobody], framing, canvas)
+
+
+def test_one_frame_with_a_wide_gesture_neither_shrinks_the_person_nor_makes_them_jump() -> None:
+    framing, canvas = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88}), (128, 64)
+    walk = [Pose(FRONT.xy + torch.tensor((3.0 * step, 0.0)), FRONT.canvas) for step in range(20)]
+    plain = frame_poses(walk, framing, canvas)
+    wide = walk[10].xy.clone()
+    wide[7, 0] += 80  # the left wrist
+    framed = frame_poses([*walk[:10], Pose(wide, FRONT.canvas), *walk[11:]], framing, canvas)
+    for one, other in zip(framed, plain, strict=True):
+        body = [joint for joint in range(18) if joint != 7]
+        # The crop of that frame moves by some 40 pixels, of which each frame sees a ninth.
+        torch.testing.assert_close(one.xy[body], other.xy[body], rtol=0, atol=6.0)
+        torch.testing.assert_close(one.xy[10] - one.xy[1], other.xy[10] - other.xy[1], rtol=0, atol=1e-3)

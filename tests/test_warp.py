@@ -6,10 +6,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pg2lib import Pose, warp_parts
 from pg2lib.pose import JOINTS, flip_permutation, flip_xy
 from pg2lib.warp import PAIRS, PARTS, _boxes, _spans
+from tests.strategies import keypoints, quick
 
 SIZE = 96
 
@@ -96,6 +99,33 @@ def test_flips_commute_with_it(xy: torch.Tensor, photo: torch.Tensor) -> None:
     for a, b in zip(plain, flipped, strict=True):
         # Rounding may move a pixel over the border of a part.
         assert ((a - b.flip(-1)).abs() > 1e-3).float().mean() < 1e-3
+
+
+@quick
+@given(keypoints((SIZE, SIZE)), st.integers(-20, 20), st.integers(-20, 20))
+def test_any_pose_that_moves_as_a_whole_moves_the_photo(xy: torch.Tensor, right: int, down: int) -> None:
+    """By whole pixels, so that each covered pixel is one of the photo; (0, 0) leaves it in place."""
+    photo = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) + 0.5
+    warped, coverage = warp_parts(photo, xy[None], xy[None] + torch.tensor([right, down]))
+    moved = torch.roll(photo, (down, right), dims=(2, 3)) * coverage
+    torch.testing.assert_close(warped, moved, atol=5e-3, rtol=0)
+    if bool(xy[[2, 5, 8, 11]].isfinite().all()):
+        x, y = (xy[[2, 5, 8, 11]].mean(dim=0) + torch.tensor([right, down])).round().int().tolist()
+        from_photo = 0 <= x - right < SIZE and 0 <= y - down < SIZE
+        if from_photo and 0 <= x < SIZE and 0 <= y < SIZE:
+            assert coverage[0, 0, y, x] == 1  # the middle of the torso
+
+
+def test_quarter_turns_commute_with_it(xy: torch.Tensor, photo: torch.Tensor) -> None:
+    generator = torch.Generator().manual_seed(2)
+    condition, target = (xy + 5 * torch.randn(1, 18, 2, generator=generator) for _ in range(2))
+    matte = torch.rand(1, 1, SIZE, SIZE, generator=generator)
+    plain = warp_parts(photo, condition, target, matte)
+    poses = (Pose(pose[0], (SIZE, SIZE)).turn(90).xy[None] for pose in (condition, target))
+    quarter = warp_parts(photo.rot90(-1, (2, 3)), *poses, matte.rot90(-1, (2, 3)))
+    for a, b in zip(plain, quarter, strict=True):
+        # Rounding may move a pixel over the border of a part.
+        assert ((a.rot90(-1, (2, 3)) - b).abs() > 1e-3).float().mean() < 3e-3
 
 
 @pytest.mark.parametrize("missing_in", ["condition", "target"])

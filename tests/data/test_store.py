@@ -338,6 +338,12 @@ def test_corrupt_and_odd_sized_images_are_named_then_skipped_on_demand(
         )
 
 
+def test_a_store_that_leaves_images_out_keeps_its_rows_when_it_moves(tiny_market1501: Path) -> None:
+    sorted((tiny_market1501 / "bounding_box_train").iterdir())[1].write_bytes(b"")
+    store = open_tiny(tiny_market1501, skip_corrupt=True)
+    assert torch.equal(pixels_of(store.to("cpu", resident=True)), decoded(store.table))
+
+
 def test_tables_without_images_and_foreign_pairs_are_refused(tiny_market1501: Path) -> None:
     table = read_keypoints(tiny_market1501 / "market-annotation-train.csv", (128, 64))
     with pytest.raises(DataError, match="read without images"):

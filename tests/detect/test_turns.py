@@ -56,6 +56,17 @@ def test_who_bends_over_is_upright() -> None:
     assert upright_turn([Pose(bent, CANVAS).turn(180)]) == 180
 
 
+@pytest.mark.parametrize(("leans", "turn"), [(40, 0), (50, 90)])
+def test_who_sits_with_stretched_legs_has_an_upright_trunk_up_to_45_degrees(leans: int, turn: int) -> None:
+    angle = math.radians(leans)
+    along = torch.tensor([math.sin(angle), math.cos(angle)])
+    xy = torch.full((18, 2), torch.nan)
+    xy[1] = torch.tensor([50.0, 50.0])
+    xy[0], xy[[8, 11]] = xy[1] - 12 * along, xy[1] + 50 * along
+    xy[[10, 13]] = xy[8] + torch.tensor([90.0, 0.0])
+    assert upright_turn([Pose(xy, CANVAS)]) == turn
+
+
 def test_a_pose_that_does_not_tell_turns_nothing() -> None:
     assert upright_turn([]) == 0
     assert upright_turn([Pose(torch.full((18, 2), torch.nan), CANVAS)]) == 0

@@ -18,6 +18,7 @@ from pg2lib import (
 )
 from pg2lib.evaluation import EvaluationOptions, PairScores, compare_reports
 from pg2lib.evaluation.report import METRICS
+from pg2lib.metrics.bootstrap import bootstrap_intervals
 from pg2lib.metrics.inception import InceptionNetwork
 from tests.evaluation.conftest import Colours, pipeline
 
@@ -102,6 +103,15 @@ def test_scores_are_asked_for_by_column(tmp_path: Path) -> None:
     assert math.isnan(scores["refined_l1"][0]) and float(scores["refined_l1"][1]) == 7
     with pytest.raises(DataError, match="'ssim'.*refined_ssim, refined_l1"):
         scores["ssim"]
+
+
+def test_the_intervals_of_a_report_are_drawn_with_its_seed() -> None:
+    values = torch.randn(30, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores = PairScores((("a", "b"),) * 30, ("refined_ssim",), values)
+    for seed in (0, 1):
+        low, high = bootstrap_intervals(values, seed=seed)[:, 0].tolist()
+        assert scores.figures(["refined"], seed)["refined"]["ssim"].interval == (low, high)
+    assert scores.figures(["refined"], 0) != scores.figures(["refined"], 1)
 
 
 @pytest.mark.parametrize("field", ["lpips", "detector"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -30,12 +31,23 @@ def test_intervals_are_numpys_percentiles_and_near_the_normal_theory() -> None:
     assert torch.allclose(high - low, 2 * half, rtol=0.1)
 
 
-def test_the_truth_lies_inside_about_19_times_in_20() -> None:
-    inside = 0
-    for trial in range(200):
-        low, high = bootstrap_intervals(scores(100 + trial, pairs=80, columns=1), resamples=400)
-        inside += bool(low < 0 < high)
-    assert 180 <= inside <= 198  # 190 expected; the binomial leaves this range once in 400
+@pytest.mark.parametrize(
+    ("draw", "truth"),
+    [
+        (lambda g: g.normal(size=(80, 200)), 0.0),
+        (lambda g: g.uniform(size=(80, 200)), 0.5),
+        (lambda g: g.exponential(size=(80, 200)), 1.0),
+        (lambda g: g.uniform(size=(80, 200)) < 0.3, 0.3),
+    ],
+    ids=["normal", "uniform", "exponential", "yes or no"],
+)
+def test_the_truth_lies_inside_about_19_times_in_20(
+    draw: Callable[[np.random.Generator], np.ndarray], truth: float
+) -> None:
+    """Each column is a sample of its own. Of 200, 190 are expected; the binomial leaves this range once in 400."""
+    values = torch.from_numpy(draw(np.random.default_rng(0)).astype(np.float64))
+    low, high = bootstrap_intervals(values, resamples=400)
+    assert 180 <= int(((low < truth) & (truth < high)).sum()) <= 198
 
 
 def test_the_same_seed_draws_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,16 @@ def test_a_collection_keeps_metrics_apart_that_agree_on_the_first_batch() -> Non
         assert float(values[name]) == pytest.approx(float(expected), rel=1e-5), name
 
 
+def test_a_collection_of_two_processes_has_the_values_of_all_pairs() -> None:
+    others = {name: make() for name, (make, _, _) in CASES.items()}
+    update(MetricCollection(others), {key: value[7:] for key, value in MASKED.items()}, (1, 3))
+    ours = MetricCollection({name: make(**gathered_with(others[name])) for name, (make, _, _) in CASES.items()})
+    update(ours, {key: value[:7] for key, value in MASKED.items()}, (5, 2))
+    values = ours.compute()
+    for name, (_, _, scores) in CASES.items():
+        assert float(values[name]) == pytest.approx(float(scores.nanmean()), rel=1e-5), name
+
+
 def test_the_metrics_of_a_report_are_these() -> None:
     collection = metrics.pair_metrics("gfla", NETWORK)
     update(collection, MASKED, (5, 6))

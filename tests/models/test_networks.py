@@ -244,6 +244,24 @@ def test_what_is_beyond_the_paper_is_off_in_the_papers_presets() -> None:
         assert config.augment == AugmentConfig(), name
 
 
+@pytest.mark.parametrize("config", [SMALL[128, 64], WARPING], ids=["paper", "part warp"])
+def test_a_batch_is_its_images_in_any_order(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    g1, g2, _ = build_models(config)
+    order = [1, 0]
+    inputs = [*seen(), *seen()[:1]]
+
+    def generate(rows: list[int]) -> torch.Tensor:
+        image, heatmaps, warped, coverage, matte, coarse = (tensor[rows] for tensor in inputs)
+        beyond = (warped, coverage, matte) if config is WARPING else ()
+        return torch.cat((g1(image, heatmaps, *beyond), g2(image, coarse, heatmaps, *beyond[:2])), dim=1)
+
+    with torch.no_grad():
+        alone = torch.cat([generate([row]) for row in range(2)])
+        torch.testing.assert_close(generate(order), alone[order], rtol=0, atol=1e-5)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+
+
 def test_channels_of_the_part_warp_behind_a_stem() -> None:
     """26 channels in and 5 out, four times as many behind a stem of 2, and N one less."""
     g1, g2, _ = build_models(WARPING)

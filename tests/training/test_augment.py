@@ -10,6 +10,7 @@ import torch
 from pg2lib.config import AugmentConfig, PG2Config
 from pg2lib.data.store import PairBatch
 from pg2lib.errors import ConfigError
+from pg2lib.pose import flip_permutation, flip_xy
 from pg2lib.training.augment import MATTE_ERROR_PX, Augmenter, colour_turn
 
 PAIRS, HEIGHT, WIDTH = 6, 64, 32
@@ -86,6 +87,29 @@ def test_it_is_a_function_of_seed_and_step_and_shared_by_processes(batch: PairBa
         alone = Augmenter(config, PAIRS, 3, share)(part, 7)
         assert torch.equal(alone.condition_image, whole.condition_image[share])
         assert torch.equal(alone.condition_matte, whole.condition_matte[share])
+
+
+def flipped(batch: PairBatch) -> PairBatch:
+    """The batch, flipped left to right as `ImageStore` does it."""
+    images = {
+        name: getattr(batch, name).flip(-1)
+        for name in ("condition_image", "target_image", "target_mask", "condition_matte", "target_matte")
+    }
+    heatmaps = batch.target_heatmaps.flip(-1)[:, flip_permutation()]
+    xy = {name: flip_xy(getattr(batch, name), WIDTH) for name in ("condition_xy", "target_xy")}
+    return dataclasses.replace(batch, **images, **xy, target_heatmaps=heatmaps)
+
+
+@pytest.mark.parametrize("field", ["recolour", "backdrop", "shift", "matte_missing", "matte_error"])
+def test_it_commutes_with_flips(batch: PairBatch, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    augment = Augmenter(AugmentConfig(**{field: 0.7}), PAIRS, seed=0)
+    expected = flipped(augment(batch, 4))
+    draws = augment._draw(4)
+    draws[:, 6] = 1 - draws[:, 6]  # a shift to the other side
+    monkeypatch.setattr(augment, "_draw", lambda number: draws)
+    after = augment(flipped(batch), 4)
+    for name in changed(batch, augment(batch, 4)):
+        torch.testing.assert_close(getattr(after, name), getattr(expected, name), equal_nan=True, rtol=0, atol=1e-4)
 
 
 def test_one_turn_of_the_colours_for_both_images(batch: PairBatch) -> None:
@@ -206,6 +230,33 @@ def test_a_missing_matte_is_all_ones_and_the_others_stay(batch: PairBatch) -> No
     missing = (after == 1).flatten(1).all(dim=1)
     assert 0 < missing.sum() < PAIRS
     assert torch.equal(after[~missing], batch.condition_matte[~missing])
+
+
+@pytest.mark.parametrize("field", ["recolour", "backdrop", "shift", "matte_error"])
+def test_the_share_of_pairs_has_no_say_in_what_happens_to_them(batch: PairBatch, field: str) -> None:
+    """Of the few pairs that are chosen, some are at each end of the range, as if all were."""
+    middle = torch.tensor([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    red = torch.tensor([0.3, -0.1, -0.1])[:, None, None].expand(PAIRS, 3, HEIGHT, WIDTH)
+    xy = batch.condition_xy.clone()
+    xy[:, 0], xy[:, 1] = middle, middle + torch.tensor([8.0, 0.0])
+    batch = dataclasses.replace(batch, condition_image=red, condition_xy=xy)
+    augment = Augmenter(AugmentConfig(**{field: 0.2}), PAIRS, seed=0)
+    outcomes = []
+    for after in (augment(batch, number) for number in range(60)):
+        pixel = after.condition_image[:, :, 0, 0]
+        outcomes.append(
+            {
+                "recolour": torch.atan2(pixel[:, 1] - pixel[:, 2], pixel[:, 0] - pixel.mean(dim=1)),
+                "backdrop": pixel.mean(dim=1),
+                "shift": (after.condition_xy[:, 1] - after.condition_xy[:, 0])[:, 0],
+                "matte_error": after.condition_matte.mean(dim=(1, 2, 3)),
+            }[field]
+        )
+    values = torch.cat(outcomes)
+    unchanged = values.median()  # four in five
+    changed = values[(values - unchanged).abs() > 1e-5]
+    assert 40 < len(changed) < 110
+    assert 0.3 < (changed < unchanged).float().mean() < 0.7
 
 
 def test_saturation_is_multiplied_by_a_half_to_three_halves(batch: PairBatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from accelerate import Accelerator
 from safetensors import safe_open
 
 from pg2lib import build_models
-from pg2lib.config import Stage1Config
+from pg2lib.config import PG2Config, Stage1Config
+from pg2lib.models import G1, G2
 from pg2lib.training.checkpoint import list_checkpoints
-from pg2lib.training.learner import Learner, update_average
+from pg2lib.training.learner import Learner, learning_rate, update_average
 from pg2lib.training.run import load_stage1
 from pg2lib.training.stages import train_stage1, train_stage2
 from tests.training.conftest import Data, config, same, weights
@@ -39,6 +42,46 @@ def test_a_step_of_the_moving_average() -> None:
         update_average(average, model, 0.9, step)
         assert average.weight.item() == pytest.approx(decay * 1.0 + (1 - decay) * 3.0)
         assert model.weight.item() == 3.0
+
+
+def test_adam_its_schedule_and_the_moving_average_together_in_float64() -> None:
+    """Twelve steps on |w - 1|^2, the last four with a falling rate, against the recurrences in NumPy."""
+    stage = Stage1Config(steps=12, lr_decay_steps=4)
+    learner = Learner("m", torch.nn.Linear(3, 1, bias=False).double(), Accelerator(cpu=True), stage, 0.05, 0.7)
+    w = learner.model.weight.detach().numpy().copy()
+    average, m, v = w.copy(), np.zeros_like(w), np.zeros_like(w)
+    for t in range(1, 13):
+        learner.learn((learner.model.weight - 1).square().sum(), step=t - 1)
+        gradient = 2 * (w - 1)
+        m, v = 0.5 * m + 0.5 * gradient, 0.999 * v + 0.001 * gradient**2
+        rate = 0.05 * [1, 1, 1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25][t - 1]
+        w = w - rate * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        decay = min(0.7, t / (9 + t))
+        average = decay * average + (1 - decay) * w
+        assert np.allclose(learner.model.weight.detach().numpy(), w, rtol=0, atol=1e-12)
+        assert np.allclose(learner.average.weight.detach().numpy(), average, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("steps", "decay_steps", "rates"),
+    [
+        (5, 0, [1, 1, 1, 1, 1]),
+        (5, 1, [1, 1, 1, 1, 1]),
+        (5, 2, [1, 1, 1, 1, 0.5]),
+        (5, 5, [1, 0.8, 0.6, 0.4, 0.2]),
+    ],
+)
+def test_the_learning_rate_of_each_step(steps: int, decay_steps: int, rates: list[float]) -> None:
+    stage = dataclasses.replace(Stage1Config(), steps=steps, lr_decay_steps=decay_steps)
+    assert [learning_rate(2e-5, stage, step) / 2e-5 for step in range(steps)] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("name", ["market1501", "deepfashion-plus"])
+def test_the_moving_average_leaves_nothing_out(name: str) -> None:
+    """It is taken of parameters alone, so the generators must have no buffers, such as those of batch norm."""
+    model = PG2Config.preset(name).model
+    with torch.device("meta"):
+        assert [*G1(model).buffers(), *G2(model).buffers()] == []
 
 
 def test_a_fixed_model_passes_gradients_on_and_takes_none() -> None:

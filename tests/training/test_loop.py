@@ -19,7 +19,7 @@ from pg2lib import build_models
 from pg2lib.errors import CheckpointError, ConfigError, TrainingDivergedError
 from pg2lib.training.checkpoint import checksum, list_checkpoints
 from pg2lib.training.feed import PairFeed
-from pg2lib.training.loop import Loop, Watch
+from pg2lib.training.loop import Loop, Watch, identity_of
 from pg2lib.training.run import load_stage1
 from pg2lib.training.stages import train_one_stage, train_stage1, train_stage2
 from tests.training.conftest import Data, Log, config, same, weights
@@ -190,6 +190,15 @@ def test_going_on_with_other_settings_is_refused_by_name(data: Data, tmp_path, c
         train_stage1(config(stage1__steps=2, **change), data.store, data.pairs, tmp_path)
 
 
+def test_a_stage_is_known_by_the_models_that_it_trains_and_by_its_steps_where_the_rate_falls() -> None:
+    """Stage I has neither G2 nor D; the one-stage model, number 0, and stage II have D."""
+    for number, has_d in ((0, True), (1, False), (2, True)):
+        assert any(key.startswith("model.discriminator_") for key in identity_of(config(), number)) is has_d
+    assert not any(key.startswith("model.g2_") for key in identity_of(config(), 1))
+    assert "stage1.steps" not in identity_of(config(stage1__steps=4), 1)
+    assert identity_of(config(stage1__steps=4, stage1__lr_decay_steps=2), 1)["stage1.steps"] == 4
+
+
 def test_going_on_with_other_pairs_or_another_g1_is_refused(data: Data, tmp_path) -> None:
     train_stage1(config(stage1__steps=1), data.store, data.pairs, tmp_path / "1")
     fewer = data.pairs.select(torch.arange(10))
@@ -230,6 +239,18 @@ def test_samples_show_the_moving_average_on_the_same_pairs_throughout(data: Data
         coarse = average(last.batch.condition_image, last.batch.target_heatmaps)
     torch.testing.assert_close(last.results["coarse"], coarse, rtol=0, atol=1e-6)
     assert not torch.equal(first.results["coarse"], last.results["coarse"])
+
+
+def test_samples_of_stage_two_show_the_moving_average_of_g2(data: Data, tmp_path) -> None:
+    log, settings = Log(), config(stage2__steps=4, stage2__ema_decay=0.9)
+    g1 = build_models(settings)[0]
+    average, _ = train_stage2(settings, data.store, data.pairs, tmp_path, g1, watch=log.watch(sample_every=4))
+    (sample,) = log.samples
+    image, heatmaps = sample.batch.condition_image, sample.batch.target_heatmaps
+    with torch.no_grad():
+        coarse = g1(image, heatmaps)
+        refined = coarse + average(image, coarse, heatmaps)
+    torch.testing.assert_close(sample.results["refined"], refined, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("read_every", [1, 2])
