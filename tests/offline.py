@@ -22,6 +22,13 @@ ASKED: list[str] = []
 """What the current step asked for; gradio starts threads, so no thread has its own."""
 
 LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+
+LOADED = (
+    r"""<(?:link|script|img|iframe)\b[^>]*?(?:href|src)=["']((?:https?:)?//[^"']+)""",
+    r"""(?:@import|url\()\s*["']?((?:https?:)?//[^"')]+)""",
+)
+"""What a browser loads by itself from another site, in HTML and in CSS."""
+
 STEPS: dict[str, Callable[[Path], None]] = {}
 
 
@@ -142,11 +149,9 @@ def open_the_page(folder: Path) -> None:
     for path in ("/", "/config", "/theme.css", "/page/main.mjs", "/page/page.css"):
         reply = client.get(path)
         assert reply.status_code == 200, path
-        loaded = re.findall(
-            r"""<(?:link|script|img|iframe)\b[^>]*?(?:href|src)=["']((?:https?:)?//[^"']+)""", reply.text
-        )
-        loaded += re.findall(r"""(?:@import|url\()\s*["']?((?:https?:)?//[^"')]+)""", reply.text)
-        ASKED.extend(f"{path} loads {each}" for each in loaded if not each.startswith(f"{address}/"))
+        for pattern in LOADED:
+            loaded = re.findall(pattern, reply.text)
+            ASKED.extend(f"{path} loads {each}" for each in loaded if not each.startswith(f"{address}/"))
     page.close()
 
 

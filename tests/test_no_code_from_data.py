@@ -26,8 +26,8 @@ CALLS = {
     "subprocess.getoutput", "subprocess.getstatusoutput", "torch.hub.load", "torch.jit.load", "torch.load",
     "torch.package.PackageImporter", "yaml.full_load", "yaml.load", "yaml.unsafe_load",
 }  # fmt: skip
-"""``torch.load`` even with ``weights_only``, as safetensors does all that is needed; ``onnx.load`` as it opens the files
-that a model names."""
+"""``torch.load`` even with ``weights_only``, as safetensors does all that is needed; ``onnx.load``, as it opens the
+files that a model names."""
 
 METHODS = {"extractall", "read_pickle", "to_pickle"}
 
@@ -38,7 +38,7 @@ NUMPY_LOADS = {"numpy.load", "numpy.memmap.load"}
 """Must say ``allow_pickle=False``."""
 
 ALLOWED = {("pg2lib/metrics/inception.py", "torch.jit.load")}
-"""TorchScript is a program: that of NVIDIA is loaded only with its known SHA-256, and others only if a user names one."""
+"""TorchScript is a program. NVIDIA's is loaded only if it has its known SHA-256, and another only if a user names it."""
 
 
 def dangers(source: str) -> Iterator[tuple[int, str]]:
@@ -101,9 +101,8 @@ def test_nothing_that_a_file_says_is_run() -> None:
         if (path.relative_to(ROOT).as_posix(), name) not in ALLOWED
     }
     assert len(SOURCES) > 100
-    assert not found, "a file could run code by this; read JSON, safetensors or arrays instead:\n" + "\n".join(
-        sorted(found)
-    )
+    remedy = "a file could run code by this; read JSON, safetensors or arrays instead"
+    assert not found, "\n".join([remedy, *sorted(found)])
 
 
 @pytest.mark.parametrize(

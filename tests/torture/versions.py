@@ -7,8 +7,8 @@
 ``oldest`` installs every direct dependency at the lowest version that pyproject.toml declares, with the oldest Python;
 ``newest`` installs what is found without constraints, with the newest Python. uv (``pip install uv``) reads
 pyproject.toml and resolves either. Each environment has a folder of its own, which is removed at the end unless
-``--keep`` is given. On Linux PyTorch brings CUDA, some 6 GB in each folder; the variable ``UV_TORCH_BACKEND=cpu`` asks for its
-CPU build, where the index that has it can be reached.
+``--keep`` is given. On Linux PyTorch brings CUDA, some 6 GB in each folder; the variable ``UV_TORCH_BACKEND=cpu`` asks
+for its CPU build, where the index that has it can be reached.
 
 The core is pg2lib without the page, the notebooks and the browser: `NOT_CORE` and `EXTRAS`.
 """
@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = {"oldest": "3.10", "newest": "3.13"}
 
 EXTRAS = {"oldest": "pose,heif,video,dev", "newest": "pose,heif,video,onnx,dev"}
-"""The extras of the core. ``onnx`` asks for a newer PyTorch than the core, so its oldest versions are a run of their own."""
+"""The extras of the core. ``onnx`` asks for a newer PyTorch than the core, so its minimums take a run of their own."""
 
 NOT_CORE = (
     "tests/mutants/*",
@@ -93,7 +93,7 @@ def build(uv: str, folder: Path, versions: str, python: str, extras: Sequence[st
 
 
 def described(folder: Path, extras: Sequence[str]) -> str:
-    """Return the versions of the direct dependencies, and the declared minimum where another is the oldest that fits."""
+    """Return the installed version of each direct dependency, beside what pyproject.toml declares."""
     code = (
         "import json, platform; from importlib import metadata;"
         "print(json.dumps([platform.python_version(), {d.name: d.version for d in metadata.distributions()}]))"
