@@ -38,7 +38,7 @@ NUMPY_LOADS = {"numpy.load", "numpy.memmap.load"}
 """Must say ``allow_pickle=False``."""
 
 ALLOWED = {("pg2lib/metrics/inception.py", "torch.jit.load")}
-"""TorchScript is a program. NVIDIA's is loaded only if it has its known SHA-256, and another only if a user names it."""
+"""TorchScript is a program. NVIDIA's is loaded only if it has its known SHA-256, another only if a user names it."""
 
 
 def dangers(source: str) -> Iterator[tuple[int, str]]:
