@@ -116,6 +116,19 @@ def test_every_dependency_names_its_oldest_version() -> None:
             assert operators.count(">=") == 1, f"{requirement} (extra {extra or 'none'}) has no minimum"
 
 
+def test_the_versions_command_leaves_out_what_there_is() -> None:
+    from tests.torture import versions
+
+    for pattern in versions.NOT_CORE:
+        assert list(ROOT.glob(pattern)), f"{pattern} is no test"
+    for extras in versions.EXTRAS.values():
+        assert not {"demo", "notebooks", "all"} & set(extras.split(","))
+        named = {requirement.name for requirement in versions.direct_dependencies(extras.split(","))}
+        assert {"torch", "pytest", "av"} <= named
+    oldest = versions.PYTHONS["oldest"]
+    assert PROJECT["requires-python"] == f">={oldest}"
+
+
 def test_all_is_every_other_extra() -> None:
     (everything,) = map(Requirement, EXTRAS["all"])
     assert everything.name == PROJECT["name"]

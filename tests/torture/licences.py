@@ -18,6 +18,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from versions import direct_dependencies
 
 RECIPROCAL = re.compile(r"\b(A?GPL|LGPL|GNU|MPL|Mozilla|EPL|CDDL|EUPL|CC-BY-SA)", re.IGNORECASE)
 
@@ -25,10 +26,10 @@ RECIPROCAL = re.compile(r"\b(A?GPL|LGPL|GNU|MPL|Mozilla|EPL|CDDL|EUPL|CC-BY-SA)"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--extras", default="all", help="separated by commas (default: %(default)s)")
+    parser.add_argument("--extras", default="demo,dev,heif,notebooks,onnx,pose,video", help="(default: %(default)s)")
     extras = parser.parse_args(arguments).extras.split(",")
     rows = []
-    for name in sorted(dependencies("pg2lib", extras)):
+    for name in sorted(installed_for(direct_dependencies(extras))):
         licence = licence_of(name)
         note = "reciprocal" if RECIPROCAL.search(licence) else "" if licence else "none named"
         rows.append((name, metadata.version(name), licence, note))
@@ -40,25 +41,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def dependencies(name: str, extras: Sequence[str]) -> set[str]:
-    """Return the installed packages that one needs, directly or not, by their normalised names."""
+def installed_for(requirements: Sequence[Requirement]) -> set[str]:
+    """Return the installed packages that are required, directly or not, by their normalised names."""
     found: set[str] = set()
-    waiting, seen = [(name, frozenset(extras))], set()
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = list(requirements)
     while waiting:
-        package, wanted = waiting.pop()
-        if (package, wanted) in seen:
+        requirement = waiting.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if (name, extras) in seen:
             continue
-        seen.add((package, wanted))
+        seen.add((name, extras))
         try:
-            lines = metadata.requires(package) or []
+            lines = metadata.requires(name) or []
         except metadata.PackageNotFoundError:
             continue  # for another system or Python
-        if package != name:
-            found.add(canonicalize_name(package))
+        found.add(name)
         waiting.extend(
-            (canonicalize_name(requirement.name), frozenset(requirement.extras))
-            for requirement in map(Requirement, lines)
-            if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in ("", *wanted))
+            each
+            for each in map(Requirement, lines)
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in ("", *extras))
         )
     return found
 
