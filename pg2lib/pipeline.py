@@ -460,28 +460,29 @@ class PG2Pipeline:
         device: torch.device | str | None = None,
         revision: str | None = None,
         backend: Backend = "torch",
+        sha256: str | None = None,
     ) -> PG2Pipeline:
         """Load a pipeline folder.
 
         Args:
-            name_or_folder: a folder, the name of a checkpoint that ships with pg2lib, or a Hugging Face hub id
-                ("owner/name"), which is downloaded. None means "deepfashion-compact", the checkpoint for photos.
+            name_or_folder: a folder, the name of a checkpoint that ships with pg2lib, or a Hugging Face hub id, which
+                is downloaded ("owner/name" or "owner/name@revision"). None means "deepfashion-compact", for photos.
             device: None means a GPU if there is one, otherwise the CPU.
-            revision: branch, tag or commit of a hub id.
+            revision: branch, tag or commit of a hub id; only a commit always means the same files.
             backend: what runs the networks. ``"onnxruntime"`` runs the folder's ``model.onnx`` on the CPU, which
-                ``python -m pg2lib export`` writes. The weights are loaded as well, so that the pipeline can be saved,
-                but changing them has no effect on onnxruntime.
+                ``python -m pg2lib export`` writes. The weights are loaded for saving alone.
+            sha256: what ``model.safetensors`` must have. None means what ``config.json`` names.
 
         Raises:
-            CheckpointError: there is no such folder or hub id; a file is missing, damaged or of another format; the
-                weights do not fit the configuration; ``model.onnx`` was not made from them; or onnxruntime is not
-                installed.
+            CheckpointError: there is no such folder or hub id; a file is missing, damaged, of another format or another
+                SHA-256; the weights do not fit the configuration; ``model.onnx`` was not made from them; or
+                onnxruntime is not installed.
             ConfigError: there is no such backend or device, or the device of onnxruntime is not the CPU.
         """
         if backend not in get_args(Backend):
             raise ConfigError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
         folder = find_folder(name_or_folder, revision, with_onnx=backend == "onnxruntime")
-        values = read_config(folder)
+        values = read_config(folder) | ({} if sha256 is None else {"sha256": sha256.lower()})
         try:
             config = PG2Config.from_dict(values["config"])
             framing = Framing.from_dict(values["framing"])

@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 FORMAT = "pg2lib pipeline 1"
 CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
 SHIPPED = Path(__file__).parent / "weights"
-HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+"""``owner/name`` or ``owner/name@revision``."""
 
 
 # -- Finding -----------------------------------------------------------------------------------------------------------
@@ -51,7 +52,7 @@ def find_folder(
         with_onnx: also download ``model.onnx``, if the hub has it.
 
     Raises:
-        CheckpointError: there is no such folder or hub id.
+        CheckpointError: there is no such folder or hub id, or two revisions are given.
     """
     if name_or_folder is None:
         name_or_folder = DEFAULT_CHECKPOINT
@@ -61,17 +62,21 @@ def find_folder(
     shipped = shipped_checkpoints()
     if str(name_or_folder) in shipped:
         return shipped[str(name_or_folder)]
-    if not HUB_ID.match(str(name_or_folder)):
+    match = HUB_ID.fullmatch(str(name_or_folder))
+    if match is None:
         raise CheckpointError(
-            f"expected a folder, a checkpoint that ships with pg2lib ({', '.join(shipped)}) or a hub id (owner/name), "
-            f"got {str(name_or_folder)!r}"
+            f"expected a folder, a checkpoint that ships with pg2lib ({', '.join(shipped)}) or a hub id (owner/name or "
+            f"owner/name@revision), got {str(name_or_folder)!r}"
         )
+    hub_id, named = match.groups()
+    if revision is not None and named not in (None, revision):
+        raise CheckpointError(f"{name_or_folder} names the revision {named!r}, and revision= is {revision!r}: give one")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = [CONFIG_NAME, WEIGHTS_NAME] + [ONNX_NAME] * with_onnx
     try:
-        return Path(snapshot_download(str(name_or_folder), revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(hub_id, revision=revision or named, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"there is no folder {str(name_or_folder)!r}, and the hub id cannot be downloaded: {error}"
@@ -110,7 +115,8 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
 
     Args:
         folder: the pipeline folder.
-        sha256: digest of the file according to ``config.json``. None skips the check: early folders have no digest.
+        sha256: digest of the file according to the caller or to ``config.json``. None skips the check: early folders
+            have no digest.
 
     Raises:
         CheckpointError: the file is missing, damaged, not the one that the digest belongs to, or has NaN or infinite
@@ -130,8 +136,8 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} holds NaN or infinite weights in {', '.join(bad[:5])}")
     if sha256 is not None and found != sha256:
         raise CheckpointError(
-            f"{path} is damaged or does not belong to {CONFIG_NAME}: expected the SHA-256 {sha256!r}, got {found!r}; "
-            f"copy or download the folder again"
+            f"{path} is damaged or not the expected file: expected the SHA-256 {sha256!r}, which {CONFIG_NAME} or the "
+            f"caller names, got {found!r}; copy or download the folder again"
         )
     return tensors
 

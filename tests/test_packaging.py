@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Py
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+NOTICE = (ROOT / "NOTICE.md").read_text(encoding="utf-8")
 TARGETS = ("demo", "test", "lint", "bench", "clean")
 PINNED_PYTHONS = ((3, 11), (3, 12))
 ACCELERATOR_PACKAGES = ("nvidia-", "cuda-", "triton")  # come with a GPU build of torch, pinned by torch itself
@@ -106,6 +108,27 @@ def test_pins_cover_what_the_dependencies_depend_on() -> None:
                 waiting.append(child)
 
 
+def test_every_dependency_names_its_oldest_version() -> None:
+    """`tests/torture/versions.py` tests with them."""
+    for extra, requirement in declared():
+        if requirement.name != "pg2lib":
+            operators = [specifier.operator for specifier in requirement.specifier]
+            assert operators.count(">=") == 1, f"{requirement} (extra {extra or 'none'}) has no minimum"
+
+
+def test_the_versions_command_leaves_out_what_there_is() -> None:
+    from tests.torture import versions
+
+    for pattern in versions.NOT_CORE:
+        assert list(ROOT.glob(pattern)), f"{pattern} is no test"
+    for extras in versions.EXTRAS.values():
+        assert not {"demo", "notebooks", "all"} & set(extras.split(","))
+        named = {requirement.name for requirement in versions.direct_dependencies(extras.split(","))}
+        assert {"torch", "pytest", "av"} <= named
+    oldest = versions.PYTHONS["oldest"]
+    assert PROJECT["requires-python"] == f">={oldest}"
+
+
 def test_all_is_every_other_extra() -> None:
     (everything,) = map(Requirement, EXTRAS["all"])
     assert everything.name == PROJECT["name"]
@@ -147,7 +170,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     pytest.importorskip("setuptools", minversion="77")
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "pg2lib", tree / "pg2lib", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE.md"):
         shutil.copy(ROOT / name, tree)
     for name in ("g1.safetensors", "config.json", "README.md", "model.onnx"):
         executable(tree / "pg2lib/weights/planted" / name, "planted")
@@ -159,12 +182,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     return zipfile.Path(built)
 
 
+def files_in(wheel: zipfile.Path) -> set[str]:
+    return {name for name in wheel.root.namelist() if not name.endswith("/")}
+
+
 def test_wheel_carries_code_and_weights(wheel: zipfile.Path) -> None:
-    shipped = set(wheel.root.namelist())
+    shipped = files_in(wheel)
     folder = ROOT / "pg2lib"
     wanted = {
         f"pg2lib/{path.relative_to(folder).as_posix()}"
-        for pattern in ("**/*.py", "weights/**/*", "py.typed")
+        for pattern in ("**/*.py", "weights/**/*", "py.typed", "presets.json")
         for path in folder.glob(pattern)
         # An exported model.onnx is made where it is wanted.
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".onnx"
@@ -175,16 +202,38 @@ def test_wheel_carries_code_and_weights(wheel: zipfile.Path) -> None:
         "pg2lib/weights/planted/README.md",
     }
     assert "pg2lib/py.typed" in wanted
-    assert wanted | planted <= shipped, f"missing in the wheel: {sorted((wanted | planted) - shipped)}"
-    assert not [name for name in shipped if name.endswith(".onnx")]
-    assert all(name.startswith(("pg2lib/", "pg2lib-")) for name in shipped), "something beside the package is installed"
+    package = {name for name in shipped if ".dist-info/" not in name}
+    assert wanted | planted == package, f"missing or too much: {sorted((wanted | planted) ^ package)}"
+    metadata_of = {name.partition(".dist-info/")[2] for name in shipped - package}
+    licences = {"licenses/LICENSE", "licenses/NOTICE.md"}
+    assert metadata_of == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt", *licences}
+
+
+def test_every_file_of_the_wheel_has_a_licence_in_the_notice(wheel: zipfile.Path) -> None:
+    table = NOTICE.partition("## In the package")[2].partition("##")[0]
+    rows = [re.findall(r"`([^`]+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    shipped = [name for name in files_in(wheel) if "/planted/" not in name]
+    for name in shipped:
+        of = [row for row in rows if any(fnmatch.fnmatchcase(name, pattern) for pattern in row)]
+        assert len(of) == 1, f"{name} is in {len(of)} rows of NOTICE.md"
+    for row in rows:
+        assert all(fnmatch.filter(shipped, pattern) for pattern in row), f"the wheel has nothing of {row}"
+
+
+def test_weights_are_for_research_only_wherever_it_is_told(wheel: zipfile.Path) -> None:
+    for folder in (ROOT / "pg2lib/weights").iterdir():
+        row = next(line for line in NOTICE.splitlines() if f"`pg2lib/weights/{folder.name}/*`" in line)
+        assert "| non-commercial research only |" in row
+        assert "research only" in " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    assert "AND LicenseRef-Non-Commercial-Research" in PROJECT["license"]
+    assert "non-commercial research only" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_wheel_states_version_licence_and_command(wheel: zipfile.Path) -> None:
     info = next(path for path in wheel.iterdir() if path.name.endswith(".dist-info"))
     stated = (info / "METADATA").read_text(encoding="utf-8")
     assert re.search(rf"^Version: {re.escape(PROJECT['version'])}$", stated, re.MULTILINE)
-    assert "License-Expression: MIT" in stated
+    assert f"License-Expression: {PROJECT['license']}\n" in stated
     assert "MIT License" in (info / "licenses" / "LICENSE").read_text(encoding="utf-8")
     assert "pg2lib = pg2lib.cli:main" in (info / "entry_points.txt").read_text(encoding="utf-8")
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pg2lib import CheckpointError, PG2Config, PG2Pipeline, build_models
+from pg2lib.files import sha256_of
 from pg2lib.framing import Framing
 from pg2lib.pipeline_folder import shipped_checkpoints
 
@@ -215,6 +216,29 @@ def test_a_hub_id_is_downloaded(pipe: PG2Pipeline, tmp_path, monkeypatch) -> Non
     assert PG2Pipeline.from_pretrained("somebody/pg2", device="cpu", revision="v1").name == "somebody/pg2"
     assert (asked["repo_id"], asked["revision"]) == ("somebody/pg2", "v1")
     assert asked["allow_patterns"] == ["config.json", "model.safetensors"]
+    pinned = PG2Pipeline.from_pretrained("somebody/pg2@0123abc", device="cpu")
+    assert (asked["repo_id"], asked["revision"], pinned.name) == ("somebody/pg2", "0123abc", "somebody/pg2@0123abc")
+    with pytest.raises(CheckpointError, match="revision 'v1', and revision= is 'v2'"):
+        PG2Pipeline.from_pretrained("somebody/pg2@v1", device="cpu", revision="v2")
+
+
+@pytest.mark.parametrize(
+    "name", ["somebody/pg2@", "somebody/pg2@v1@v2", "@v1", "a/b/c@v1", "somebody/pg2\n", "x://a/b"]
+)
+def test_what_is_no_hub_id_is_not_downloaded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **b: pytest.fail("it was downloaded"))
+    with pytest.raises(CheckpointError, match="owner/name@revision"):
+        PG2Pipeline.from_pretrained(name)
+
+
+def test_weights_have_the_sha256_that_the_caller_names(pipe: PG2Pipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path)
+    digest = sha256_of(tmp_path / "model.safetensors")
+    assert PG2Pipeline.from_pretrained(tmp_path, "cpu", sha256=digest.upper()).checkpoint == (tmp_path.name, digest)
+    torch.nn.init.constant_(pipe.g1.last.bias, 0.25)
+    pipe.save_pretrained(tmp_path)  # other weights, with a config.json that agrees with them
+    with pytest.raises(CheckpointError, match=f"not the expected file: expected the SHA-256 '{digest}'"):
+        PG2Pipeline.from_pretrained(tmp_path, "cpu", sha256=digest)
 
 
 def test_model_onnx_is_downloaded_for_onnxruntime_alone(pipe: PG2Pipeline, tmp_path, monkeypatch) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.images import from_uint8
+from pg2lib.metrics.weights import find_weights, weights_folder
 
 SPLITS = 10
 """Number of parts that an Inception Score is averaged over (Salimans et al.)."""
@@ -138,24 +139,25 @@ def load_inception(name_or_file: str | PathLike[str], device: torch.device | str
     Args:
         name_or_file: ``"inception2015"`` loads the weights from torch's hub folder: NVIDIA's TorchScript translation,
             which needs no package, or that of torch-fidelity. Alternatively the path of a TorchScript file: NVIDIA's
-            translation, or a module that takes uint8 images and returns what `InceptionNetwork` describes.
+            translation, or a module that takes uint8 images and returns what `InceptionNetwork` describes. TorchScript
+            is a program, so name only files that you trust.
         device: where the network runs.
 
     Raises:
-        PG2Error: The file or the package is missing or unusable. The message says which file belongs where.
+        PG2Error: The file or the package is missing or unusable, or the file in torch's hub folder is not the published
+            one. The message says which file belongs where.
     """
     path = Path(name_or_file)
     if str(name_or_file) != INCEPTION_2015:
         return _load_torchscript(path, device)
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if (folder / TORCHSCRIPT_NAME).is_file():
-        return _load_torchscript(folder / TORCHSCRIPT_NAME, device)
-    if (folder / FIDELITY_NAME).is_file():
-        return _load_fidelity(folder / FIDELITY_NAME, device)
+    if (script := find_weights(TORCHSCRIPT_NAME)) is not None:
+        return _load_torchscript(script, device)
+    if (weights := find_weights(FIDELITY_NAME)) is not None:
+        return _load_fidelity(weights, device)
     raise PG2Error(
-        f"{folder} must hold the weights of {INCEPTION_2015}, and holds none. Download {TORCHSCRIPT_NAME} from "
-        f"{TORCHSCRIPT_URL} into it; or {FIDELITY_NAME} from {FIDELITY_URL}, and pip install torch-fidelity. Or give "
-        f"the path of another network's TorchScript file"
+        f"{weights_folder()} must hold the weights of {INCEPTION_2015}, and holds none. Download {TORCHSCRIPT_NAME} "
+        f"from {TORCHSCRIPT_URL} into it; or {FIDELITY_NAME} from {FIDELITY_URL}, and pip install torch-fidelity. Or "
+        f"give the path of another network's TorchScript file"
     )
 
 

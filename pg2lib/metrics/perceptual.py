@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.images import from_uint8
 from pg2lib.metrics.pixel import check_images
+from pg2lib.metrics.weights import find_weights, weights_folder
 
 BACKBONES: Mapping[str, str] = {
     "alex": "alexnet-owt-7be5be79.pth",
@@ -73,16 +73,15 @@ def load_lpips(backbone: str = "alex", device: torch.device | str = "cpu") -> Pe
         device: where the network runs.
 
     Raises:
-        PG2Error: The backbone is unknown, or the package or the weights are missing. The message says which file
-            belongs where.
+        PG2Error: The backbone is unknown, the package or the weights are missing, or the weights are not the published
+            file. The message says which file belongs where.
     """
     if backbone not in BACKBONES:
         raise PG2Error(f"the LPIPS backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
-    weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[backbone]
-    if not weights.is_file():
+    if find_weights(BACKBONES[backbone]) is None:
         raise PG2Error(
-            f"LPIPS with {backbone} needs torchvision's ImageNet weights as {weights}, and the package lpips: download "
-            f"the file, and pip install lpips"
+            f"LPIPS with {backbone} needs torchvision's ImageNet weights as {weights_folder() / BACKBONES[backbone]}, "
+            f"and the package lpips: download the file, and pip install lpips"
         )
     try:
         package = importlib.import_module("lpips")

@@ -172,10 +172,11 @@ class OnnxStages:
                 made from other weights or another configuration.
         """
         try:
+            import onnx
             import onnxruntime
         except ImportError as error:
             raise CheckpointError(
-                f"the backend onnxruntime needs the package onnxruntime: {INSTALL} ({error})"
+                f"the backend onnxruntime needs the packages onnx and onnxruntime: {INSTALL} ({error})"
             ) from error
         command = f"python -m pg2lib export {shlex.quote(str(path.parent))}"
         if not path.is_file():
@@ -183,8 +184,10 @@ class OnnxStages:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
+            # A file may name other files for its weights, and onnxruntime before 1.24 reads them wherever they lie.
+            onnx.checker.check_model(path)
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no base class of their own
+        except Exception as error:  # onnx's and onnxruntime's errors have no base class of their own
             raise CheckpointError(f"{path} is damaged or not an ONNX file; make it again with: {command}") from error
         metadata = self.session.get_modelmeta().custom_metadata_map
         if metadata.get("format") != FORMAT:

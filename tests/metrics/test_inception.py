@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics.image.inception import InceptionScore as ShuffledInceptionScore
 
 from pg2lib import DataError, PG2Error
+from pg2lib.files import sha256_of
 from pg2lib.metrics import FrechetInceptionDistance, InceptionScore, KernelInceptionDistance
 from pg2lib.metrics.inception import (
     FIDELITY_NAME,
@@ -25,6 +26,7 @@ from pg2lib.metrics.inception import (
     inception_scores,
     load_inception,
 )
+from pg2lib.metrics.weights import SHA256
 
 
 class Colours(nn.Module):
@@ -217,8 +219,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_nvidias_script_is_asked_as_the_original_codes_ask(hub: Path) -> None:
+def test_nvidias_script_is_asked_as_the_original_codes_ask(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_script(Script(), hub / TORCHSCRIPT_NAME)
+    monkeypatch.setitem(SHA256, TORCHSCRIPT_NAME, sha256_of(hub / TORCHSCRIPT_NAME))
     network = load_inception("inception2015")
     assert (network.name, network.resize) == ("inception2015", "bilinear to 299x299 as TensorFlow 1 does")
     batch = images(3)
@@ -250,8 +253,18 @@ def test_missing_weights_are_named_with_the_way_to_get_them(hub: Path, tmp_path:
         load_inception(tmp_path / "text.pt")
 
 
+@pytest.mark.parametrize("name", [TORCHSCRIPT_NAME, FIDELITY_NAME])
+def test_weights_that_are_not_the_published_ones_are_never_loaded(hub: Path, name: str, monkeypatch) -> None:
+    for loader in ("_load_torchscript", "_load_fidelity"):
+        monkeypatch.setattr(f"pg2lib.metrics.inception.{loader}", lambda *arguments: pytest.fail("it was loaded"))
+    write_script(Script(), hub / name)
+    with pytest.raises(PG2Error, match=f"{name} is damaged or not the published file.*SHA-256"):
+        load_inception("inception2015")
+
+
 def test_weights_without_their_package_are_named_too(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (hub / FIDELITY_NAME).touch()
+    monkeypatch.setitem(SHA256, FIDELITY_NAME, sha256_of(hub / FIDELITY_NAME))
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)  # as if it were not installed
     with pytest.raises(PG2Error, match="pip install torch-fidelity"):
         load_inception("inception2015")
@@ -271,6 +284,7 @@ def test_torch_fidelity_is_asked_for_unbiased_logits_and_features(hub: Path, mon
     monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
     monkeypatch.setitem(sys.modules, package.__name__, package)
     (hub / FIDELITY_NAME).touch()
+    monkeypatch.setitem(SHA256, FIDELITY_NAME, sha256_of(hub / FIDELITY_NAME))
     network = load_inception("inception2015")
     assert network.name == "inception2015"
     assert all(torch.equal(a, b) for a, b in zip(network(images(5)), NETWORK(images(5)), strict=True))

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pg2lib import DataError, PG2Error
+from pg2lib.files import sha256_of
 from pg2lib.metrics.perceptual import BACKBONES, PerceptualNetwork, load_lpips
+from pg2lib.metrics.weights import SHA256
 
 
 class Distance(nn.Module):
@@ -59,6 +61,9 @@ def test_missing_weights_and_package_are_named(backbone: str, hub: Path, monkeyp
         load_lpips(backbone)
     assert str(weights) in str(error.value) and "pip install lpips" in str(error.value)
     weights.touch()
+    with pytest.raises(PG2Error, match=f"{weights.name} is damaged or not the published file"):
+        load_lpips(backbone)
+    monkeypatch.setitem(SHA256, weights.name, sha256_of(weights))
     monkeypatch.setitem(sys.modules, "lpips", None)  # as if it were not installed
     with pytest.raises(PG2Error, match=r"torchvision.*pip install lpips"):
         load_lpips(backbone)
@@ -81,5 +86,6 @@ def test_the_package_is_asked_for_the_backbone(hub: Path, monkeypatch: pytest.Mo
     package.LPIPS = Lpips
     monkeypatch.setitem(sys.modules, "lpips", package)
     (hub / BACKBONES["vgg"]).touch()
+    monkeypatch.setitem(SHA256, BACKBONES["vgg"], sha256_of(hub / BACKBONES["vgg"]))
     network = load_lpips("vgg")
     assert network.name == "lpips 0.1 vgg" and not network.module.training

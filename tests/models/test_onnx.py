@@ -205,10 +205,22 @@ def test_a_file_that_does_not_belong_is_refused_with_the_command_that_makes_it(f
     assert f"python -m pg2lib export {folder}" in str(refused.value)
 
 
+def test_a_file_cannot_have_other_files_read(folder: Path, monkeypatch) -> None:
+    (folder.parent / "secret").write_bytes(bytes(4))
+    model = onnx.load(folder / "model.onnx")
+    tensor = model.graph.initializer.add(name="stolen", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: pytest.fail("onnxruntime opened it"))
+    with pytest.raises(CheckpointError, match=r"model\.onnx is damaged"):
+        PG2Pipeline.from_pretrained(folder, backend="onnxruntime")
+
+
 def test_what_is_not_installed_is_named(folder: Path, tmp_path, monkeypatch) -> None:
     pipeline = PG2Pipeline.from_pretrained(folder, "cpu")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(CheckpointError, match=r'needs the package onnxruntime: pip install "pg2lib\[onnx\]"'):
+    with pytest.raises(CheckpointError, match=r'needs the packages onnx and onnxruntime: pip install "pg2lib\[onnx\]"'):
         PG2Pipeline.from_pretrained(folder, backend="onnxruntime")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(CheckpointError, match=r'needs onnx and onnxscript: pip install "pg2lib\[onnx\]"'):
