@@ -162,7 +162,7 @@ WRITERS = {
         "{run}/run/pipeline",
         "--count",
         "2",
-    ],  # fmt: skip
+    ],
     "score": [
         "score",
         "{run}/perfect",
