@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -18,10 +19,8 @@ from typing import Any, BinaryIO, TextIO
 
 from pg2lib.errors import DataError, WriteError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO]:
             lock = (part / _LOCK).open("wb")
         except FileNotFoundError:
             continue  # another process took the folder for a leftover
-        if fcntl is not None:
+        if sys.platform != "win32":
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
         if (part / _LOCK).exists():
@@ -102,7 +101,9 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO]:
 
 def remove_leftovers(folder: str | PathLike[str]) -> None:
     """Remove the unfinished work that killed processes left in a folder; see `part_of`."""
-    for part in Path(folder).glob(".*.part") if fcntl is not None else ():
+    if sys.platform == "win32":
+        return  # it has no locks that end with their process
+    for part in Path(folder).glob(".*.part"):
         if not PART.match(part.name) or part.is_symlink() or not part.is_dir():
             continue
         try:

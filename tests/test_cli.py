@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pg2lib import PG2Config, PG2Pipeline, Pose, build_models, read_keypoints
+from pg2lib import DataError, PG2Config, PG2Pipeline, Pose, build_models, read_keypoints
 from pg2lib.cli import main
-from pg2lib.cli.options import progress_bar
+from pg2lib.cli.options import closing_bars, progress_bar
 from pg2lib.cli.training import assignments
 from pg2lib.data.photos import read_photos
 from pg2lib.framing import Framing
@@ -162,7 +162,7 @@ WRITERS = {
         "{run}/run/pipeline",
         "--count",
         "2",
-    ],  # fmt: skip
+    ],
     "score": [
         "score",
         "{run}/perfect",
@@ -459,6 +459,13 @@ def test_a_progress_bar_starts_again_when_counting_starts_again(capsys) -> None:
     for done in (1, 2, 1, 2):
         on_progress(done, 2)
     assert [line.count("2/2") for line in capsys.readouterr().err.strip().split("\n")] == [1, 1]
+
+
+def test_an_error_under_a_progress_bar_has_a_line_of_its_own(capsys) -> None:
+    with pytest.raises(DataError), closing_bars():
+        progress_bar("decoding", "image")(1, 2)
+        raise DataError
+    assert capsys.readouterr().err.endswith("\n")
 
 
 def test_ctrl_c_ends_training_without_a_traceback_and_it_can_be_resumed(tmp_path) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pg2lib.cli import data, pictures, scoring, training
+from pg2lib.cli.options import closing_bars
 from pg2lib.errors import PG2Error, way_out
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        with closing_bars():
+            return command(options)
     except PG2Error as error:
         print(f"pg2lib: {error}", file=sys.stderr)
         return 1

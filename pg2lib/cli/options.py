@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,20 @@ def share(text: str) -> float:
     return value
 
 
+_bars: set[Any] = set()
+"""The progress bars that are on the screen."""
+
+
+@contextmanager
+def closing_bars() -> Iterator[None]:
+    """Close the progress bars of a block that ends, so that an error message has a line of its own."""
+    try:
+        yield
+    finally:
+        while _bars:
+            _bars.pop().close()
+
+
 def progress_bar(what: str, unit: str) -> Callable[[int, int], None]:
     """Return a callback for (number done, total number) that draws a progress bar.
 
@@ -189,8 +204,10 @@ def progress_bar(what: str, unit: str) -> Callable[[int, int], None]:
         nonlocal bar
         if bar is None:
             bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
+            _bars.add(bar)
         bar.update(done - bar.n)
         if done == total:
+            _bars.discard(bar)
             bar.close()
             bar = None
 

@@ -387,6 +387,17 @@ def test_a_killed_run_goes_on_and_the_folder_appears_whole(tmp_path) -> None:
     assert json.loads((folder / SYNTHETIC).read_text())["people"] == 12
 
 
+def test_a_run_that_was_killed_before_it_wrote_its_parameters_goes_on(tmp_path) -> None:
+    unfinished = tmp_path / ".market.part"
+    unfinished.mkdir()
+    (unfinished / "photos").mkdir()
+    with pytest.raises(DataError, match="other parameters"):
+        write_market1501(tmp_path / "market", 1, 1, 2, workers=1)
+    (unfinished / "photos").rename(unfinished / f".{SYNTHETIC}.1-0123abcd.part")
+    write_market1501(tmp_path / "market", 1, 1, 2, workers=1)
+    assert not [path for path in (tmp_path / "market").iterdir() if path.name.startswith(".")]
+
+
 def test_what_is_drawn_after_a_line_cut_short_is_not_drawn_again(tmp_path) -> None:
     folder, journal = tmp_path / "market", tmp_path / ".market.part" / "journal.jsonl"
 

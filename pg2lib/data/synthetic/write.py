@@ -331,7 +331,9 @@ def _parameters_of(folder: Path) -> dict[str, Any] | None:
 
 def _start(unfinished: Path, parameters: dict[str, Any]) -> None:
     """Make the folder of unfinished work, unless an interrupted run with the same parameters left it."""
-    if unfinished.exists() and _parameters_of(unfinished) != parameters:
+    # A run that was killed before it wrote its parameters left nothing but hidden files.
+    begun = unfinished.exists() and any(not path.name.startswith(".") for path in unfinished.iterdir())
+    if begun and _parameters_of(unfinished) != parameters:
         raise DataError(
             f"{unfinished} belongs to a run with other parameters ({_parameters_of(unfinished)}), interrupted or still "
             f"in progress: finish that run, delete the folder, or name another one"
