@@ -15,7 +15,6 @@ from pg2lib.detect.person import (
     Box,
     Detection,
     detect_person,
-    detection_of,
     is_plausible,
     is_same_person,
     search_people,
@@ -92,15 +91,6 @@ def test_the_pose_of_a_large_photo_has_the_photos_size() -> None:
     expected = Pose.from_blazepose(person_in((-0.5, -0.5, 2999.5, 4499.5)), torch.ones(33), (4500, 3000))
     # The person fills 683x1024 from centre to centre, so half a pixel of the reduced picture is missing on each side.
     torch.testing.assert_close(detection.pose.xy, expected.xy, atol=4.5, rtol=0)
-
-
-def test_landmarks_of_a_reduced_picture_scale_as_the_areas_of_its_pixels() -> None:
-    """The first pixel of a picture reduced to a quarter covers four pixels, whose middle is at 1.5."""
-    xy = torch.full((33, 2), 20.0)
-    xy[NOSE] = 0
-    detection = detection_of(Landmarks(xy, torch.ones(33)), grey(100, 50), grey(400, 200), attempt=0)
-    assert joint(detection, "nose") == (1.5, 1.5)
-    assert joint(detection, "neck") == (81.5, 81.5)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (5, 7)])
