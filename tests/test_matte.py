@@ -126,6 +126,11 @@ def test_specks_are_no_matte_and_small_people_are(monkeypatch: pytest.MonkeyPatc
     assert np.array_equal(found, person.astype(np.uint8) * 255 if believed else np.full((256, 256), 255))
 
 
+def test_grey_levels_of_a_matte_are_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown_by(monkeypatch, np.full((256, 256), 0.999, dtype=np.float32))
+    assert (MatteFinder().find(Image.new("RGB", (256, 256))) == 255).all()
+
+
 @pytest.mark.parametrize("size", [(64, 128), (128, 64)])
 def test_a_picture_is_shown_as_a_square_continued_at_its_edges(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]

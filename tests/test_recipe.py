@@ -67,6 +67,8 @@ def test_a_recipe_survives_json_to_the_last_bit(recipe: Recipe) -> None:
     again = Recipe.from_json(recipe.to_json())
     assert again == recipe
     assert torch.equal(again.condition_pose.xy.nan_to_num(-1), recipe.condition_pose.xy.nan_to_num(-1))
+    other_side = replace(recipe, turn=270)
+    assert Recipe.from_json(other_side.to_json()) == other_side
     nobody = replace(recipe, turn=180, photo_size=(128, 64), crop=None, condition_pose=None, other_poses=())
     assert Recipe.from_json(nobody.to_json()) == nobody
 

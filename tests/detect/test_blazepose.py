@@ -9,13 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pg2lib.data.market1501 import read_market1501
-from pg2lib.detect import Detection, MediaPipeDetector, detect_pose, find_people, suggested_turn
+from pg2lib.detect import Detection, MediaPipeDetector, blazepose, detect_pose, find_people, suggested_turn
 from pg2lib.detect.looks import LOOKS
 from pg2lib.errors import NoPersonError
 from pg2lib.images import Crop, load_image, turn_photo
@@ -49,6 +50,18 @@ def photos() -> Path:
 def joint(detection: Detection, name: str) -> tuple[float, float]:
     x, y = detection.pose.xy[JOINTS.index(name)].tolist()
     return x, y
+
+
+def test_fractions_of_the_picture_become_pixels_whose_centres_are_whole_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The middle of eight columns lies between the fourth and the fifth, at 3.5."""
+    marks = [SimpleNamespace(x=0.5, y=0.25, visibility=0.75)] * 33
+    found = SimpleNamespace(pose_landmarks=SimpleNamespace(landmark=marks))
+    monkeypatch.setattr(blazepose, "load_solution", lambda name, purpose: None)
+    monkeypatch.setattr(MediaPipeDetector, "_graph", lambda self, _: SimpleNamespace(process=lambda pixels: found))
+    landmarks = MediaPipeDetector()._find(Image.new("RGB", (8, 4)), 0.5)
+    assert landmarks.xy.tolist() == [[3.5, 0.5]] * 33 and landmarks.visibility.tolist() == [0.75] * 33
 
 
 def test_the_astronaut(detector: MediaPipeDetector, astronaut: Image.Image) -> None:

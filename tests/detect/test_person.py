@@ -11,7 +11,14 @@ import torch
 from PIL import Image
 
 from pg2lib.detect.looks import LOOKS, Landmarks, Look
-from pg2lib.detect.person import Box, Detection, detect_person, is_plausible, search_people
+from pg2lib.detect.person import (
+    Box,
+    Detection,
+    detect_person,
+    is_plausible,
+    is_same_person,
+    search_people,
+)
 from pg2lib.errors import NoPersonError
 from pg2lib.pose import JOINTS, Pose
 
@@ -343,6 +350,17 @@ def test_an_arm_across_a_neighbour_does_not_hide_them() -> None:
 
 def test_one_person_seen_again_is_one_person() -> None:
     assert len(search_people(grey(800, 600), lambda picture, _: in_the_middle(picture))) == 1
+
+
+@pytest.mark.parametrize(("shift", "same"), [(45.0, True), (55.0, False)])
+def test_two_detections_are_one_person_if_more_than_half_of_one_lies_in_the_other(shift: float, same: bool) -> None:
+    """Apart from the arms, the person is 100 pixels wide."""
+    xy = torch.full((18, 2), math.nan)
+    xy[[2, 5, 10, 13]] = torch.tensor([[100.0, 50], [200, 50], [100, 350], [200, 350]])
+    wide = xy.clone()
+    wide[7] = torch.tensor([400.0, 50])
+    moved = Pose(wide + torch.tensor([shift, 0.0]), (400, 600))
+    assert is_same_person(Detection(Pose(xy, (400, 600)), 0, 1.0), Detection(moved, 0, 1.0)) is same
 
 
 def test_at_most_four_people_are_found() -> None:

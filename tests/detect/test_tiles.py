@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pg2lib.detect import tiles
 from pg2lib.detect.looks import LOOKS, Landmarks
-from pg2lib.detect.person import Box, search_people
-from pg2lib.detect.tiles import TILE_SIDES, search_thoroughly, search_tiles, tiles_of
+from pg2lib.detect.person import Box, Detection, detection_of, search_people
+from pg2lib.detect.tiles import TILE_SIDES, Square, search_thoroughly, search_tiles, tiles_of
 from pg2lib.errors import NoPersonError
 from tests.detect.test_person import BLUE, RED, landmarks_in
 
@@ -64,6 +66,28 @@ def test_who_is_not_found_again_in_their_surroundings_does_not_count() -> None:
     assert len(search_tiles(picture, Nearsighted(tallest=0.7))) == 1
 
 
+@pytest.mark.parametrize(("confidence", "people"), [(0.79, 0), (0.81, 1)])
+def test_who_is_seen_unsurely_in_a_tile_does_not_count(confidence: float, people: int) -> None:
+    see = Nearsighted()
+
+    def unsure(picture: Image.Image, min_confidence: float) -> Landmarks | None:
+        found = see(picture, min_confidence)
+        return found and Landmarks(found.xy, torch.full((33,), confidence))
+
+    assert len(search_tiles(scene((RED, (350, 250, 380, 350))), unsure)) == people
+
+
+def test_at_most_four_people_are_found_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    def somebody(image: Image.Image, square: Square, find: object, attempt: int) -> Detection:
+        left, top, side = square
+        seen = landmarks_in((left + 0.4 * side, top + 0.4 * side, left + 0.6 * side, top + 0.6 * side))
+        return detection_of(seen, image, image, attempt)
+
+    monkeypatch.setattr(tiles, "_confirmed", somebody)
+    assert len(list(tiles_of((800, 600), 400))) == 6
+    assert len(search_tiles(scene(), Nearsighted())) == 4
+
+
 def test_a_person_who_is_found_in_the_whole_picture_is_found_as_before_and_no_tile_is_searched() -> None:
     picture = scene((RED, (350, 150, 450, 450)), (BLUE, (500, 200, 535, 310)))
     before, after = Nearsighted(), Nearsighted()
@@ -91,9 +115,9 @@ def test_small_pictures_are_not_searched_in_tiles() -> None:
 @pytest.mark.parametrize("share", TILE_SIDES)
 def test_whoever_is_smaller_than_four_tenths_of_a_tile_lies_wholly_in_one(size: tuple[int, int], share: float) -> None:
     side = round(share * max(size))
-    tiles = list(tiles_of(size, side))
+    squares = list(tiles_of(size, side))
     small = int(0.4 * side)
     for left in range(0, size[0] - small, 23):
         for top in range(0, max(1, size[1] - small), 23):
             assert any(x <= left and left + small <= x + side and y <= top and top + small <= y + side
-                       for x, y, _ in tiles), (left, top)  # fmt: skip
+                       for x, y, _ in squares), (left, top)  # fmt: skip

@@ -29,6 +29,7 @@ from pg2lib import (
 from pg2lib.detect import Detection
 from pg2lib.evaluation import PairScores, compare_reports, compare_shared_pairs
 from pg2lib.evaluation.report import Figure
+from pg2lib.evaluation.scoring import ScoringBatch, _draw_pose_pairs
 from pg2lib.images import pil_from_tensor, to_uint8
 from pg2lib.metrics.inception import InceptionNetwork
 from tests.conftest import STANDING
@@ -298,3 +299,19 @@ def test_the_mask_is_that_of_the_image_that_is_named(store: ImageStore, pairs: P
         score_images(results, store, pairs, "tiny", mask_from="source")
     with pytest.raises(DataError, match="another table"):
         score_images(results, store, make_pairs(store.table.select([0, 1])), "tiny")
+
+
+def test_the_middle_of_a_batch_has_its_poses_in_its_own_pixels() -> None:
+    """Of seven columns, four in the middle begin at the second: of an odd rest, one more is cut off at the right."""
+    image = torch.arange(7, dtype=torch.uint8).expand(1, 3, 5, 7)
+    batch = ScoringBatch({"refined": image}, torch.ones(1, 1, 5, 7), torch.full((1, 18, 2), 3.0)).middle(4)
+    assert batch.images["refined"][0, 0, 0].tolist() == [1, 2, 3, 4]
+    assert batch.mask.shape == (1, 1, 5, 4)
+    assert batch.target_xy[0, 0].tolist() == [2.0, 3.0]
+
+
+def test_poses_are_detected_in_pairs_that_the_seed_draws(pairs: PairTable) -> None:
+    for seed in (0, 1):
+        drawn = _draw_pose_pairs(pairs, EvaluationOptions(detector=LooksAtColours(), pose_pairs=5, seed=seed))
+        assert torch.equal(drawn.from_rows, pairs.sample(5, seed).from_rows)
+    assert not torch.equal(pairs.sample(5, 0).from_rows, pairs.sample(5, 1).from_rows)
