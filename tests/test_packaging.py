@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -169,13 +170,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     """A wheel of this tree, with a checkpoint planted beside those that ship."""
     pytest.importorskip("setuptools", minversion="77")
     tree = tmp_path_factory.mktemp("tree")
+    (tree / "tests").mkdir()
     shutil.copytree(ROOT / "pg2lib", tree / "pg2lib", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE.md", "MANIFEST.in"):
         shutil.copy(ROOT / name, tree)
+    shutil.copy(Path(__file__), tree / "tests")
     for name in ("g1.safetensors", "config.json", "README.md", "model.onnx"):
         executable(tree / "pg2lib/weights/planted" / name, "planted")
     subprocess.run(
-        [sys.executable, "-c", "from setuptools import build_meta; build_meta.build_wheel('dist')"],
+        [sys.executable, "-c", "from setuptools.build_meta import *; build_wheel('dist'); build_sdist('dist')"],
         cwd=tree, check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     (built,) = (tree / "dist").glob("*.whl")
@@ -207,6 +210,17 @@ def test_wheel_carries_code_and_weights(wheel: zipfile.Path) -> None:
     metadata_of = {name.partition(".dist-info/")[2] for name in shipped - package}
     licences = {"licenses/LICENSE", "licenses/NOTICE.md"}
     assert metadata_of == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt", *licences}
+
+
+def test_the_source_archive_holds_what_the_wheel_is_built_from(wheel: zipfile.Path) -> None:
+    (archive,) = Path(str(wheel.root.filename)).parent.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        files = {member.name.partition("/")[2] for member in opened.getmembers() if member.isfile()}
+    package = {name for name in files if name.startswith("pg2lib/")}
+    assert package == {name for name in files_in(wheel) if ".dist-info/" not in name}
+    around = {name for name in files - package if not name.startswith("pg2lib.egg-info/")}
+    made = {"PKG-INFO", "setup.cfg"}
+    assert around == {"LICENSE", "MANIFEST.in", "NOTICE.md", "README.md", "pyproject.toml", *made}
 
 
 def test_every_file_of_the_wheel_has_a_licence_in_the_notice(wheel: zipfile.Path) -> None:

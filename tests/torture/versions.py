@@ -56,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--extras", help=f"separated by commas (default: {EXTRAS})")
     parser.add_argument("--folder", type=Path, help="of the environment (default: build/versions/oldest or newest)")
     parser.add_argument("--keep", action="store_true", help="keep the environment")
-    parser.add_argument("pytest", nargs="*", help="arguments of pytest, after --")
-    options = parser.parse_args(arguments)
+    parser.epilog = "Arguments after -- go to pytest."
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    own = given.index("--") if "--" in given else len(given)
+    options, of_pytest = parser.parse_args(given[:own]), given[own + 1 :]
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if uv is None:
         parser.error("building the environments needs uv: pip install uv")
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build(uv, folder, options.versions, options.python or PYTHONS[options.versions], extras)
         print(described(folder, extras), flush=True)
         ignored = [f"--ignore-glob={ROOT / pattern}" for pattern in NOT_CORE]
-        return run(folder / "bin" / "python", "-m", "pytest", "-p", "no:cacheprovider", *ignored, *options.pytest)
+        return run(folder / "bin" / "python", "-m", "pytest", "-p", "no:cacheprovider", *ignored, *of_pytest)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
     finally:
