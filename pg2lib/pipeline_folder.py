@@ -22,6 +22,7 @@ from torch import Tensor
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path, atomic_write, sha256_of
+from pg2lib.json_files import checked_fields, read_json
 from pg2lib.models import G1, G2
 
 log = logging.getLogger(__name__)
@@ -83,25 +84,31 @@ def find_folder(
 def read_config(folder: Path) -> dict[str, Any]:
     """Read ``config.json`` of a pipeline folder.
 
+    Returns:
+        The objects "config", "framing" and "training", and the text "sha256" or None: early folders have no digest.
+
     Raises:
-        CheckpointError: it is missing, cannot be read, or has another format.
+        CheckpointError: it is missing, cannot be read, has another format, or a field is missing or of another type.
     """
     path = folder / CONFIG_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, error=CheckpointError)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder} is not a pipeline folder: it has no {CONFIG_NAME}. (A training run writes its pipeline to the "
             f"subfolder 'pipeline' when both stages are done.)"
         ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         if (folder / "pipeline" / CONFIG_NAME).is_file():
             raise CheckpointError(f"{folder} is not a pipeline folder; name {folder / 'pipeline'}, which is one")
         got = values.get("format") if isinstance(values, dict) else type(values).__name__
         raise CheckpointError(f"{path}: expected the format {FORMAT!r}, got {got!r}; was it made by another version?")
-    return values
+    kinds = {"config": dict[str, Any], "framing": dict[str, Any], "training": dict[str, Any], "sha256": str | None}
+    optional = ("training", "sha256")
+    fields = checked_fields(kinds, values, str(path), "", CheckpointError, optional, others=True)
+    started = fields.get("training", {}).get("from", {})
+    checked_fields({"sha256": str}, started, str(path), "training.from", CheckpointError, ("sha256",), others=True)
+    return {"training": {}, "sha256": None, **fields}
 
 
 def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
@@ -221,8 +228,8 @@ def refuse_destination(folder: str | PathLike[str]) -> None:
     if not path.exists():
         return
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(path, error=CheckpointError)
+    except (CheckpointError, FileNotFoundError):
         values = None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise CheckpointError(

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pg2lib.errors import DataError
 from pg2lib.images import Crop
+from pg2lib.json_files import checked_fields, parse_json, read_json
 
 JOINTS = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
@@ -56,6 +57,12 @@ BLAZEPOSE_TO_JOINTS = ((0,), (11, 12), (12,), (14,), (16,), (11,), (13,), (15,),
 COCO17_TO_JOINTS = ((0,), (5, 6), (6,), (8,), (10,), (5,), (7,), (9,), (12,), (14,), (16,), (11,), (13,), (15,), (2,),
                     (1,), (4,), (3,))  # fmt: skip
 """For each joint, the COCO keypoints (of 17) whose mean it is."""
+
+MAX_SIDE = 65_535
+"""The largest height and width of a canvas that is read, in pixels."""
+
+FAR_OUTSIDE = 10
+"""A coordinate this many times the longer side of the canvas away from its corner is an error in what was read."""
 
 VisiblePart = Literal[
     "full body", "down to the knees", "upper body", "head and shoulders", "head only", "no head", "legs only", "nobody"
@@ -110,7 +117,7 @@ class Pose:
     def __post_init__(self) -> None:
         try:
             xy = torch.as_tensor(self.xy, dtype=torch.float32).detach().clone()
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise DataError(f"a pose needs an (18, 2) array of x, y in pixels: {error}") from error
         if xy.shape != (len(JOINTS), 2):
             raise DataError(f"a pose needs an (18, 2) array of x, y in pixels, got shape {tuple(xy.shape)}")
@@ -229,30 +236,47 @@ class Pose:
 
     def to_json(self) -> str:
         """Return ``{"canvas": [height, width], "keypoints": [[x, y] or null, ...]}`` with 18 keypoints."""
+        return json.dumps(self.to_values())
+
+    def to_values(self) -> dict[str, Any]:
+        """Return what `to_json` writes, as JSON values."""
         keypoints = [None if math.isnan(x) else [x, y] for x, y in self.xy.tolist()]
-        return json.dumps({"canvas": list(self.canvas), "keypoints": keypoints})
+        return {"canvas": list(self.canvas), "keypoints": keypoints}
 
     @classmethod
     def from_json(cls, text: str) -> Pose:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: the text is not JSON, or not of that form.
+            DataError: the text is not JSON, or see `from_values`.
         """
-        try:
-            values: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"expected a pose in JSON, got text that is not JSON: {error}") from error
-        if not isinstance(values, dict) or set(values) != {"canvas", "keypoints"}:
-            got = f"the keys {sorted(values)}" if isinstance(values, dict) else type(values).__name__
-            raise DataError(
-                f'expected a pose in JSON, {{"canvas": [height, width], "keypoints": [[x, y] or null, ...]}}, got {got}'
-            )
-        keypoints = values["keypoints"]
-        if not isinstance(keypoints, list) or len(keypoints) != len(JOINTS):
+        return cls.from_values(parse_json(text, "the pose", finite=False))
+
+    @classmethod
+    def from_values(cls, values: Any) -> Pose:
+        """Read what `to_values` returned.
+
+        Raises:
+            DataError: the values are not of that form, a side of the canvas is not from 1 to `MAX_SIDE`, or a joint is
+                too far away from the canvas (see `far_outside`).
+        """
+        kinds = {"canvas": tuple[int, int], "keypoints": tuple[tuple[float, float] | None, ...]}
+        fields = checked_fields(
+            kinds, values, 'expected a pose, {"canvas": [height, width], "keypoints": [[x, y] or null, ...]}'
+        )
+        canvas, keypoints = fields["canvas"], fields["keypoints"]
+        if len(keypoints) != len(JOINTS):
             raise DataError(f"the field keypoints of a pose needs {len(JOINTS)} entries, in order: {', '.join(JOINTS)}")
+        if not all(1 <= side <= MAX_SIDE for side in canvas):
+            raise DataError(f"expected a canvas of 1 to {MAX_SIDE:,} pixels in height and width, got {list(canvas)}")
+        for joint, point in zip(JOINTS, keypoints, strict=True):
+            if point is not None and not all(abs(value) <= far_outside(canvas) for value in point):
+                raise DataError(
+                    f"{joint}: expected coordinates within {far_outside(canvas):,} pixels, {FAR_OUTSIDE} times the "
+                    f"canvas, got {list(point)}"
+                )
         rows: Any = [(math.nan, math.nan) if point is None else point for point in keypoints]
-        return cls(rows, values["canvas"])
+        return cls(rows, canvas)
 
     @classmethod
     def from_blazepose(
@@ -312,8 +336,17 @@ def visible_part(pose: Pose) -> VisiblePart:
 
 def pose_presets() -> dict[str, Pose]:
     """Load the target poses that come with the package, by name."""
-    entries = json.loads((Path(__file__).parent / "presets.json").read_text(encoding="utf-8"))
-    return {name: Pose.from_json(json.dumps(entry)) for name, entry in entries.items()}
+    entries = read_json(Path(__file__).parent / "presets.json")
+    return {name: Pose.from_values(entry) for name, entry in entries.items()}
+
+
+def far_outside(canvas: tuple[int, int]) -> int:
+    """Return the largest absolute coordinate that a reader accepts on a canvas (height, width), in pixels.
+
+    It is `FAR_OUTSIDE` times the longer side. Joints outside of an image are usual; farther away they are errors, which
+    would only take time and memory.
+    """
+    return FAR_OUTSIDE * max(canvas)
 
 
 def _lie_inside(xy: Tensor, canvas: tuple[int, int]) -> Tensor:
@@ -326,7 +359,7 @@ def _lie_inside(xy: Tensor, canvas: tuple[int, int]) -> Tensor:
 def _checked_canvas(canvas: Sequence[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in canvas)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"expected a canvas (height, width) in pixels, each at least 1, got {canvas!r}") from error
     if height < 1 or width < 1:
         raise DataError(f"expected a canvas (height, width) in pixels, each at least 1, got {canvas!r}")

@@ -21,12 +21,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, write_rows
+from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, parse_row, write_rows
+from pg2lib.data.names import is_a_line
 from pg2lib.data.shards import Listing, Names, Part, Shard, list_images, part_file, read_part, read_results
 from pg2lib.detect import suggested_turn
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_write
 from pg2lib.images import load_photo, turn_photo
+from pg2lib.json_files import parse_json
 from pg2lib.pose import Pose
 from pg2lib.processes import cpu_count, start_worker
 
@@ -319,11 +321,10 @@ class _Journal:
             if number == 0:
                 self._check(_parsed(line), run)
             else:
-                match _parsed(line):
-                    case [str(name), str(row), str(reason), int(turn)]:
-                        self.done[name] = Outcome(row, reason, turn)
-                    case _:
-                        log.warning("%s:%d is damaged; its image is detected again", self.path, number + 1)
+                try:
+                    self.done |= _finished(_parsed(line), f"{self.path}:{number + 1}")
+                except DataError as error:
+                    log.warning("%s; the image is detected again", error)
         self._file.truncate(length)
         if not length:
             self._write(run)
@@ -341,8 +342,21 @@ class _Journal:
         )
 
 
+def _finished(values: Any, where: str) -> dict[str, Outcome]:
+    """Return the outcome of one image, by its name, that a line of the journal holds.
+
+    Raises:
+        DataError: The line is damaged.
+    """
+    match values:
+        case [str(name), str(row), str(reason), turn] if turn in (0, 90, 180, 270) and is_a_line(reason or "-"):
+            if (row and parse_row(row, where)[0] == name) or (not row and reason):
+                return {name: Outcome(row, reason, int(turn))}
+    raise DataError(f"{where} is damaged")
+
+
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except ValueError:
+        return parse_json(line, "the journal")
+    except DataError:
         return None

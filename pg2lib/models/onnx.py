@@ -184,9 +184,9 @@ class OnnxStages:
         options.intra_op_num_threads = torch.get_num_threads()
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            metadata = self.session.get_modelmeta().custom_metadata_map
         except Exception as error:  # onnxruntime's errors have no base class of their own
             raise CheckpointError(f"{path} is damaged or not an ONNX file; make it again with: {command}") from error
-        metadata = self.session.get_modelmeta().custom_metadata_map
         if metadata.get("format") != FORMAT:
             raise CheckpointError(
                 f"{path}: expected the format {FORMAT!r}, got {metadata.get('format')!r}; make it again with: {command}"
