@@ -30,6 +30,16 @@ log = logging.getLogger(__name__)
 FORMAT = "pg2lib pipeline 1"
 CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
 SHIPPED = Path(__file__).parent / "weights"
+RECORD = {
+    "data": str,
+    "images": int,
+    "pairs": int,
+    "seconds": dict[str, float],
+    "hardware": str,
+    "from": dict[str, Any],
+}
+"""Entries of a record of the training that something reads, each of which may be missing."""
+
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
@@ -106,8 +116,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     kinds = {"config": dict[str, Any], "framing": dict[str, Any], "training": dict[str, Any], "sha256": str | None}
     optional = ("training", "sha256")
     fields = checked_fields(kinds, values, str(path), "", CheckpointError, optional, others=True)
-    started = fields.get("training", {}).get("from", {})
-    checked_fields({"sha256": str}, started, str(path), "training.from", CheckpointError, ("sha256",), others=True)
+    record = fields.get("training", {})
+    checked_fields(RECORD, record, str(path), "training", CheckpointError, RECORD, others=True)
+    start = record.get("from", {})
+    checked_fields({"sha256": str}, start, str(path), "training.from", CheckpointError, ("sha256",), others=True)
     return {"training": {}, "sha256": None, **fields}
 
 
@@ -125,7 +137,8 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     path = folder / WEIGHTS_NAME
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            # Copies: whoever replaces the bytes of a mapped file would kill the process that maps it.
+            tensors = {key: file.get_tensor(key).to(torch.float32, copy=True) for key in file.keys()}  # noqa: SIM118
         found = sha256_of(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error

@@ -28,7 +28,7 @@ from pg2lib.detect import suggested_turn
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_write
 from pg2lib.images import load_photo, turn_photo
-from pg2lib.json_files import parse_json
+from pg2lib.json_files import parse_json, shown
 from pg2lib.pose import Pose
 from pg2lib.processes import cpu_count, start_worker
 
@@ -331,14 +331,14 @@ class _Journal:
 
     def _check(self, found: Any, run: dict[str, Any]) -> None:
         """Refuse the journal of another run."""
-        if found == run:
+        known = found if isinstance(found, dict) else {}
+        field = next((key for key in run if known.get(key) != run[key]), None)
+        if field is None:
             return
         self._file.close()
-        known = found if isinstance(found, dict) else {}
-        field = next(key for key in run if known.get(key) != run[key])
         raise DataError(
-            f"{self.path} is the journal of an interrupted run with {field} {known.get(field)!r}, not {run[field]!r}; "
-            f"finish that run, delete the journal to start again, or write another CSV"
+            f"{self.path} is the journal of an interrupted run with {field} {shown(known.get(field))}, not "
+            f"{run[field]!r}; finish that run, delete the journal to start again, or write another CSV"
         )
 
 
