@@ -37,6 +37,9 @@ Generator = TypeVar("Generator", G1, G2)
 FORMAT = "pg2lib training checkpoint 2"
 FILE_NAME = re.compile(r"^step-(\d{8})\.safetensors$")
 
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps of every parameter."""
+
 DEFAULTS = {
     f"{part}.{entry.name}": entry.default
     for part, settings in (
@@ -316,8 +319,12 @@ def _load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor], path: P
         if not re.fullmatch("[0-9]{1,9}", index) or int(index) >= len(parameters):
             raise CheckpointError(f"{path} does not fit the optimiser, which has no parameter {shown(index)}")
         parameter = parameters[int(index)]
+        if entry not in ADAM or (entry != "step" and value.shape != parameter.shape):
+            raise CheckpointError(f"{path} does not fit the optimiser: {shown(key)} has the shape {tuple(value.shape)}")
         if value.shape == parameter.shape:
             # Adam's fused kernel needs the same memory format (channels_last) for a parameter and its state.
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(index), {})[entry] = value
+    if any(len(entries) != len(ADAM) for entries in state.values()):
+        raise CheckpointError(f"{path} does not hold {', '.join(ADAM)} of every parameter")
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -50,6 +50,7 @@ class Tally:
 
     Attributes:
         escapes: The first input of each kind of escape, and how many there were: by exception and place.
+        seconds: Seconds for all inputs.
         slowest: Seconds, and the number of the input.
         peak: Bytes, and the number of the input that first took as many.
     """
@@ -61,6 +62,7 @@ class Tally:
     escapes: dict[str, list[int]] = field(default_factory=dict)
     slowest: tuple[float, int] = (0.0, 0)
     peak: tuple[int, int] = (0, 0)
+    seconds: float = 0.0
 
     def escaped(self, kind: str, number: int) -> None:
         """Count an escape."""
@@ -72,7 +74,7 @@ class Tally:
             "reader": self.reader, "inputs": self.inputs, "refused": self.refused, "accepted": self.accepted,
             "escapes": sum(count for _, count in self.escapes.values()), "kinds": self.escapes,
             "slowest_s": [round(self.slowest[0], 3), self.slowest[1]],
-            "peak_mb": [round(self.peak[0] / 1e6), self.peak[1]],
+            "peak_mb": [round(self.peak[0] / 1e6), self.peak[1]], "seconds": round(self.seconds, 1),
         }  # fmt: skip
 
 
@@ -86,11 +88,12 @@ def run(reader: Reader, folder: Path, seed: int, first: int, inputs: int, second
         seconds: The time that one input may take; 0 sets no alarm.
     """
     read = reader.prepare(folder)
+    current = os.open(folder.with_name(f"{folder.name}.number"), os.O_WRONLY | os.O_CREAT)
     tally = Tally(reader.name)
     if seconds:
         signal.signal(signal.SIGALRM, _alarm)
     for number in range(first, first + inputs):
-        (folder / "number").write_text(str(number))
+        os.pwrite(current, b"%12d" % number, 0)
         draw = random.Random(f"{seed}/{reader.name}/{number}")
         start = time.perf_counter()
         try:
@@ -106,10 +109,13 @@ def run(reader: Reader, folder: Path, seed: int, first: int, inputs: int, second
             if seconds:
                 signal.setitimer(signal.ITIMER_REAL, 0)
         tally.inputs += 1
-        tally.slowest = max(tally.slowest, (time.perf_counter() - start, number))
+        took = time.perf_counter() - start
+        tally.seconds += took
+        tally.slowest = max(tally.slowest, (took, number))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if peak > tally.peak[0]:
             tally.peak = peak, number
+    os.close(current)
     return tally
 
 
@@ -136,9 +142,11 @@ def campaign(reader: Reader, options: argparse.Namespace, inputs: int) -> Tally:
     fork = multiprocessing.get_context("fork")
     while first < end:
         chunk = min(end - first, reader.chunk)
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        with tempfile.TemporaryDirectory(dir=options.folder) as place:
+            folder = Path(place) / "in"
+            folder.mkdir()
             receiver, sender = fork.Pipe(duplex=False)
-            process = fork.Process(target=_child, args=(reader, Path(folder), options, first, chunk, sender))
+            process = fork.Process(target=_child, args=(reader, folder, options, first, chunk, sender))
             process.start()
             sender.close()
             try:
@@ -146,7 +154,7 @@ def campaign(reader: Reader, options: argparse.Namespace, inputs: int) -> Tally:
                 first += chunk
             except EOFError:
                 process.join()
-                dead = int((Path(folder) / "number").read_text())
+                dead = int(folder.with_name("in.number").read_text())
                 part = Tally(reader.name, inputs=dead - first + 1)
                 part.escaped(f"the process died with exit code {process.exitcode}", dead)
                 first = dead + 1
@@ -156,7 +164,7 @@ def campaign(reader: Reader, options: argparse.Namespace, inputs: int) -> Tally:
 
 
 def _add(total: Tally, part: Tally) -> None:
-    for name in ("inputs", "refused", "accepted"):
+    for name in ("inputs", "refused", "accepted", "seconds"):
         setattr(total, name, getattr(total, name) + getattr(part, name))
     for kind, (number, count) in part.escapes.items():
         total.escapes.setdefault(kind, [number, 0])[1] += count
