@@ -22,7 +22,7 @@ from torch import Tensor
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError
 from pg2lib.files import atomic_path, atomic_write, sha256_of
-from pg2lib.json_files import checked_fields, read_json
+from pg2lib.json_files import checked_fields, read_json, shown
 from pg2lib.models import G1, G2
 
 log = logging.getLogger(__name__)
@@ -137,8 +137,12 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     path = folder / WEIGHTS_NAME
     try:
         with safe_open(path, framework="pt") as file:
-            # Copies: whoever replaces the bytes of a mapped file would kill the process that maps it.
-            tensors = {key: file.get_tensor(key).to(torch.float32, copy=True) for key in file.keys()}  # noqa: SIM118
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        others = [key for key, tensor in stored.items() if not tensor.is_floating_point()]
+        if others:
+            raise CheckpointError(f"{path} holds {stored[others[0]].dtype} in {shown(others[0])}, not floating point")
+        # Copies: a process that maps a file dies when somebody overwrites the file.
+        tensors = {key: tensor.to(torch.float32, copy=True) for key, tensor in stored.items()}
         found = sha256_of(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error

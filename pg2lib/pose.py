@@ -43,6 +43,12 @@ DRAWN_LIMBS = MASK_LIMBS[:17]
 SWAPPED_BY_FLIP = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
 """Pairs of left and right joints, which change places when an image is flipped."""
 
+MAX_SIDE = 65_535
+"""The largest height and width of a canvas that is read, in pixels."""
+
+FAR_OUTSIDE = 10
+"""A coordinate this many times the longer side of the canvas away from its corner is an error in what was read."""
+
 JOINT_COLOURS = (
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85),
     (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255), (170, 0, 255),
@@ -57,12 +63,6 @@ BLAZEPOSE_TO_JOINTS = ((0,), (11, 12), (12,), (14,), (16,), (11,), (13,), (15,),
 COCO17_TO_JOINTS = ((0,), (5, 6), (6,), (8,), (10,), (5,), (7,), (9,), (12,), (14,), (16,), (11,), (13,), (15,), (2,),
                     (1,), (4,), (3,))  # fmt: skip
 """For each joint, the COCO keypoints (of 17) whose mean it is."""
-
-MAX_SIDE = 65_535
-"""The largest height and width of a canvas that is read, in pixels."""
-
-FAR_OUTSIDE = 10
-"""A coordinate this many times the longer side of the canvas away from its corner is an error in what was read."""
 
 VisiblePart = Literal[
     "full body", "down to the knees", "upper body", "head and shoulders", "head only", "no head", "legs only", "nobody"
@@ -192,6 +192,20 @@ class Pose:
         """Return the pose on the canvas of a crop of its image. Joints outside the crop are kept."""
         return Pose(crop.to_canvas(self.xy), crop.canvas)
 
+    def checked(self) -> Pose:
+        """Return the pose itself, after a check of what was read or detected.
+
+        Raises:
+            DataError: a joint is too far away from the canvas (see `far_outside`).
+        """
+        for joint, (x, y) in zip(JOINTS, self.xy.tolist(), strict=True):
+            if abs(x) > far_outside(self.canvas) or abs(y) > far_outside(self.canvas):
+                raise DataError(
+                    f"{joint}: expected coordinates within {far_outside(self.canvas):,} pixels, {FAR_OUTSIDE} times "
+                    f"the canvas, got ({x:g}, {y:g})"
+                )
+        return self
+
     def inside(self) -> Pose:
         """Return the pose with the joints outside its canvas missing."""
         keep = _lie_inside(self.xy, self.canvas)
@@ -270,13 +284,10 @@ class Pose:
         if not all(1 <= side <= MAX_SIDE for side in canvas):
             raise DataError(f"expected a canvas of 1 to {MAX_SIDE:,} pixels in height and width, got {list(canvas)}")
         for joint, point in zip(JOINTS, keypoints, strict=True):
-            if point is not None and not all(abs(value) <= far_outside(canvas) for value in point):
-                raise DataError(
-                    f"{joint}: expected coordinates within {far_outside(canvas):,} pixels, {FAR_OUTSIDE} times the "
-                    f"canvas, got {list(point)}"
-                )
+            if point is not None and any(math.isnan(value) for value in point):
+                raise DataError(f"{joint}: expected two finite coordinates, or null, got {list(point)}")
         rows: Any = [(math.nan, math.nan) if point is None else point for point in keypoints]
-        return cls(rows, canvas)
+        return cls(rows, canvas).checked()
 
     @classmethod
     def from_blazepose(

@@ -34,7 +34,7 @@ from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write, lies_in
 from pg2lib.framing import Framing
 from pg2lib.images import load_image, load_photo, turn_photo
-from pg2lib.pose import Pose
+from pg2lib.pose import Pose, far_outside
 
 KEYPOINTS = "keypoints.csv"
 PHOTOS = "photos.csv"
@@ -262,6 +262,10 @@ def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | Non
         if not there
     ]
     table = table.select(rows, gone)
+    for name, pose in zip(table.names, table.xy, strict=True):
+        largest = far_outside(image.size)
+        if bool((pose.abs() > largest).any()):
+            raise DataError(f"{csv}: {name} has a joint more than {largest:,} pixels away from the corner of the image")
     paths = tuple(root / name for name in table.names)
     table = replace(table, canvas=(image.height, image.width), paths=paths)
     log.info("%s: %s", root, table)

@@ -268,7 +268,7 @@ class Study:
                     yield connection
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # a bug of ours
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite may quote damaged names in its messages
             raise DataError(
                 f"the answers in {path} cannot be read or written: {error}. If the disk is full, free some space; if "
                 f"the file is damaged, restore it from a backup"

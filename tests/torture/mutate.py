@@ -44,7 +44,7 @@ PIECES = (
 def damaged(samples: list[bytes], draw: random.Random) -> bytes:
     """Return one of the samples, mostly changed once or a few times."""
     content = draw.choice(samples)
-    for _ in range(draw.choice((0, 1, 1, 1, 1, 1, 1, 1, 2, 4))):
+    for _ in range(draw.choice((0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4))):
         change = draw.choices((_bytes, _lines, _json, _json_lines, _encoded), (6, 4, 12, 4, 1))[0]
         content = change(content, samples, draw)
     return content

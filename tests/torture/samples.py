@@ -453,7 +453,7 @@ def tiny_pipeline() -> PG2Pipeline:
     return PG2Pipeline(g1, g2, CONFIG, FRAMING, record)
 
 
-@reader(3, chunk=2_000)
+@reader(2, chunk=2_000)
 def pipeline_folder(folder: Path) -> Read:
     tiny_pipeline().save_pretrained(folder / "pipe")
     whole = (folder / "pipe" / "config.json").read_bytes()
@@ -487,7 +487,7 @@ def weights(folder: Path) -> Read:
     return one
 
 
-@reader(1, chunk=500)
+@reader(0.3, chunk=500)
 def pipeline_with_other_weights(folder: Path) -> Read:
     tiny_pipeline().save_pretrained(folder / "pipe")
     path = folder / "pipe" / "model.safetensors"
@@ -519,7 +519,7 @@ def pipeline_with_other_weights(folder: Path) -> Read:
     return one
 
 
-@reader(3, chunk=2_000)
+@reader(0.5, chunk=2_000)
 def training_checkpoint(folder: Path) -> Read:
     torch.manual_seed(0)
     g1, *_ = build_models(CONFIG)
@@ -563,7 +563,7 @@ def training_checkpoint(folder: Path) -> Read:
     return one
 
 
-@reader(0.5, chunk=200)
+@reader(0.4, chunk=200)
 def onnx_model(folder: Path) -> Read:
     pipeline = tiny_pipeline()
     path = folder / "model.onnx"
@@ -579,7 +579,7 @@ def onnx_model(folder: Path) -> Read:
     return one
 
 
-@reader(0.5, chunk=200)
+@reader(0.4, chunk=200)
 def torchscript_network(folder: Path) -> Read:
     class Mean(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -597,7 +597,7 @@ def torchscript_network(folder: Path) -> Read:
 # -- Logs, reports and tables ------------------------------------------------------------------------------------------
 
 
-@reader(5)
+@reader(2)
 def training_log(folder: Path) -> Read:
     write_log(folder, 1.0, 2.0, 3.5, 0.5, 1.0)
 
@@ -610,7 +610,7 @@ def training_log(folder: Path) -> Read:
     return from_file(folder / "log.jsonl", [(folder / "log.jsonl").read_bytes()], read)
 
 
-@reader(1, chunk=5_000)
+@reader(0.2, chunk=5_000)
 def history_of_training(folder: Path) -> Read:
     stage = folder / "G1-L1" / "stage1"
     write_log(stage, 1.0, 2.0, 3.5, 0.5, 1.0)
@@ -655,7 +655,7 @@ def evaluation_report(folder: Path) -> Read:
     return one
 
 
-@reader(2, chunk=5_000)
+@reader(0.5, chunk=5_000)
 def table_1(folder: Path) -> Read:
     rows = ("G1-L1", "G1-poseMaskLoss")
     for row in rows:
@@ -708,7 +708,7 @@ def use_study(folder: Path) -> None:
         session.answer(session.answered, True, 1000.0, 500.0)
 
 
-@reader(0.7, chunk=2_000)
+@reader(0.3, chunk=2_000)
 def study_description(folder: Path) -> Read:
     study = tiny_study(folder)
     path = study.folder / "study.json"
@@ -722,7 +722,7 @@ def study_description(folder: Path) -> Read:
     return one
 
 
-@reader(0.7, chunk=2_000)
+@reader(0.4, chunk=2_000)
 def answers_of_a_study(folder: Path) -> Read:
     study = tiny_study(folder)
     answers = (study.folder / "answers.sqlite3").read_bytes()
