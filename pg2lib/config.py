@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pg2lib.errors import ConfigError
+from pg2lib.json_files import LARGEST, MAX_BYTES, parse_json, read_limited, shown
 from pg2lib.presets import PRESETS
 
 DiscriminatorInput = Literal["pair", "single"]
@@ -28,6 +29,9 @@ PoseEmbedding = Literal["heatmaps", "coordinates", "heatmap-encoder"]
 Networks = Literal["G1", "G1+D", "G1+G2+D"]
 Turns = Literal["d-first", "g-first"]
 
+
+MAX_HEIGHT, MAX_WIDTH = 4096, 4096
+"""The largest height of a canvas in pixels, and the most channels of a first layer."""
 
 DEFAULT_CHECKPOINT = "deepfashion-compact"
 """The shipped checkpoint for photos: the default of the demo, of ``generate`` and of `PG2Pipeline.from_pretrained`."""
@@ -104,13 +108,17 @@ class ModelConfig:
         _check_fields(self)
         if self.height < 32 or self.height & (self.height - 1):
             raise ConfigError(f"model.height must be a power of two from 32 up, got {self.height}")
+        if self.height > MAX_HEIGHT:
+            raise ConfigError(f"model.height must be at most {MAX_HEIGHT:,}, got {self.height}")
         if self.width not in (self.height, self.height // 2):
             raise ConfigError(
                 f"model.width must be the height or half of it ({self.height} or {self.height // 2}), got {self.width}"
             )
         for name in ("base_width", "bottleneck", "discriminator_width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= MAX_WIDTH:
+                raise ConfigError(
+                    f"model.{name} must be at least 1 and at most {MAX_WIDTH:,}, got {getattr(self, name)}"
+                )
         if self.stem_px < 1 or self.stem_px & (self.stem_px - 1) or self.height // self.stem_px < 32:
             raise ConfigError(
                 f"model.stem_px must be a power of two that leaves G1 at least 32 rows, got {self.stem_px} for a "
@@ -374,16 +382,13 @@ class PG2Config:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> PG2Config:
+    def from_json(cls, text: str | bytes) -> PG2Config:
         """Build a configuration from JSON.
 
         Raises:
             ConfigError: The text is not a JSON object, a key is unknown, or a value is wrong.
         """
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"the configuration is not JSON: {error}") from error
+        values = parse_json(text, "the configuration", error=ConfigError)
         if not isinstance(values, dict):
             raise ConfigError(f"the configuration must be a JSON object, got {type(values).__name__}")
         return cls.from_dict(values)
@@ -403,7 +408,7 @@ class PG2Config:
                 f"{name!r} is neither a preset nor a file{_nearest(name, PRESETS)}; presets: {', '.join(PRESETS)}"
             )
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            return cls.from_json(read_limited(path, MAX_BYTES, ConfigError))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 
@@ -443,21 +448,23 @@ def _check_fields(config: Any) -> None:
         if get_origin(hint) is Literal:
             if value not in get_args(hint):
                 choices = ", ".join(map(repr, get_args(hint)))
-                raise ConfigError(f"{entry.name} must be one of {choices}, got {value!r}")
+                raise ConfigError(f"{entry.name} must be one of {choices}, got {shown(value)}")
         elif hint is float:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ConfigError(f"{entry.name} must be a finite number, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+                raise ConfigError(f"{entry.name} must be a finite number, got {shown(value)}")
         elif not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-            raise ConfigError(f"{entry.name} must be of type {hint.__name__}, got {value!r}")
+            raise ConfigError(f"{entry.name} must be of type {hint.__name__}, got {shown(value)}")
+        elif hint is int and not -(2**63) <= value < 2**63:
+            raise ConfigError(f"{entry.name} must be a whole number of at most 64 bits, got {shown(value)}")
 
 
 def _from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
     hints = get_type_hints(cls)
     for key, value in values.items():
         if key not in hints:
-            raise ConfigError(f"unknown configuration key {where + key!r}{_nearest(key, hints)}")
+            raise ConfigError(f"unknown configuration key {shown(where + key)}{_nearest(key, hints)}")
         if dataclasses.is_dataclass(hints[key]) and not isinstance(value, Mapping):
-            raise ConfigError(f"{where + key} must be an object of settings, got {value!r}")
+            raise ConfigError(f"{where + key} must be an object of settings, got {shown(value)}")
     parts = {
         key: _from_dict(hints[key], value, f"{where}{key}.") if dataclasses.is_dataclass(hints[key]) else value
         for key, value in values.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from pg2lib.errors import DataError, WriteError
 
@@ -259,31 +258,3 @@ def sha256_of(path: str | PathLike[str]) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def read_json_lines(path: str | PathLike[str], *numbers: str) -> list[dict[str, Any]]:
-    """Read a file of one JSON object per line, such as a log to which a process appends.
-
-    A last line without its line break, as a kill or a loss of power leaves it, is discarded unless it is whole.
-
-    Args:
-        path: The file. One that does not exist has no lines.
-        numbers: Keys that every line must have, with numbers as their values.
-
-    Raises:
-        DataError: A line is damaged; the message names it.
-    """
-    # Bytes that are not UTF-8 become replacement characters, and their line is reported as damaged.
-    text = Path(path).read_text(encoding="utf-8", errors="replace") if Path(path).is_file() else ""
-    lines: list[dict[str, Any]] = []
-    for number, part in enumerate(text.splitlines(keepends=True), start=1):
-        try:
-            line = {**json.loads(part)}
-            for key in numbers:
-                float(line[key])
-        except (ValueError, KeyError, TypeError) as error:
-            if not part.endswith("\n"):
-                return lines
-            raise DataError(f"{path}, line {number}, is damaged: {error!r}. Restore it, or remove the line") from error
-        lines.append(line)
-    return lines

@@ -76,10 +76,11 @@ class Framing:
         match values:
             case {"x": x, "y": dict(y), **others} if not others and y.keys() <= MIDLINE.keys() and y:
                 numbers = [x, *y.values()]
-                if all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+                if all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= 10 for n in numbers):
                     return cls(float(x), {name: float(place) for name, place in y.items()})
         raise DataError(
-            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}; got {values!r}"
+            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}, all of them fractions of "
+            f"the canvas; got {str(values)[:200]}"
         )
 
     def crop(self, pose: Pose, canvas: tuple[int, int]) -> Crop:

@@ -486,12 +486,12 @@ class PG2Pipeline:
         try:
             config = PG2Config.from_dict(values["config"])
             framing = Framing.from_dict(values["framing"])
-        except (KeyError, TypeError, ConfigError, DataError) as error:
-            raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error!r}") from error
-        g1, g2 = load_generators(folder, config, values.get("sha256"))
-        pipeline = cls(g1, g2, config, framing, values.get("training"))
+        except (ConfigError, DataError) as error:
+            raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error}") from error
+        g1, g2 = load_generators(folder, config, values["sha256"])
+        pipeline = cls(g1, g2, config, framing, values["training"])
         pipeline.name = str(name_or_folder) if name_or_folder is not None else DEFAULT_CHECKPOINT
-        pipeline.checkpoint = checkpoint_of(folder, pipeline.name, values.get("sha256"))
+        pipeline.checkpoint = checkpoint_of(folder, pipeline.name, values["sha256"])
         if backend == "onnxruntime":
             from pg2lib.models.onnx import OnnxStages
 

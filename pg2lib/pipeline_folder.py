@@ -23,6 +23,7 @@ from torch import Tensor
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError, WriteError
 from pg2lib.files import atomic_path, sha256_of
+from pg2lib.json_files import checked_fields, read_json, shown
 from pg2lib.models import G1, G2
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,16 @@ log = logging.getLogger(__name__)
 FORMAT = "pg2lib pipeline 1"
 CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
 SHIPPED = Path(__file__).parent / "weights"
+RECORD = {
+    "data": str,
+    "images": int,
+    "pairs": int,
+    "seconds": dict[str, float],
+    "hardware": str,
+    "from": dict[str, Any],
+}
+"""Entries of a record of the training that something reads, each of which may be missing."""
+
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 """``owner/name`` or ``owner/name@revision``."""
 
@@ -89,25 +100,33 @@ def find_folder(
 def read_config(folder: Path) -> dict[str, Any]:
     """Read ``config.json`` of a pipeline folder.
 
+    Returns:
+        The objects "config", "framing" and "training", and the text "sha256" or None: early folders have no digest.
+
     Raises:
-        CheckpointError: it is missing, cannot be read, or has another format.
+        CheckpointError: it is missing, cannot be read, has another format, or a field is missing or of another type.
     """
     path = folder / CONFIG_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, error=CheckpointError)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder} is not a pipeline folder: it has no {CONFIG_NAME}. (A training run writes its pipeline to the "
             f"subfolder 'pipeline' when both stages are done.)"
         ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         if (folder / "pipeline" / CONFIG_NAME).is_file():
             raise CheckpointError(f"{folder} is not a pipeline folder; name {folder / 'pipeline'}, which is one")
         got = values.get("format") if isinstance(values, dict) else type(values).__name__
         raise CheckpointError(f"{path}: expected the format {FORMAT!r}, got {got!r}; was it made by another version?")
-    return values
+    kinds = {"config": dict[str, Any], "framing": dict[str, Any], "training": dict[str, Any], "sha256": str | None}
+    optional = ("training", "sha256")
+    fields = checked_fields(kinds, values, str(path), "", CheckpointError, optional, others=True)
+    record = fields.get("training", {})
+    checked_fields(RECORD, record, str(path), "training", CheckpointError, RECORD, others=True)
+    start = record.get("from", {})
+    checked_fields({"sha256": str}, start, str(path), "training.from", CheckpointError, ("sha256",), others=True)
+    return {"training": {}, "sha256": None, **fields}
 
 
 def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
@@ -125,7 +144,12 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     path = folder / WEIGHTS_NAME
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        others = [key for key, tensor in stored.items() if not tensor.is_floating_point()]
+        if others:
+            raise CheckpointError(f"{path} holds {stored[others[0]].dtype} in {shown(others[0])}, not floating point")
+        # Copies: a process that maps a file dies when somebody overwrites the file.
+        tensors = {key: tensor.to(torch.float32, copy=True) for key, tensor in stored.items()}
         found = sha256_of(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error
@@ -239,8 +263,8 @@ def refuse_destination(folder: str | PathLike[str]) -> None:
     if not path.exists():
         return
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(path, error=CheckpointError)
+    except (CheckpointError, FileNotFoundError):
         values = None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise CheckpointError(

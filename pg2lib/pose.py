@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pg2lib.errors import DataError
 from pg2lib.images import Crop
+from pg2lib.json_files import checked_fields, parse_json, read_json
 
 JOINTS = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
@@ -41,6 +42,12 @@ DRAWN_LIMBS = MASK_LIMBS[:17]
 
 SWAPPED_BY_FLIP = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
 """Pairs of left and right joints, which change places when an image is flipped."""
+
+MAX_SIDE = 65_535
+"""The largest height and width of a canvas that is read, in pixels."""
+
+FAR_OUTSIDE = 10
+"""A coordinate this many times the longer side of the canvas away from its corner is an error in what was read."""
 
 JOINT_COLOURS = (
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85),
@@ -110,7 +117,7 @@ class Pose:
     def __post_init__(self) -> None:
         try:
             xy = torch.as_tensor(self.xy, dtype=torch.float32).detach().clone()
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise DataError(f"a pose needs an (18, 2) array of x, y in pixels: {error}") from error
         if xy.shape != (len(JOINTS), 2):
             raise DataError(f"a pose needs an (18, 2) array of x, y in pixels, got shape {tuple(xy.shape)}")
@@ -185,6 +192,20 @@ class Pose:
         """Return the pose on the canvas of a crop of its image. Joints outside the crop are kept."""
         return Pose(crop.to_canvas(self.xy), crop.canvas)
 
+    def checked(self) -> Pose:
+        """Return the pose itself, after a check of what was read or detected.
+
+        Raises:
+            DataError: a joint is too far away from the canvas (see `far_outside`).
+        """
+        for joint, (x, y) in zip(JOINTS, self.xy.tolist(), strict=True):
+            if abs(x) > far_outside(self.canvas) or abs(y) > far_outside(self.canvas):
+                raise DataError(
+                    f"{joint}: expected coordinates within {far_outside(self.canvas):,} pixels, {FAR_OUTSIDE} times "
+                    f"the canvas, got ({x:g}, {y:g})"
+                )
+        return self
+
     def inside(self) -> Pose:
         """Return the pose with the joints outside its canvas missing."""
         keep = _lie_inside(self.xy, self.canvas)
@@ -229,30 +250,44 @@ class Pose:
 
     def to_json(self) -> str:
         """Return ``{"canvas": [height, width], "keypoints": [[x, y] or null, ...]}`` with 18 keypoints."""
+        return json.dumps(self.to_values())
+
+    def to_values(self) -> dict[str, Any]:
+        """Return what `to_json` writes, as JSON values."""
         keypoints = [None if math.isnan(x) else [x, y] for x, y in self.xy.tolist()]
-        return json.dumps({"canvas": list(self.canvas), "keypoints": keypoints})
+        return {"canvas": list(self.canvas), "keypoints": keypoints}
 
     @classmethod
     def from_json(cls, text: str) -> Pose:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: the text is not JSON, or not of that form.
+            DataError: the text is not JSON, or see `from_values`.
         """
-        try:
-            values: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"expected a pose in JSON, got text that is not JSON: {error}") from error
-        if not isinstance(values, dict) or set(values) != {"canvas", "keypoints"}:
-            got = f"the keys {sorted(values)}" if isinstance(values, dict) else type(values).__name__
-            raise DataError(
-                f'expected a pose in JSON, {{"canvas": [height, width], "keypoints": [[x, y] or null, ...]}}, got {got}'
-            )
-        keypoints = values["keypoints"]
-        if not isinstance(keypoints, list) or len(keypoints) != len(JOINTS):
+        return cls.from_values(parse_json(text, "the pose", finite=False))
+
+    @classmethod
+    def from_values(cls, values: Any) -> Pose:
+        """Read what `to_values` returned.
+
+        Raises:
+            DataError: the values are not of that form, a side of the canvas is not from 1 to `MAX_SIDE`, or a joint is
+                too far away from the canvas (see `far_outside`).
+        """
+        kinds = {"canvas": tuple[int, int], "keypoints": tuple[tuple[float, float] | None, ...]}
+        fields = checked_fields(
+            kinds, values, 'expected a pose, {"canvas": [height, width], "keypoints": [[x, y] or null, ...]}'
+        )
+        canvas, keypoints = fields["canvas"], fields["keypoints"]
+        if len(keypoints) != len(JOINTS):
             raise DataError(f"the field keypoints of a pose needs {len(JOINTS)} entries, in order: {', '.join(JOINTS)}")
+        if not all(1 <= side <= MAX_SIDE for side in canvas):
+            raise DataError(f"expected a canvas of 1 to {MAX_SIDE:,} pixels in height and width, got {list(canvas)}")
+        for joint, point in zip(JOINTS, keypoints, strict=True):
+            if point is not None and any(math.isnan(value) for value in point):
+                raise DataError(f"{joint}: expected two finite coordinates, or null, got {list(point)}")
         rows: Any = [(math.nan, math.nan) if point is None else point for point in keypoints]
-        return cls(rows, values["canvas"])
+        return cls(rows, canvas).checked()
 
     @classmethod
     def from_blazepose(
@@ -312,8 +347,17 @@ def visible_part(pose: Pose) -> VisiblePart:
 
 def pose_presets() -> dict[str, Pose]:
     """Load the target poses that come with the package, by name."""
-    entries = json.loads((Path(__file__).parent / "presets.json").read_text(encoding="utf-8"))
-    return {name: Pose.from_json(json.dumps(entry)) for name, entry in entries.items()}
+    entries = read_json(Path(__file__).parent / "presets.json")
+    return {name: Pose.from_values(entry) for name, entry in entries.items()}
+
+
+def far_outside(canvas: tuple[int, int]) -> int:
+    """Return the largest absolute coordinate that a reader accepts on a canvas (height, width), in pixels.
+
+    It is `FAR_OUTSIDE` times the longer side. Joints outside of an image are usual; farther away they are errors, which
+    would only take time and memory.
+    """
+    return FAR_OUTSIDE * max(canvas)
 
 
 def _lie_inside(xy: Tensor, canvas: tuple[int, int]) -> Tensor:
@@ -326,7 +370,7 @@ def _lie_inside(xy: Tensor, canvas: tuple[int, int]) -> Tensor:
 def _checked_canvas(canvas: Sequence[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in canvas)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"expected a canvas (height, width) in pixels, each at least 1, got {canvas!r}") from error
     if height < 1 or width < 1:
         raise DataError(f"expected a canvas (height, width) in pixels, each at least 1, got {canvas!r}")

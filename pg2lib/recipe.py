@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pg2lib.errors import CheckpointError, DataError
 from pg2lib.images import Crop
+from pg2lib.json_files import parse_json
 from pg2lib.pose import Pose
 from pg2lib.provenance import __version__
 
@@ -139,10 +140,10 @@ class Recipe:
             "sha256": self.sha256,
             "photo_size": list(self.photo_size),
             "turn": self.turn,
-            "condition_pose": None if pose is None else json.loads(pose.to_json()),
-            "other_poses": [json.loads(other.to_json()) for other in self.other_poses],
+            "condition_pose": None if pose is None else pose.to_values(),
+            "other_poses": [other.to_values() for other in self.other_poses],
             "crop": None if crop is None else asdict(crop),
-            "target_pose": json.loads(self.target_pose.to_json()),
+            "target_pose": self.target_pose.to_values(),
             "background": self.background,
         }
         return json.dumps(values)
@@ -162,10 +163,7 @@ class Recipe:
         """
         if len(text) > MAX_CHARACTERS:
             raise DataError(f"expected a recipe of at most {MAX_CHARACTERS:,} characters, got {len(text):,}")
-        try:
-            values: Any = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"expected a recipe in JSON, got text that is not JSON: {error}") from error
+        values = parse_json(text, "expected a recipe, got text that", finite=False)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             got = repr(values.get("format"))[:60] if isinstance(values, dict) else type(values).__name__
             raise DataError(
@@ -268,17 +266,14 @@ def _pose_of(values: Any, name: str, canvas: tuple[int, int]) -> Pose:
     """Return a pose on a canvas.
 
     Raises:
-        DataError: it is none, is on another canvas, or a coordinate is beyond `MAX_PX`.
+        DataError: it is none, or is on another canvas.
     """
     try:
-        pose = Pose.from_json(json.dumps(values))
-    except (DataError, OverflowError) as error:
+        pose = Pose.from_values(values)
+    except DataError as error:
         raise DataError(f"{name}: {error}") from error
     if pose.canvas != canvas:
         raise _wrong(name, f"a pose on the canvas {list(canvas)}", list(pose.canvas))
-    largest = float(pose.xy.nan_to_num().abs().max())
-    if largest > MAX_PX:
-        raise _wrong(name, f"coordinates within {MAX_PX:,} pixels", largest)
     return pose
 
 

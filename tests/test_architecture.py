@@ -14,6 +14,7 @@ import pg2lib
 ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
     {"errors", "presets", "processes", "provenance"},
+    {"json_files"},
     {"config", "files", "images", "tables"},
     {"losses", "pose"},
     {"cutout", "detect", "limbs", "metrics", "raster", "recipe", "warp"},

@@ -15,7 +15,6 @@ from pg2lib.files import (
     atomic_write,
     files_below,
     lies_in,
-    read_json_lines,
     refuse_to_replace,
     sha256_of,
 )
@@ -128,12 +127,3 @@ def test_the_digest_of_a_file_of_several_blocks(tmp_path: Path) -> None:
     data = bytes(range(256)) * 10_000  # 2.5 blocks
     (tmp_path / "file").write_bytes(data)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [("", []), ('{"n": 1}\n{"n": 2}\n', [1, 2]), ('{"n": 1}\n{"n": 2}', [1, 2]), ('{"n": 1}\n{"n": 2', [1])],
-)
-def test_a_last_line_counts_where_it_is_whole(tmp_path: Path, text: str, read: list[int]) -> None:
-    (tmp_path / "log.jsonl").write_text(text)
-    assert [line["n"] for line in read_json_lines(tmp_path / "log.jsonl", "n")] == read

@@ -124,11 +124,11 @@ def test_invalid_poses_are_refused(xy: object, canvas: object, message: str) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON"),
-        ('{"canvas": [1, 1], "joints": []}', "got the keys.*joints"),
-        ("[]", "canvas.*keypoints.*got list"),
+        ("{", "cannot be read as JSON"),
+        ('{"canvas": [1, 1], "joints": []}', "unknown field 'joints'"),
+        ("[]", "canvas.*keypoints.*got a list of 0"),
         ('{"canvas": [1, 1], "keypoints": []}', "keypoints.* 18 entries"),
-        (json.dumps({"canvas": [9, 9], "keypoints": [[1, 2, 3]] * 18}), "got shape"),
+        (json.dumps({"canvas": [9, 9], "keypoints": [[1, 2, 3]] * 18}), "a list of 3"),
     ],
 )
 def test_invalid_json_is_refused(text: str, message: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from pg2lib.cli.options import (
 )
 from pg2lib.config import TABLE1_ROWS
 from pg2lib.errors import ConfigError
+from pg2lib.json_files import parse_json
 
 if TYPE_CHECKING:
     from pg2lib.config import PG2Config
@@ -288,7 +288,7 @@ def assignments(settings: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--set: expected KEY=VALUE, such as stage1.steps=100, got {setting!r}")
         try:
-            values[key] = json.loads(text)
-        except json.JSONDecodeError:
+            values[key] = parse_json(text, "--set", error=ConfigError)
+        except ConfigError:
             values[key] = text
     return values

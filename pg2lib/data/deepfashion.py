@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -263,7 +264,7 @@ def read_partition(path: str | PathLike[str]) -> dict[str, str]:
     """
     path = Path(path)
     lines = list(_lines(path))
-    if not lines or not lines[0][1].isdecimal():
+    if not lines or not re.fullmatch("[0-9]{1,9}", lines[0][1]):
         raise DataError(f"{path}:1: expected the number of images, got {lines[0][1][:60] if lines else ''!r}")
     if len(lines) < 2 or lines[1][1].split() != PARTITION_HEADER:
         got = lines[1][1][:60] if len(lines) > 1 else ""

@@ -19,15 +19,19 @@ from pg2lib.data.names import person_of as person_of_name
 from pg2lib.data.people import PersonTable
 from pg2lib.errors import DataError, way_out
 from pg2lib.files import atomic_write
-from pg2lib.pose import JOINTS, Pose
+from pg2lib.json_files import parse_json, read_limited, shown
+from pg2lib.pose import JOINTS, MAX_SIDE, Pose, far_outside
 
 CSV_HEADER = "name:keypoints_y:keypoints_x"
 
 MISSING = -1
 """Marks a missing joint, in both lists of a row."""
 
-_LARGEST = 1e9
-"""No coordinate is larger."""
+UNKNOWN_CANVAS = (0, 0)
+"""Stands for a canvas that is not known when a CSV is read, as every image may have its own."""
+
+MAX_CSV_BYTES = 1_000_000_000
+"""The largest keypoint CSV that is read: some five million rows."""
 
 NOBODY = "no person found"
 """Reason in the list of images without keypoints; any other reason says why an image could not be read."""
@@ -87,7 +91,7 @@ def read_keypoints(
 
     Args:
         csv: The file, in UTF-8.
-        canvas: (height, width) of the images on which the keypoints were annotated.
+        canvas: (height, width) of the images on which the keypoints were annotated; `UNKNOWN_CANVAS` if they differ.
         person_of: Returns the person that a file name belongs to. The default knows the names of Market-1501 and the
             flattened names of DeepFashion.
 
@@ -95,8 +99,9 @@ def read_keypoints(
         A table without image paths.
 
     Raises:
-        DataError: If the file is missing or has another header, or if a row is malformed, is repeated, names an unknown
-            person or has a name that leads out of the image folder. The message names the file and the line. One bad
+        DataError: If the file is missing or has another header, or if a row is malformed, is repeated, has a joint too
+            far away from the canvas (see `pg2lib.pose.far_outside`), names an unknown person or has a name that leads
+            out of the image folder. The message names the file and the line. One bad
             row refuses the whole file.
     """
     path = Path(csv)
@@ -107,7 +112,7 @@ def read_keypoints(
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        name, keypoints = parse_row(line, where)
+        name, keypoints = parse_row(line, where, canvas)
         checked_name(name, where)
         if name in names:
             raise DataError(f"{where}: {name} is already on line {names[name]}; remove one of the two rows")
@@ -127,32 +132,39 @@ def read_keypoints(
 def _rows(path: Path) -> list[str]:
     """Return the lines of a keypoint CSV below its header."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_limited(path, MAX_CSV_BYTES).decode("utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"no keypoint file {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as a keypoint CSV: {error}") from error
     if not lines or lines[0].replace(" ", "") != CSV_HEADER:
         raise DataError(f"{path}:1: expected the header {CSV_HEADER!r}, got {lines[0][:60] if lines else ''!r}")
     return lines[1:]
 
 
-def parse_row(line: str, where: str) -> tuple[str, list[tuple[float, float]]]:
-    """Return the name and the (x, y) of each joint, NaN where it is missing."""
+def parse_row(line: str, where: str, canvas: tuple[int, int] = UNKNOWN_CANVAS) -> tuple[str, list[tuple[float, float]]]:
+    """Return the name and the (x, y) of each joint, NaN where it is missing.
+
+    Raises:
+        DataError: If the row is malformed, or has a joint too far away from the canvas.
+    """
+    largest = far_outside((MAX_SIDE, MAX_SIDE) if canvas == UNKNOWN_CANVAS else canvas)
     fields = line.rsplit(":", 2)
     if len(fields) != 3:
         raise DataError(f"{where}: expected name:[y, ...]:[x, ...], got {line[:60]!r}")
     columns = []
     for field_name, text in (("keypoints_y", fields[1]), ("keypoints_x", fields[2])):
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: {field_name} is not a JSON list: {text.strip()[:60]!r}") from error
+        values = parse_json(text, f"{where}: {field_name}", finite=False)
         if not isinstance(values, list) or len(values) != len(JOINTS):
             raise DataError(f"{where}: {field_name} must be a list of {len(JOINTS)} numbers, got {text.strip()[:80]}")
         for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
-                raise DataError(f"{where}: {field_name} holds {repr(value)[:40]}, which is not a finite number")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise DataError(f"{where}: {field_name} holds {shown(value)}, which is not a number")
+            if not abs(value) <= largest:
+                raise DataError(
+                    f"{where}: {field_name} holds {value}, and no joint may be more than {largest:,} pixels away from "
+                    f"the corner of the image; correct or remove the row"
+                )
         columns.append(values)
     keypoints = []
     for joint, y, x in zip(JOINTS, *columns, strict=True):

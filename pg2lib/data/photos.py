@@ -25,7 +25,7 @@ from typing import Literal
 
 import torch
 
-from pg2lib.data.keypoint_csv import Preparation, missing_file, read_keypoints, write_keypoints
+from pg2lib.data.keypoint_csv import UNKNOWN_CANVAS, Preparation, missing_file, read_keypoints, write_keypoints
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.data.photo_people import PersonFrom, PhotoPeople, tell_people_apart
 from pg2lib.data.prepare import DetectorFactory, prepare
@@ -34,7 +34,7 @@ from pg2lib.errors import DataError
 from pg2lib.files import atomic_path, atomic_write, lies_in
 from pg2lib.framing import Framing
 from pg2lib.images import load_image, load_photo, turn_photo
-from pg2lib.pose import Pose
+from pg2lib.pose import Pose, far_outside
 
 KEYPOINTS = "keypoints.csv"
 PHOTOS = "photos.csv"
@@ -138,7 +138,7 @@ def crop_photos(
     """
     source, target = Path(photos), Path(folder)
     _refuse_overlap(source, target)
-    found = read_keypoints(keypoints, canvas, person_of=_outermost_folder)
+    found = read_keypoints(keypoints, UNKNOWN_CANVAS, person_of=_outermost_folder)
     crops = tell_people_apart(source, person_from).crops()
     rows: dict[str, int] = {}
     for row in (~found.xy.isnan().flatten(1).all(1)).nonzero().flatten().tolist():
@@ -250,7 +250,7 @@ def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | Non
         )
     if split not in ("train", "test", None):
         raise DataError(f"split must be train, test or None, got {split!r}")
-    table, splits = _with_splits(read_keypoints(csv, (0, 0), person_of=_outermost_folder), root, split)
+    table, splits = _with_splits(read_keypoints(csv, UNKNOWN_CANVAS, person_of=_outermost_folder), root, split)
     present = [(root / name).is_file() for name in table.names]
     rows = [row for row, its_split in enumerate(splits) if its_split == split and present[row]]
     if not rows:
@@ -262,6 +262,10 @@ def read_photos(root: str | PathLike[str], split: Literal["train", "test"] | Non
         if not there
     ]
     table = table.select(rows, gone)
+    for name, pose in zip(table.names, table.xy, strict=True):
+        largest = far_outside(image.size)
+        if bool((pose.abs() > largest).any()):
+            raise DataError(f"{csv}: {name} has a joint more than {largest:,} pixels away from the corner of the image")
     paths = tuple(root / name for name in table.names)
     table = replace(table, canvas=(image.height, image.width), paths=paths)
     log.info("%s: %s", root, table)

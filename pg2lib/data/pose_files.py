@@ -16,13 +16,14 @@ from typing import Any
 
 from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, write_rows
 from pg2lib.data.names import canonical_name, checked_name, image_key, posix_path
-from pg2lib.data.pose_formats.content import MAX_BYTES, is_image, json_of, read_bytes, text_of
+from pg2lib.data.pose_formats.content import is_image, read_bytes, text_of
 from pg2lib.data.pose_formats.found import MIN_SCORE, Found, poses_of
 from pg2lib.data.pose_formats.json_formats import coco_annotations, field, people_in_json
 from pg2lib.data.pose_formats.skeleton import person_in_picture
 from pg2lib.data.pose_formats.text_formats import people_in_text
 from pg2lib.errors import DataError
 from pg2lib.files import files_below
+from pg2lib.json_files import MAX_BYTES, parse_json
 from pg2lib.pose import Pose
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def read_openpose(
         raise DataError(f"{root} holds no *{OPENPOSE_ENDING}, as OpenPose's --write_json makes them")
     named: dict[str, list[Found]] = {}
     for file in sorted(files):
-        value = json_of(text_of(read_bytes(file), str(file)), str(file))
+        value = _json_of(text_of(read_bytes(file), str(file)), str(file))
         field(value, "people", list, str(file))
         _add(named, _name_of(file, root, suffix), people_in_json(value, str(file), min_score))
     yield from _named_poses(named, canvas)
@@ -187,7 +188,7 @@ def read_coco(file: str | PathLike[str], min_score: float = MIN_SCORE) -> Iterat
         DataError: If there is no such file, or if it is malformed; see `read_poses`.
     """
     path = Path(file)
-    value = json_of(text_of(read_bytes(path, MAX_IMPORT_BYTES), str(path)), str(path))
+    value = _json_of(text_of(read_bytes(path, MAX_IMPORT_BYTES), str(path)), str(path))
     named: dict[str, list[Found]] = {}
     _add_coco(named, value, str(path), min_score)
     yield from _named_poses(named, None)
@@ -222,7 +223,7 @@ def read_pose_files(
     named: dict[str, list[Found]] = {}
     for file in files:
         text = text_of(read_bytes(file, MAX_IMPORT_BYTES), str(file))
-        value = json_of(text, str(file)) if _is_json(text) else None
+        value = _json_of(text, str(file)) if _is_json(text) else None
         if isinstance(value, dict) and "annotations" in value:
             _add_coco(named, value, str(file), min_score)
             continue
@@ -283,8 +284,13 @@ def import_keypoints(poses: Iterable[NamedPoses], csv: str | PathLike[str]) -> P
 def _found_in(text: str, where: str, min_score: float) -> list[Found]:
     """Return everyone in text of any format."""
     if _is_json(text):
-        return people_in_json(json_of(text, where), where, min_score)
+        return people_in_json(_json_of(text, where), where, min_score)
     return people_in_text(text, where, min_score)
+
+
+def _json_of(text: str, where: str) -> Any:
+    """Return what JSON holds. NaN may stand where no keypoint is read from."""
+    return parse_json(text, where, finite=False)
 
 
 def _is_json(text: str) -> bool:

@@ -21,12 +21,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
-from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, write_rows
+from pg2lib.data.keypoint_csv import NOBODY, Preparation, check_csv, csv_row, parse_row, write_rows
+from pg2lib.data.names import is_a_line
 from pg2lib.data.shards import Listing, Names, Part, Shard, list_images, part_file, read_part, read_results
 from pg2lib.detect import suggested_turn
 from pg2lib.errors import ConfigError, DataError, NoPersonError, PG2Error
 from pg2lib.files import LineFile, atomic_write, writing
 from pg2lib.images import load_photo, turn_photo
+from pg2lib.json_files import parse_json, shown
 from pg2lib.pose import Pose
 from pg2lib.processes import cpu_count, start_worker
 
@@ -315,27 +317,39 @@ class _Journal:
             if number == 0:
                 self._check(_parsed(line), run)
             else:
-                match _parsed(line):
-                    case [str(name), str(row), str(reason), int(turn)]:
-                        self.done[name] = Outcome(row, reason, turn)
-                    case _:
-                        log.warning("%s:%d is damaged; its image is detected again", self.path, number + 1)
+                try:
+                    self.done |= _finished(_parsed(line), f"{self.path}:{number + 1}")
+                except DataError as error:
+                    log.warning("%s; its image is detected again", error)
         file.truncate(length)
 
     def _check(self, found: Any, run: dict[str, Any]) -> None:
         """Refuse the journal of another run."""
-        if found == run:
-            return
         known = found if isinstance(found, dict) else {}
-        field = next(key for key in run if known.get(key) != run[key])
+        field = next((key for key in run if known.get(key) != run[key]), None)
+        if field is None:
+            return
         raise DataError(
-            f"{self.path} is the journal of an interrupted run with {field} {known.get(field)!r}, not {run[field]!r}; "
-            f"finish that run, delete the journal to start again, or write another CSV"
+            f"{self.path} is the journal of an interrupted run with {field} {shown(known.get(field))}, not "
+            f"{run[field]!r}; finish that run, delete the journal to start again, or write another CSV"
         )
+
+
+def _finished(values: Any, where: str) -> dict[str, Outcome]:
+    """Return the outcome of one image, by its name, that a line of the journal holds.
+
+    Raises:
+        DataError: The line is damaged.
+    """
+    match values:
+        case [str(name), str(row), str(reason), turn] if turn in (0, 90, 180, 270) and is_a_line(reason or "-"):
+            if (row and parse_row(row, where)[0] == name) or (not row and reason):
+                return {name: Outcome(row, reason, int(turn))}
+    raise DataError(f"{where} is damaged")
 
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except ValueError:
+        return parse_json(line, "the journal")
+    except DataError:
         return None

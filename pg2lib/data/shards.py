@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,13 @@ from pg2lib.data.keypoint_csv import FLAT, Preparation, check_csv, missing_file,
 from pg2lib.data.names import canonical_name, checked_name, image_key, is_a_line, parse_deepfashion
 from pg2lib.errors import ConfigError, DataError
 from pg2lib.files import IMAGE_SUFFIXES, files_below
+from pg2lib.json_files import checked, read_json
 
 Names = Literal["field", "paths"]
 """How a CSV names images: "field" uses the field's names (`canonical_name`), "paths" the paths below the folder."""
+
+MOST_SHARDS = 100_000
+"""The most shards that a folder is divided into."""
 
 _MOST_NUMBERS = 20
 """Number of shards that an error message lists."""
@@ -129,6 +132,8 @@ class Shard:
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
             raise ConfigError(f"shard {self}: {self.count} shards are numbered from 1 to {self.count}")
+        if self.count > MOST_SHARDS:
+            raise ConfigError(f"shard {self}: expected at most {MOST_SHARDS:,} shards")
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
@@ -140,7 +145,7 @@ class Shard:
         Raises:
             ConfigError: If the text has another form, or the number is out of range.
         """
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
         if match is None:
             raise ConfigError(f"shard {text!r}: expected NUMBER/COUNT, such as 3/16 for the third of sixteen shards")
         return cls(int(match[1]), int(match[2]))
@@ -182,11 +187,12 @@ def read_part(csv: Path) -> Part | None:
     """
     path = part_file(csv)
     try:
-        return Part(**json.loads(path.read_text(encoding="utf-8")))
+        part: Part = checked(Part, read_json(path), str(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except DataError as error:
         raise DataError(f"{path} is damaged ({error}); remove it and make the shard again") from error
+    return part
 
 
 def read_results(csv: Path) -> tuple[list[str], list[tuple[str, str]]]:
@@ -246,7 +252,7 @@ def merge_shards(images: str | PathLike[str], csv: str | PathLike[str]) -> Prepa
 
 def _complete_shards(csv: Path, listed: Listing) -> list[Shard]:
     """Return all shards of a CSV in order, after a check that they belong together and to the images listed."""
-    pattern = re.compile(re.escape(csv.stem) + r"\.shard-(\d+)-of-(\d+)\.json")
+    pattern = re.compile(re.escape(csv.stem) + r"\.shard-(\d{1,9})-of-(\d{1,9})\.json")
     matches = (pattern.fullmatch(path.name) for path in csv.parent.glob(f"{glob.escape(csv.stem)}.shard-*.json"))
     shards = sorted(Shard(int(match[1]), int(match[2])) for match in matches if match)
     if not shards:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from pg2lib.data.people import PersonTable
 from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
+from pg2lib.json_files import checked_fields, read_json
 
 log = logging.getLogger(__name__)
 
@@ -190,13 +191,14 @@ class StoreFiles:
 
     def read_index(self, rows: int) -> dict[int, str] | None:
         """Return why images cannot be used, by row; None if the file is missing, damaged, or of another table."""
+        kinds = {"fingerprint": str, "corrupt": dict[str, str]}
         try:
-            known = json.loads(self.index.read_text(encoding="utf-8"))
-            corrupt = {int(row): str(reason) for row, reason in known["corrupt"].items()}
-            good = known["fingerprint"] == self.fingerprint and all(0 <= row < rows for row in corrupt)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            known = checked_fields(kinds, read_json(self.index), str(self.index))
+        except (DataError, FileNotFoundError):
             return None
-        return corrupt if good else None
+        reasons = {row: known["corrupt"][str(row)] for row in range(rows) if str(row) in known["corrupt"]}
+        good = known["fingerprint"] == self.fingerprint and len(reasons) == len(known["corrupt"])
+        return reasons if good else None
 
     def write_index(self, corrupt: dict[int, str]) -> None:
         """Write why images cannot be used, by row."""

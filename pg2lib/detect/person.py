@@ -69,11 +69,17 @@ class Detection:
         attempt: index in `LOOKS` of the look that found the person: 0 for the picture as it is. Later looks are less
             certain. Higher numbers stand for the tiles of `pg2lib.detect.tiles`.
         confidence: mean visibility in [0, 1] of the joints that are present, as estimated by BlazePose.
+
+    Raises:
+        DataError: a joint is too far away from the canvas (see `pg2lib.pose.far_outside`).
     """
 
     pose: Pose
     attempt: int
     confidence: float
+
+    def __post_init__(self) -> None:
+        self.pose.checked()
 
     @property
     def area(self) -> float:

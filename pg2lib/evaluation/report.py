@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any, Literal
 
 import pandas as pd
 
-from pg2lib.errors import DataError
 from pg2lib.files import atomic_write
+from pg2lib.json_files import Scalar, checked, checked_fields, parse_json
 from pg2lib.metrics.bootstrap import Better
 from pg2lib.metrics.pose import PoseScores
 from pg2lib.tables import markdown_table
@@ -177,13 +177,6 @@ class ScoredFiles:
     rule: str
     unscored: tuple[Unscored, ...]
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ScoredFiles:
-        """Read what `dataclasses.asdict` returned, after JSON has turned its tuples into lists."""
-        height, width = values["size"]
-        unscored = tuple(Unscored(**entry) for entry in values["unscored"])
-        return cls(values["listed"], (height, width), values["rule"], unscored)
-
     def to_markdown(self) -> str:
         """Return a paragraph about the files, and a list of what was left out, shortened to `MOST_LISTED` lines."""
         counts = Counter(entry.kind for entry in self.unscored)
@@ -242,27 +235,19 @@ class EvaluationReport:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> EvaluationReport:
+    def from_json(cls, text: str | bytes) -> EvaluationReport:
         """Read a report that `to_json` wrote.
 
         Raises:
-            DataError: The text is not a report.
+            DataError: The text is not a report; the message names the field that is wrong.
         """
-        try:
-            values = json.loads(text)
-            figures = {
-                result: {metric: _read_figure(**figure) for metric, figure in metrics.items()}
-                for result, metrics in values.pop("figures").items()
-            }
-            sets = {name: _read_set(**scores) for name, scores in values.pop("sets", {}).items()}
-            poses = {name: PoseScores(**scores) for name, scores in values.pop("poses", {}).items()}
-            if values.get("canvas"):
-                values["canvas"] = tuple(values["canvas"])
-            if values.get("files"):
-                values["files"] = ScoredFiles.from_dict(values["files"])
-            return cls(figures=figures, sets=sets, poses=poses, **values)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise DataError(f"this is not an evaluation report: {error!r}") from error
+        where = "this is not an evaluation report"
+        report: EvaluationReport = checked(cls, parse_json(text, where, finite=False), where)
+        checked_fields({"name": str}, report.model, where, "model", others=True)
+        checked(dict[str, Scalar], report.provenance, where, "provenance")
+        needed = {"pg2lib": str, "commit": str | None, "hardware": str}
+        checked_fields(needed, report.provenance, where, "provenance", others=True)
+        return report
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the report as JSON. An existing file is replaced only once the new one is complete."""
@@ -371,17 +356,3 @@ def _pose_table(poses: Mapping[str, PoseScores]) -> pd.DataFrame:
     ]
     frame: pd.DataFrame = pd.DataFrame(rows)
     return frame
-
-
-def _read_figure(mean: float, std: float, interval: Sequence[float] | None = None, pairs: int | None = None) -> Figure:
-    return Figure(mean, std, (interval[0], interval[1]) if interval is not None else None, pairs)
-
-
-def _read_set(
-    inception_score: dict[str, Any] | None, mask_inception_score: dict[str, Any] | None, fid: dict[str, Any] | None
-) -> SetScores:
-    return SetScores(
-        None if inception_score is None else InceptionFigure(**inception_score),
-        None if mask_inception_score is None else InceptionFigure(**mask_inception_score),
-        None if fid is None else FrechetFigure(**fid),
-    )

@@ -183,12 +183,12 @@ def _read_names(path: Path, table: PersonTable) -> dict[str, set[Pair]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            rows, columns = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table of names: {error}") from error
-    missing = {"from", "to", "file"} - set(reader.fieldnames or ())
+    missing = {"from", "to", "file"} - set(columns)
     if missing:
-        raise DataError(f"{path}:1: expected the columns from, to and file, got {', '.join(reader.fieldnames or ())}")
+        raise DataError(f"{path}:1: expected the columns from, to and file, got {', '.join(columns)[:80]}")
     find = RowFinder(table)
     claims: dict[str, set[Pair]] = defaultdict(set)
     for number, row in enumerate(rows, start=2):

@@ -52,7 +52,7 @@ class PairScores:
                 columns=tuple(head[2:]),
                 values=torch.tensor(values, dtype=torch.float64).view(len(rows), len(head) - 2),
             )
-        except (OSError, ValueError, IndexError, RuntimeError) as error:
+        except (OSError, ValueError, IndexError, RuntimeError, csv.Error) as error:
             raise DataError(f"{path} holds no scores of pairs: {error}") from error
 
     def write(self, file: TextIO) -> None:

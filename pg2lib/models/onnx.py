@@ -187,9 +187,9 @@ class OnnxStages:
             # A file may name other files for its weights, and onnxruntime before 1.24 reads them wherever they lie.
             onnx.checker.check_model(path)
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            metadata = self.session.get_modelmeta().custom_metadata_map
         except Exception as error:  # onnx's and onnxruntime's errors have no base class of their own
             raise CheckpointError(f"{path} is damaged or not an ONNX file; make it again with: {command}") from error
-        metadata = self.session.get_modelmeta().custom_metadata_map
         if metadata.get("format") != FORMAT:
             raise CheckpointError(
                 f"{path}: expected the format {FORMAT!r}, got {metadata.get('format')!r}; make it again with: {command}"

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 from pg2lib.config import TABLE1_ROWS, PG2Config
 from pg2lib.errors import DataError
 from pg2lib.evaluation import EvaluationReport
+from pg2lib.json_files import MAX_BYTES, checked, read_json, read_limited
 from pg2lib.training import check
 
 FULL_MODEL = "G1+G2+D"
@@ -67,12 +67,16 @@ def read_report(folder: Path) -> EvaluationReport:
     """Read the report.json of a folder.
 
     Raises:
-        DataError: There is none, or the file is not a report.
+        DataError: There is none, or the file is not a report on the refined results of a pipeline.
     """
     path = folder / "report.json"
     try:
-        return EvaluationReport.from_json(path.read_text(encoding="utf-8"))
-    except (DataError, OSError, UnicodeDecodeError) as error:
+        report = EvaluationReport.from_json(read_limited(path, MAX_BYTES))
+        for name, part in {"figures": report.figures, "sets": report.sets, "poses": report.poses}.items():
+            if "refined" not in part and (part or name == "figures"):
+                raise DataError(f"it has no {name} of the refined results")
+        return report
+    except (DataError, FileNotFoundError) as error:
         raise DataError(
             f"{path} cannot be read: {error}. Remove it if it is damaged, and make the table again: trained rows are "
             f"only scored"
@@ -82,6 +86,7 @@ def read_report(folder: Path) -> EvaluationReport:
 def read_stamp(folder: Path) -> dict[str, Any]:
     """Read what the report of a folder was made from; empty if the file is missing or damaged."""
     try:
-        return {**json.loads((folder / "report.stamp.json").read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError):
+        stamp: dict[str, Any] = checked(dict[str, Any], read_json(folder / "report.stamp.json"), "the stamp")
+    except (DataError, FileNotFoundError):
         return {}
+    return stamp

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pg2lib.files import atomic_write, read_json_lines
+from pg2lib.files import atomic_write
+from pg2lib.json_files import read_json_lines
 from pg2lib.provenance import provenance
 from pg2lib.table1.folder import logged_stages
 from pg2lib.training.check import Stage

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -16,9 +15,10 @@ from typing import Any
 from pg2lib.config import PG2Config, TrainingConfig
 from pg2lib.data.pairs import PairTable
 from pg2lib.errors import CheckpointError, ConfigError
+from pg2lib.json_files import MAX_BYTES, read_json, read_limited
 from pg2lib.models import G1
 from pg2lib.pipeline import PG2Pipeline
-from pg2lib.pipeline_folder import CONFIG_NAME, FORMAT, WEIGHTS_NAME, refuse_destination
+from pg2lib.pipeline_folder import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config, refuse_destination
 from pg2lib.training.checkpoint import find_checkpoint, list_checkpoints, load_generator
 from pg2lib.training.lock import refuse_if_held
 from pg2lib.training.log import logged_seconds
@@ -146,12 +146,11 @@ def refuse_foreign(folder: str | PathLike[str]) -> None:
     path = folder / CONFIG_NAME
     if path.is_file():
         try:
-            text = path.read_text(encoding="utf-8")
-            values = json.loads(text)
+            values = read_json(path, error=ConfigError)
             if isinstance(values, dict) and values.get("format") == FORMAT:
                 raise CheckpointError(f"{folder} is a pipeline folder, not the folder of a run; name another folder")
-            PG2Config.from_json(text)
-        except (OSError, ValueError) as error:
+            PG2Config.from_json(read_limited(path, MAX_BYTES, ConfigError))
+        except ConfigError as error:
             raise CheckpointError(
                 f"{path} is not the configuration of a training run ({error}); name another folder, or remove that file"
             ) from error
@@ -228,13 +227,13 @@ def _differs(config: PG2Config, folder: Path, stages: Sequence[Stage], start: st
     """Return in what the settings of a run's finished pipeline differ from these; None if in nothing."""
     path = folder / PIPELINE / CONFIG_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_config(path.parent)
         made = PG2Config.from_dict(values["config"])
-        record = values.get("training", {}).get("from", {}).get("sha256")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ConfigError, CheckpointError) as error:
         raise CheckpointError(
             f"{path} cannot be read: {error}; name another folder, or remove {path.parent}"
         ) from error
+    record = values["training"].get("from", {}).get("sha256")
     ours = _settings(config, stages, start)
     theirs = _settings(made, stages_of(made, folder), None if record is None else short_sha256(record))
     differing = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]

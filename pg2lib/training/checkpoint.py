@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pg2lib.config import AugmentConfig, ModelConfig, PG2Config, Stage1Config, Stage2Config
-from pg2lib.errors import CheckpointError, WriteError
+from pg2lib.errors import CheckpointError, DataError, WriteError
 from pg2lib.files import atomic_path
+from pg2lib.json_files import checked, parse_json, shown
 from pg2lib.models import G1, G2
 from pg2lib.pipeline_folder import write_tensors
 
@@ -35,6 +36,9 @@ Generator = TypeVar("Generator", G1, G2)
 
 FORMAT = "pg2lib training checkpoint 2"
 FILE_NAME = re.compile(r"^step-(\d{8})\.safetensors$")
+
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps of every parameter."""
 
 DEFAULTS = {
     f"{part}.{entry.name}": entry.default
@@ -111,10 +115,11 @@ class Checkpoint:
             unknown: Keys that `identity` does not have yet.
         """
         missing = {key: DEFAULTS[key] for key in identity if key in DEFAULTS}
+        written = parse_json(self.metadata["identity"], f"the identity of {self.path}", error=CheckpointError)
         # A setting that has no effect on this run may have been part of the identity when the checkpoint was written.
         theirs = {
             key: value
-            for key, value in (missing | json.loads(self.metadata["identity"])).items()
+            for key, value in (missing | written).items()
             if key in identity or key not in {*DEFAULTS, *unknown}
         }
         differing = sorted(key for key in theirs.keys() | identity.keys() if theirs.get(key) != identity.get(key))
@@ -208,7 +213,7 @@ def load_checkpoint(checkpoint: Checkpoint, state: TrainingState) -> None:
     for name, model in state.models.items():
         _load_model(model, _with_prefix(tensors, f"model.{name}."), checkpoint.path)
     for name, optimiser in state.optimisers.items():
-        _load_optimiser(optimiser, _with_prefix(tensors, f"optimiser.{name}."))
+        _load_optimiser(optimiser, _with_prefix(tensors, f"optimiser.{name}."), checkpoint.path)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint:
@@ -276,9 +281,13 @@ def _examine(path: Path, size: int, changed: int) -> tuple[str | None, dict[str,
                     f"{path}: expected a {FORMAT!r}, got {metadata.get('format')!r}, perhaps of another version of "
                     f"pg2lib. Train in another folder"
                 )
+            if not re.fullmatch(r"[0-9]{1,9}", metadata.get("step", "")):
+                raise DataError(f"its step is {shown(metadata.get('step'))}, expected a whole number")
+            checked(dict[str, Any], parse_json(metadata.get("identity", ""), "its identity"), "its identity")
+            parse_json(metadata.get("config", ""), "its configuration")
             tensors = ((key, file.get_tensor(key)) for key in sorted(file.keys()))
             found, expected = checksum(metadata, tensors), metadata.get("checksum")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, DataError) as error:
         return str(error), {}
     return (None if found == expected else f"its checksum is {found}, not {expected}"), metadata
 
@@ -299,14 +308,20 @@ def _load_model(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> Non
         raise CheckpointError(f"{path} does not fit the model: {error}") from error
 
 
-def _load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, entry = key.partition(".")
+        if not re.fullmatch("[0-9]{1,9}", index) or int(index) >= len(parameters):
+            raise CheckpointError(f"{path} does not fit the optimiser, which has no parameter {shown(index)}")
         parameter = parameters[int(index)]
+        if entry not in ADAM or (entry != "step" and value.shape != parameter.shape):
+            raise CheckpointError(f"{path} does not fit the optimiser: {shown(key)} has the shape {tuple(value.shape)}")
         if value.shape == parameter.shape:
             # Adam's fused kernel needs the same memory format (channels_last) for a parameter and its state.
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(index), {})[entry] = value
+    if any(len(entries) != len(ADAM) for entries in state.values()):
+        raise CheckpointError(f"{path} does not hold {', '.join(ADAM)} of every parameter")
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

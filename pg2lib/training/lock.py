@@ -20,8 +20,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pg2lib.errors import CheckpointError, way_out
+from pg2lib.errors import CheckpointError, DataError, way_out
 from pg2lib.files import remove_leftovers
+from pg2lib.json_files import checked, parse_json
 from pg2lib.processes import started
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ NAME = ".lock"
 BEAT_SECONDS = 30.0
 SILENT_SECONDS = 300.0
 """A process on another machine that has not touched its lock for so long is taken to be dead."""
+
+MOST_CHARACTERS = 10_000
+"""No lock is longer; of another file only so much is read."""
 
 PART = re.compile(r"^\..+\.(\d+)(-\w+)?\.part$")
 """The name of a lock that is moved aside, or of a file that an earlier version of pg2lib was writing, with the number
@@ -64,10 +68,10 @@ class Holder:
     def read(cls, text: str) -> Holder | None:
         """Read the content of a lock; None where it is incomplete or damaged."""
         try:
-            values = json.loads(text)
-            return cls(int(values["pid"]), *(str(values[key]) for key in ("host", "space", "started", "since")))
-        except (ValueError, TypeError, KeyError):
+            holder: Holder = checked(cls, parse_json(text, NAME), NAME)
+        except DataError:
             return None
+        return holder if 0 < holder.pid < 2**31 else None
 
     def write(self) -> str:
         """Return the content of a lock; the inverse of `read`."""
@@ -115,9 +119,12 @@ def refuse_if_held(folder: Path) -> None:
     """Raise an error where another process holds the lock of a folder. Changes nothing.
 
     Raises:
-        CheckpointError: Another process holds the lock.
+        CheckpointError: Another process holds the lock, or the lock cannot be read.
     """
-    text = _text(folder / NAME)
+    try:
+        text = _text(folder / NAME)
+    except OSError as error:
+        raise CheckpointError(f"{folder / NAME} cannot be read ({error.strerror}): remove it") from error
     reason = None if text is None else _why_held(folder / NAME, text)
     if reason is not None:
         raise CheckpointError(reason)
@@ -199,7 +206,8 @@ def _space() -> str:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(MOST_CHARACTERS)
     except FileNotFoundError:
         return None
 

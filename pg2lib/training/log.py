@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from pg2lib.errors import DataError
-from pg2lib.files import LineFile, atomic_write, read_json_lines
+from pg2lib.files import LineFile, atomic_write
+from pg2lib.json_files import read_json_lines
 
 LOG_FIELDS = ("stage", "step", "images_per_second", "seconds")
 """The keys of a line that are not losses. "seconds" counts from the last start or resume of the run."""

@@ -13,7 +13,6 @@ random name is stored: no address, no browser and nothing about the person.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import secrets
@@ -24,9 +23,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pg2lib.errors import ConfigError, DataError
+from pg2lib.json_files import checked_fields, read_json
 
 FORMAT = "pg2lib user study 1"
 STUDY_NAME, IMAGES_NAME, ANSWERS_NAME = "study.json", "images", "answers.sqlite3"
@@ -57,6 +57,23 @@ CREATE TABLE IF NOT EXISTS answers (
     FOREIGN KEY (rater, model) REFERENCES sessions (rater, model)
 );
 """
+
+MAX_MS, MAX_SHOWINGS = 10**12, 10**6
+"""The longest time in milliseconds and the most showings of an image that an answer may tell."""
+
+SOUND = (
+    "SELECT 'it has a ' || type || ' ' || name FROM sqlite_master WHERE type NOT IN ('table', 'index')",
+    "SELECT 'a session is of another form' FROM sessions WHERE typeof(rater) <> 'text' OR typeof(model) <> 'text' "
+    "OR typeof(number) <> 'integer' OR number < 1",
+    "SELECT 'an answer is of another form' FROM answers WHERE typeof(rater) <> 'text' OR typeof(model) <> 'text' "
+    "OR typeof(position) <> 'integer' OR typeof(image) <> 'text' OR typeof(says_real) <> 'integer' "
+    "OR typeof(showings) <> 'integer' OR typeof(exposure_ms) <> 'real' OR typeof(response_ms) <> 'real' "
+    f"OR NOT exposure_ms BETWEEN 0 AND {MAX_MS} OR NOT response_ms BETWEEN 0 AND {MAX_MS} "
+    f"OR NOT showings BETWEEN 1 AND {MAX_SHOWINGS}",
+    "SELECT 'answers of a session are missing' FROM answers GROUP BY rater, model "
+    "HAVING MIN(position) <> 0 OR MAX(position) <> COUNT(*) - 1",
+)
+"""Queries that return nothing for a database that this module wrote."""
 
 
 @dataclass(frozen=True)
@@ -147,29 +164,17 @@ class Study:
         """
         path = Path(folder) / STUDY_NAME
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
         except FileNotFoundError as error:
             raise DataError(f"{folder} holds no study: it has no {STUDY_NAME}; make one with create_study") from error
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot read {path}: {error}") from error
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise DataError(f"{path} is not of the format {FORMAT!r}; was it made by another version of pg2lib?")
-        try:
-            study = cls(
-                folder=Path(folder),
-                title=values["title"],
-                data=values["data"],
-                protocol=Protocol(**values["protocol"]),
-                canvas=(values["canvas"][0], values["canvas"][1]),
-                real=tuple(values["real"]),
-                generated={model: tuple(names) for model, names in values["generated"].items()},
-                made_with=values["made_with"],
-            )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise DataError(f"{path} does not describe a study: {error!r}") from error
+        kinds = {name: kind for name, kind in get_type_hints(cls).items() if name != "folder"}
+        study = cls(folder=Path(folder), **checked_fields(kinds, values, f"{path} does not describe a study"))
         study._check_images(path)
         with study.database() as database:
             database.executescript(SCHEMA)
+            study._check_answers(database)
         return study
 
     @property
@@ -250,7 +255,8 @@ class Study:
         Committed data are on the disk, not only in the cache of the operating system.
 
         Raises:
-            DataError: the database cannot be read or written, as the disk is full or the folder read-only.
+            DataError: the database is damaged, is locked for a minute, or cannot be read or written, as the disk is full
+                or the folder read-only.
         """
         path = self._inside(ANSWERS_NAME)
         try:
@@ -261,12 +267,13 @@ class Study:
                 connection.execute("PRAGMA foreign_keys = ON")
                 with connection:
                     yield connection
-        except sqlite3.IntegrityError:
-            raise  # the disk is not to blame
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a bug of ours
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite may quote damaged names in its messages
             raise DataError(
-                f"{path} cannot be used: {error}. Free some space on its disk or make its folder writable, then try "
-                f"again; every answer that was confirmed is kept"
+                f"the answers in {path} cannot be read or written: {error}. Free some space on its disk or make its "
+                f"folder writable, then try again; every answer that was confirmed is kept. If the file is damaged, "
+                f"restore it from a backup"
             ) from error
 
     def _begin(self, database: sqlite3.Connection, rater: str, model: str) -> Session:
@@ -313,6 +320,19 @@ class Study:
         place = "/".join(("the folder of the study", *folders))
         raise DataError(f"{name[:80]!r} is not the name of a file that itself lies in {place}")
 
+    def _check_answers(self, database: sqlite3.Connection) -> None:
+        """Check that the database is sound and holds nothing but what this module writes."""
+        (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        wrong = None if sound == "ok" else sound
+        for problem in SOUND:
+            row = database.execute(problem).fetchone() if wrong is None else None
+            wrong = wrong if row is None else f"{row[0]}"
+        models = {row[0] for row in database.execute("SELECT model FROM sessions UNION SELECT model FROM answers")}
+        if wrong is None and models - {*self.models}:
+            wrong = f"{STUDY_NAME} has no model {min(models - {*self.models})[:80]!r}"
+        if wrong is not None:
+            raise DataError(f"{self.folder / ANSWERS_NAME} is damaged: {wrong}; restore it from a backup")
+
     def _check_images(self, path: Path) -> None:
         """Check that ``study.json``, at `path`, lists enough images, and that they are files of the study."""
         protocol = self.protocol
@@ -322,8 +342,6 @@ class Study:
             if len(names) < needed:
                 raise DataError(f"{path}: {field}: a session shows {needed} images, but {len(names)} are listed")
             for name in names:
-                if not isinstance(name, str):
-                    raise DataError(f"{path}: {field}: expected the file name of an image, got {name!r}")
                 try:
                     self.image_path(name)
                 except DataError as error:
@@ -399,10 +417,10 @@ class Session:
                 the position, or a number is out of range.
         """
         for name, value in (("exposure_ms", exposure_ms), ("response_ms", response_ms)):
-            if not (math.isfinite(value) and value >= 0):
-                raise DataError(f"{name} must be a number of milliseconds of at least 0, got {value}")
-        if showings < 1:
-            raise DataError(f"showings must be at least 1, got {showings}")
+            if not 0 <= value <= MAX_MS:
+                raise DataError(f"{name} must be a number of milliseconds from 0 to {MAX_MS:,}, got {value}")
+        if not 1 <= showings <= MAX_SHOWINGS:
+            raise DataError(f"showings must be from 1 to {MAX_SHOWINGS:,}, got {showings}")
         image = self.images[self._check(position)]
         given = (image, int(says_real), float(exposure_ms), float(response_ms), int(showings))
         with self.study.database() as database:
@@ -428,7 +446,7 @@ class Session:
             "SELECT image, says_real, exposure_ms, response_ms, showings FROM answers "
             "WHERE rater = ? AND model = ? AND position = ?"
         )
-        stored = tuple(database.execute(query, (self.rater, self.model, position)).fetchone())
+        stored = tuple(database.execute(query, (self.rater, self.model, position)).fetchone() or ())
         if stored != given:
             raise DataError(
                 f"position {position} already has another answer, which is kept; is the session open in two windows?"

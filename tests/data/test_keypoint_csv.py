@@ -36,7 +36,7 @@ def test_y_comes_first_and_minus_one_is_missing(tmp_path) -> None:
     [
         (f"0002_c1s1_000451_03.jpg: {GOOD}", r"keypoints\.csv:2: expected name"),
         (f"0002_c1s1_000451_03.jpg: [1, 2]: {GOOD}", r":2: keypoints_y must be a list of 18"),
-        (f"0002_c1s1_000451_03.jpg: {GOOD}: [1, 2", r":2: keypoints_x is not a JSON list"),
+        (f"0002_c1s1_000451_03.jpg: {GOOD}: [1, 2", r":2: keypoints_x cannot be read as JSON"),
         (f"0002_c1s1_000451_03.jpg: {GOOD}: {json.dumps(['a'] * 18)}", r":2: keypoints_x holds 'a'"),
         (f"0002_c1s1_000451_03.jpg: {GOOD}: {[math.nan] * 18}".replace("nan", "NaN"), r":2: keypoints_x holds nan"),
         (f"0002_c1s1_000451_03.jpg: {GOOD}: {json.dumps([-1] + [1] * 17)}", r":2: nose has y = 1 and x = -1"),

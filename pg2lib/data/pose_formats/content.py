@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pg2lib.errors import DataError
-
-MAX_BYTES = 64_000_000
-"""The largest pose file that is read."""
-
-MAX_DEPTH = 12
-"""How deep lists and fields may be nested in JSON."""
+from pg2lib.json_files import MAX_BYTES, read_limited
 
 VIDEO = "a video; cut it into images first, or find its poses with a pose detector and give their JSON"
 WEIGHTS = "weights of a network, not a pose; they are not loaded"
@@ -59,21 +52,10 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; name one of its files, or import all of them with prepare --format auto")
-    if not path.exists():
-        raise DataError(f"no file {path}")
-    if not path.is_file():
-        raise DataError(f"{path} is not a regular file; expected a pose file")
     try:
-        with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if len(content) > max_bytes:
-        raise DataError(
-            f"{path} has more than {max_bytes / 1e6:.0f} MB; expected a pose file of at most that size, such as the "
-            f"keypoints of a few images"
-        )
-    return content
+        return read_limited(path, max_bytes)
+    except FileNotFoundError as error:
+        raise DataError(f"no file {path}") from error
 
 
 def is_image(content: bytes) -> bool:
@@ -98,28 +80,6 @@ def text_of(content: bytes, where: str) -> str:
     if not text.strip():
         raise DataError(f"{where} is empty; expected a pose file")
     return text
-
-
-def json_of(text: str, where: str) -> Any:
-    """Return what JSON holds.
-
-    Raises:
-        DataError: If it is not JSON, if it is nested too deeply, or if a number has thousands of digits.
-    """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise DataError(f"{where} cannot be read as JSON: {reason}") from error
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner for outer in level if isinstance(outer, list | dict)
-            for inner in (outer.values() if isinstance(outer, dict) else outer) if isinstance(inner, list | dict)
-        ]  # fmt: skip
-        if not level:
-            return value
-    raise DataError(f"{where} is nested more than {MAX_DEPTH} levels deep; expected a pose file")
 
 
 def _looks_like(content: bytes) -> str | None:

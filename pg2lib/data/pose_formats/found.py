@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pg2lib.errors import DataError
-from pg2lib.pose import BLAZEPOSE_TO_JOINTS, COCO17_TO_JOINTS, JOINTS, Pose
+from pg2lib.pose import BLAZEPOSE_TO_JOINTS, COCO17_TO_JOINTS, JOINTS, MAX_SIDE, Pose, far_outside
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +25,9 @@ MIN_SCORE = 0.05
 """A keypoint with a lower score is missing, whatever the format calls the score: OpenPose's and AlphaPose's confidence,
 COCO's v, MediaPipe's visibility. OpenPose does not draw such keypoints either (``render_threshold``)."""
 
-MAX_SIDE = 65_535
-"""The largest height and width of a canvas, in pixels."""
-
 LARGEST_FRACTION = 3
 """If no coordinate of a file is larger, its coordinates are fractions of the image, some of joints outside of it: in
 pixels, a whole person would stand on three pixels."""
-
-FAR_OUTSIDE = 10
-"""A coordinate this many times the canvas away from its corner is an error in the file."""
 
 BODY_25_TO_JOINTS = tuple((point,) for point in (*range(8), *range(9, 19)))
 """For each joint its point in OpenPose's BODY_25, in which the middle of the hips is point 8 and the feet come last."""
@@ -242,7 +236,7 @@ def _in_pixels(person: Found, canvas: tuple[int, int] | None, fractions: bool) -
                 f"give its size as canvas (height, width), or write pixels (OpenPose: --keypoint_scale 0)"
             )
         person = replace(person, xy=person.xy * torch.tensor([known[1], known[0]], dtype=torch.float32))
-    limit = FAR_OUTSIDE * max(known) if known else MAX_SIDE
+    limit = far_outside(known) if known else MAX_SIDE
     if float(person.points.abs().max()) > limit:
         size = f"{known[0]} pixels in height and {known[1]} in width" if known else f"no more than {MAX_SIDE:,} pixels"
         raise DataError(

@@ -21,7 +21,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +29,7 @@ import torch
 
 from pg2lib.data.pose_formats.found import LAYOUTS, MIN_SCORE, OTHER_LAYOUTS, Found, Point, checked_canvas, found_person
 from pg2lib.errors import DataError
+from pg2lib.json_files import shown
 from pg2lib.pose import JOINTS
 
 LARGEST_NUMBER = 1e9
@@ -114,7 +114,7 @@ def coco_annotations(value: Any, where: str, min_score: float = MIN_SCORE) -> tu
         height, width = (field(image, side, (int, float), inside.where) for side in ("height", "width"))
         image_id = field(image, "id", (int, str), inside.where)
         if image_id in images:
-            raise DataError(f"{inside.where}.id {_short(image_id)} stands twice among the images")
+            raise DataError(f"{inside.where}.id {shown(image_id)} stands twice among the images")
         images[image_id] = replace(place, image=name, canvas=checked_canvas(height, width, inside.where))
     categories = value.get("categories")
     for category in categories if isinstance(categories, list) else []:
@@ -124,7 +124,7 @@ def coco_annotations(value: Any, where: str, min_score: float = MIN_SCORE) -> tu
         inside = place.at("annotations").at(number)
         image_id = field(annotation, "image_id", (int, str), inside.where)
         if image_id not in images:
-            raise DataError(f"{inside.where}.image_id is {_short(image_id)}, which is not among the images")
+            raise DataError(f"{inside.where}.image_id is {shown(image_id)}, which is not among the images")
         if "keypoints" in annotation:
             inside = replace(images[image_id], path=f"{inside.path}.keypoints")
             points = _points(field(annotation, "keypoints", list, inside.where), inside.where)
@@ -141,7 +141,7 @@ def field(values: Any, name: str, kind: type | tuple[type, ...], where: str) -> 
     if not isinstance(values, dict) or name not in values:
         raise DataError(f"{where} has no field {name!r}")
     if not isinstance(values[name], kind) or isinstance(values[name], bool):
-        raise DataError(f"{where}.{name} is {_short(values[name])}, which is of another kind than expected")
+        raise DataError(f"{where}.{name} is {shown(values[name])}, which is of another kind than expected")
     return values[name]
 
 
@@ -152,7 +152,7 @@ def _people(value: Any, place: _Place) -> Iterator[Found]:
     elif isinstance(value, dict):
         yield from _people_in_fields(value, place)
     else:
-        raise DataError(f"{place.where} holds {_short(value)}; expected the pose of a person")
+        raise DataError(f"{place.where} holds {shown(value)}; expected the pose of a person")
 
 
 def _people_in_list(values: list[Any], place: _Place) -> Iterator[Found]:
@@ -193,7 +193,7 @@ def _people_in_fields(values: dict[str, Any], place: _Place) -> Iterator[Found]:
             yield from _people(item, replace(place.at(name), image=name))
     elif values:
         looks = next((looks for name, looks in _LOOKS.items() if name in values), None)
-        fields = ", ".join(_short(name) for name in list(values)[:6])
+        fields = ", ".join(shown(name) for name in list(values)[:6])
         guess = f"looks like {looks}" if looks else "is in no known format"
         raise DataError(
             f"{place.where} {guess}; it has the fields {fields}. Expected JSON of OpenPose, ControlNet, COCO, "
@@ -374,7 +374,7 @@ def _check_names(names: Any, where: str) -> None:
     for number, (name, expected) in enumerate(zip(given, COCO_NAMES, strict=True)):
         if name != expected:
             raise DataError(
-                f"{where} names keypoint {number} {_short(names[number])}; expected {expected}: the 17 keypoints "
+                f"{where} names keypoint {number} {shown(names[number])}; expected {expected}: the 17 keypoints "
                 f"must be COCO's, in COCO's order"
             )
 
@@ -382,27 +382,15 @@ def _check_names(names: Any, where: str) -> None:
 def _number(value: Any, where: str) -> float:
     """Return a finite number of a sensible size."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
-        raise DataError(f"{where} holds {_short(value)}, which is not a finite number of a sensible size")
+        raise DataError(f"{where} holds {shown(value)}, which is not a finite number of a sensible size")
     return float(value)
 
 
 def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise DataError(f"{where} is {_short(value)}; expected a list")
+        raise DataError(f"{where} is {shown(value)}; expected a list")
     return value
 
 
 def _key(name: str) -> str:
     return repr(name[:40])[1:-1]
-
-
-def _short(value: Any) -> str:
-    """Return a value for a message: on one line, printable, and short."""
-    if isinstance(value, list | dict):
-        return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)} fields"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**20:
-        return "a number of more than 20 digits"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

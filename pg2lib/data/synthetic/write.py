@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from pg2lib.data.keypoint_csv import CSV_HEADER, csv_row, read_keypoints
+from pg2lib.data.keypoint_csv import CSV_HEADER, csv_row, parse_row, read_keypoints
 from pg2lib.data.market1501 import NOT_A_PERSON
 from pg2lib.data.names import canonical_name
 from pg2lib.data.pairs import make_pairs, write_pairs
@@ -26,6 +26,7 @@ from pg2lib.data.synthetic.clothes import Identity, fabric
 from pg2lib.data.synthetic.person import CANVAS, Look, Shot, render_person
 from pg2lib.errors import DataError
 from pg2lib.files import LineFile, atomic_write, writing
+from pg2lib.json_files import checked, parse_json, read_json
 from pg2lib.processes import cpu_count, start_worker
 
 FORMAT = 1
@@ -323,8 +324,8 @@ def _is_there(folder: Path, parameters: dict[str, Any]) -> bool:
 
 def _parameters_of(folder: Path) -> dict[str, Any] | None:
     try:
-        parameters = json.loads((folder / SYNTHETIC).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        parameters = read_json(folder / SYNTHETIC)
+    except (DataError, FileNotFoundError):
         return None
     return parameters if isinstance(parameters, dict) else None
 
@@ -377,11 +378,15 @@ def _draw_all(
 def _read_journal(journal: Path) -> Iterator[tuple[str, str]]:
     if not journal.exists():
         return
-    for line in journal.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(journal.read_bytes().split(b"\n"), start=1):
+        where = f"{journal}:{number}"
         try:
-            yield from json.loads(line).items()
-        except json.JSONDecodeError:
-            continue  # a line that a kill cut short, or an empty one
+            rows = checked(dict[str, str], parse_json(line, where), where)
+            for row in filter(None, rows.values()):
+                parse_row(row, where)
+            yield from rows.items()
+        except DataError:
+            continue  # a line that a kill cut short, a damaged one, or an empty one: its images are drawn again
 
 
 def _results(folder: Path, tasks: list[list[_Picture]], look: Look, workers: int | None) -> Iterator[dict[str, str]]:
