@@ -126,17 +126,19 @@ class Framing:
         Raises:
             DataError: the pose has no joint.
         """
-        crop, box = self.crop(pose, canvas), _body_box(pose)
+        crop = self.crop(pose, canvas)
+        left, box_top, right, box_bottom = _body_box(pose)
         first, last = -0.5, pose.canvas[0] - 0.5
         size_known = len(self._points(pose)) >= 2
         top, bottom = (crop.top, crop.bottom) if size_known else (first, last)
         seen = pose.visible
         if not bool(seen[list(FACE)].any()):
-            top = max(top, first)
+            top, box_top = max(top, first), max(box_top, first)
         if not bool(seen[list(ANKLES)].any()):
-            bottom = min(bottom, last)
+            bottom, box_bottom = min(bottom, last), min(box_bottom, last)
         if (top, bottom) == (crop.top, crop.bottom):
             return crop
+        box = left, box_top, right, box_bottom
         height = max(bottom - top, _smallest_height(box, canvas))
         middle_y = top + height / 2 if bottom == crop.bottom else bottom - height / 2
         off_middle = (0.5 - self.x) * canvas[1] / canvas[0]

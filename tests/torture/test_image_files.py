@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pg2lib.condition import Photo
+from pg2lib.data.people import PersonTable
+from pg2lib.data.pose_formats.skeleton import person_in_picture
+from pg2lib.data.store import ImageStore
+from pg2lib.doctor.images import _decode
 from pg2lib.errors import DataError
 from pg2lib.images import load_image
 from tests.torture import images as torture
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow has to say of damage
 
 
 def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
@@ -69,3 +78,25 @@ def test_junk_metadata_are_harmless(tmp_path: Path, name: str) -> None:
         kind, content = torture.with_junk(random.Random(f"{name} {number}"), name)
         (tmp_path / "file").write_bytes(content)
         assert torture.read_whole(tmp_path / "file", torture.WHOLE[kind]) == ""
+
+
+def test_junk_exif_data_are_harmless_where_a_data_set_or_a_photo_is_read(tmp_path: Path) -> None:
+    path, canvas = tmp_path / "a.jpg", torture.SIZE[::-1]
+    path.write_bytes(torture.with_segment(torture.SEEDS["jpeg grey"], 0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"))
+    assert Photo.load(path).size == canvas
+    table = PersonTable(("a.jpg",), ("anna",), torch.zeros(1, 18, 2), canvas, paths=(path,))
+    assert len(ImageStore.open(table)) == 1
+    assert _decode([path]) == ({path: torture.SIZE}, [])
+
+
+def test_a_large_picture_in_one_pure_colour_takes_little_memory_as_a_pose(tmp_path: Path) -> None:
+    side = 1200
+    picture = Image.new("RGB", (side, side), (255, 0, 0))
+    picture.putpixel((5, 5), (0, 255, 0))
+    picture.save(tmp_path / "red.png")
+    tracemalloc.start()
+    assert person_in_picture(tmp_path / "red.png") is None
+    assert tracemalloc.get_traced_memory()[1] < 50 * side**2, (
+        "with all colours at once it takes some 200 bytes per pixel"
+    )
+    tracemalloc.stop()
