@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pg2lib.images import Crop
-from pg2lib.pose import DRAWN_LIMBS, Pose
+from pg2lib.images import Crop, from_uint8, pil_from_tensor, tensor_from_pil
+from pg2lib.pose import DRAWN_LIMBS, FARTHEST_PX, Pose
 
 BACKDROP = 0.81
 """Grey level in [-1, 1] of a plain backdrop: the mean of the surroundings in DeepFashion's training images."""
@@ -49,7 +50,8 @@ def _distance(pose: Pose, shape: Sequence[int]) -> Float[Tensor, "height width"]
     The unit is the height or the width of the person, whichever is larger.
     """
     limbs = torch.tensor(DRAWN_LIMBS)
-    starts, ends = pose.xy[limbs[:, 0]], pose.xy[limbs[:, 1]]
+    xy = pose.xy.clamp(-FARTHEST_PX, FARTHEST_PX)
+    starts, ends = xy[limbs[:, 0]], xy[limbs[:, 1]]
     known = ~(starts + ends).isnan().any(dim=1)
     if not known.any():
         return torch.full(tuple(shape), torch.inf)
@@ -70,6 +72,13 @@ def inside_photo(crop: Crop, size: tuple[int, int]) -> Bool[Tensor, "1 height wi
     y = crop.to_photo(torch.stack((torch.zeros_like(rows), rows), dim=-1))[:, 1]
     inside_x, inside_y = (x > -0.5) & (x < size[1] - 0.5), (y > -0.5) & (y < size[0] - 0.5)
     return (inside_y[:, None] & inside_x)[None]
+
+
+def crop_on_backdrop(crop: Crop, photo: Image.Image) -> Image.Image:
+    """Crop a photo as `Crop.apply` does, with a plain backdrop beyond its edge."""
+    picture = from_uint8(tensor_from_pil(crop.apply(photo)))
+    inside = inside_photo(crop, (photo.height, photo.width))
+    return pil_from_tensor(torch.where(inside, picture, BACKDROP))
 
 
 def on_backdrop(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pg2lib.errors import DataError
 from pg2lib.images import Crop
-from pg2lib.pose import Pose
+from pg2lib.pose import FARTHEST_PX, Pose
 from pg2lib.warp import torso_length
 
 MIDLINE = {"nose": (0,), "neck": (1,), "hips": (8, 11), "knees": (9, 12), "ankles": (10, 13)}
@@ -79,8 +79,8 @@ class Framing:
                 if all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= 10 for n in numbers):
                     return cls(float(x), {name: float(place) for name, place in y.items()})
         raise DataError(
-            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}, all of them fractions of "
-            f"the canvas; got {str(values)[:200]}"
+            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}, all of them fractions "
+            f"of the canvas; got {str(values)[:200]}"
         )
 
     def crop(self, pose: Pose, canvas: tuple[int, int]) -> Crop:
@@ -96,11 +96,10 @@ class Framing:
         Raises:
             DataError: the pose has no joint.
         """
-        left, top, right, bottom = _body_box(pose)
-        found = {name: pose.xy[list(MIDLINE[name])].mean(dim=0) for name in self.y}
-        found = {name: point for name, point in found.items() if not bool(point.isnan().any())}
-        smallest = 1.02 * max(bottom - top, (right - left) * canvas[0] / canvas[1], 8.0)
-        height, middle_x, middle_y = smallest, (left + right) / 2, (top + bottom) / 2
+        box = left, top, right, bottom = _body_box(pose)
+        found = self._points(pose)
+        height = smallest = _smallest_height(box, canvas)
+        middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
         if found:
             middle_x = float(torch.stack([point[0] for point in found.values()]).mean())
         if len(found) >= 2:
@@ -110,18 +109,75 @@ class Framing:
             height = max(smallest, float((spread * (y - y.mean())).sum() / spread.square().sum()))
             middle_y = float(y.mean() - (place.mean() - 0.5) * height)
         crop = Crop.around(middle_x + (0.5 - self.x) * height * canvas[1] / canvas[0], middle_y, height, canvas)
-        # The crop is large enough by now; it moves if a part of the body still lies outside.
-        dx = max(0.0, right - crop.right) - max(0.0, crop.left - left)
-        dy = max(0.0, bottom - crop.bottom) - max(0.0, crop.top - top)
-        return replace(crop, left=crop.left + dx, right=crop.right + dx, top=crop.top + dy, bottom=crop.bottom + dy)
+        return _moved_to(box, crop)
+
+    def crop_to_seen(self, pose: Pose, canvas: tuple[int, int]) -> Crop:
+        """Return the crop of a photo that shows what the photo shows of a person.
+
+        Somebody from head to foot is framed as by `crop`. Where an edge of the photo cuts off the feet or the head, the
+        crop ends at that edge, and not where they would be; so a half-length portrait stays one. If the person is too
+        wide for that, the crop extends beyond the photo on the side of the head, or below somebody without a head. If
+        at most one midline point is visible, which does not tell how large the person is, the crop is as high as the
+        photo.
+
+        Args:
+            pose: pose of the person, in pixels of the photo; its canvas is the size of the photo.
+            canvas: (height, width) in pixels that the crop is resized to.
+
+        Raises:
+            DataError: the pose has no joint.
+        """
+        crop = self.crop(pose, canvas)
+        left, box_top, right, box_bottom = _body_box(pose)
+        first, last = -0.5, pose.canvas[0] - 0.5
+        size_known = len(self._points(pose)) >= 2
+        top, bottom = (crop.top, crop.bottom) if size_known else (first, last)
+        seen = pose.visible
+        if not bool(seen[list(FACE)].any()):
+            top, box_top = max(top, first), max(box_top, first)
+        if not bool(seen[list(ANKLES)].any()):
+            bottom, box_bottom = min(bottom, last), min(box_bottom, last)
+        if (top, bottom) == (crop.top, crop.bottom):
+            return crop
+        box = left, box_top, right, box_bottom
+        height = max(bottom - top, _smallest_height(box, canvas))
+        middle_y = top + height / 2 if bottom == crop.bottom else bottom - height / 2
+        off_middle = (0.5 - self.x) * canvas[1] / canvas[0]
+        middle_x = (crop.left + crop.right) / 2 + (height - (crop.bottom - crop.top)) * off_middle
+        return _moved_to(box, Crop.around(middle_x, middle_y, height, canvas))
+
+    def _points(self, pose: Pose) -> dict[str, Float[Tensor, "2"]]:
+        """Return the midline points that both the pose and the training images show."""
+        xy = pose.xy.clamp(-FARTHEST_PX, FARTHEST_PX)
+        points = {name: xy[list(MIDLINE[name])].mean(dim=0) for name in self.y}
+        return {name: point for name, point in points.items() if not bool(point.isnan().any())}
 
 
-def _body_box(pose: Pose) -> tuple[float, float, float, float]:
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom edge in pixels."""
+
+
+def _smallest_height(box: Box, canvas: tuple[int, int]) -> float:
+    """Return the height of the smallest crop that holds a box."""
+    left, top, right, bottom = box
+    return 1.02 * max(bottom - top, (right - left) * canvas[0] / canvas[1], 8.0)
+
+
+def _moved_to(box: Box, crop: Crop) -> Crop:
+    """Return a crop that is large enough for a box, moved if a part of the box still lies outside."""
+    left, top, right, bottom = box
+    dx = max(0.0, right - crop.right) - max(0.0, crop.left - left)
+    dy = max(0.0, bottom - crop.bottom) - max(0.0, crop.top - top)
+    return replace(crop, left=crop.left + dx, right=crop.right + dx, top=crop.top + dy, bottom=crop.bottom + dy)
+
+
+def _body_box(pose: Pose) -> Box:
     """Return (left, top, right, bottom) of the visible joints, with room for the head, the shoes and the hands.
 
     Raises:
         DataError: the pose has no joint.
     """
+    pose = replace(pose, xy=pose.xy.clamp(-FARTHEST_PX, FARTHEST_PX))
     left, top, right, bottom = pose.box
     unit = float(torso_length(pose.xy.nan_to_num(0.0)[None], pose.visible[None], round(bottom - top) + 1))
     left, top, right, bottom = left - SIDES * unit, top - SIDES * unit, right + SIDES * unit, bottom + SIDES * unit

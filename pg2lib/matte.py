@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 SIDE_PX = 256
 """Side of the square picture that the network takes."""
 
+LARGEST_SIDE_PX = 4096
+"""Pictures with a longer side are reduced first, so that the square around a long, narrow one stays small."""
+
 MIN_SHARE = 0.01
 """A matte that covers a smaller share of the picture is discarded. On DeepFashion and Market-1501 such mattes are
 specks on close-ups and on garments without a person; the next smallest mattes cover 3.5 %."""
@@ -70,6 +73,10 @@ class MatteFinder:
         Raises:
             PG2Error: MediaPipe is not installed, or is a version without its own models.
         """
+        if max(image.size) > LARGEST_SIDE_PX:
+            reduced = image.copy()
+            reduced.thumbnail((LARGEST_SIDE_PX, LARGEST_SIDE_PX))
+            return np.asarray(Image.fromarray(self.find(reduced)).resize(image.size, Image.Resampling.BILINEAR))
         pixels = np.asarray(image)
         height, width = pixels.shape[:2]
         side = max(height, width)

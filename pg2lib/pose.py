@@ -64,6 +64,9 @@ COCO17_TO_JOINTS = ((0,), (5, 6), (6,), (8,), (10,), (5,), (7,), (9,), (12,), (1
                     (1,), (4,), (3,))  # fmt: skip
 """For each joint, the COCO keypoints (of 17) whose mean it is."""
 
+FARTHEST_PX = 1e6
+"""Coordinates beyond this, far outside any canvas, are treated as this, so that what is computed stays finite."""
+
 VisiblePart = Literal[
     "full body", "down to the knees", "upper body", "head and shoulders", "head only", "no head", "legs only", "nobody"
 ]

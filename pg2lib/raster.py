@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pg2lib.pose import MASK_LIMBS
+from pg2lib.pose import FARTHEST_PX, MASK_LIMBS
 
 CLOSING_PX = 5
 """Side of the square with which a pose mask is closed (released code)."""
@@ -30,8 +30,8 @@ def render_heatmaps(
     """Render one heatmap per joint: 1 within `radius_px` of the keypoint, 0 elsewhere (Ma et al. 2017, section 3.1).
 
     Args:
-        xy: pixels, x first. NaN rows are missing joints, whose heatmaps are all zero. Of a joint outside the canvas,
-            the part of the disc that lies on the canvas is rendered.
+        xy: pixels, x first. NaN or infinite joints are missing, and their heatmaps are all zero. Of a joint outside the
+            canvas, the part of the disc that lies on the canvas is rendered.
         canvas: (height, width) in pixels.
         radius_px: radius of the discs.
 
@@ -40,7 +40,7 @@ def render_heatmaps(
     """
     height, width = canvas
     # Coordinates are truncated towards zero; missing joints are placed far outside any canvas.
-    x, y = xy.nan_to_num(nan=-1e6).clamp(-1e6, 1e6).trunc().float().unbind(-1)
+    x, y = xy.nan_to_num(nan=-FARTHEST_PX).clamp(-FARTHEST_PX, FARTHEST_PX).trunc().float().unbind(-1)
     columns = (torch.arange(width, device=xy.device) - x[..., None]).square()  # (batch, 18, width)
     rows = radius_px**2 - (torch.arange(height, device=xy.device) - y[..., None]).square()  # (batch, 18, height)
     heatmaps = torch.empty(*xy.shape[:2], height, width, device=xy.device)
@@ -53,10 +53,10 @@ def render_pose_masks(
     """Render the pose mask M_B: discs along 23 limbs, then a 5x5 closing (Ma et al. 2017, section 3.1 and Figure 3).
 
     A limb is drawn if both its joints are present, as discs at both ends and at i/n of its length for i = 1..n-1, where
-    n = int(length / radius_px).
+    n = int(length / radius_px). Time and memory are limited by the size of the canvas, however far away joints are.
 
     Args:
-        xy: pixels, x first. NaN rows are missing joints. Joints may lie outside the canvas.
+        xy: pixels, x first. NaN or infinite joints are missing. Joints may lie outside the canvas.
         canvas: (height, width) in pixels.
         radius_px: radius of the discs.
         max_limb_px: an upper bound on the length of all limbs in `xy`. Without it, the greatest length is copied from
@@ -66,7 +66,8 @@ def render_pose_masks(
         float32 in {0, 1}: 1 = body.
     """
     # Double precision keeps the truncated centres on the same side of whole numbers as in the released code.
-    ends = xy.double().index_select(1, _limb_ends(xy.device)).view(len(xy), len(MASK_LIMBS), 2, 2)
+    xy = xy.double().nan_to_num(math.nan, math.nan, math.nan).clamp(-FARTHEST_PX, FARTHEST_PX)
+    ends = xy.index_select(1, _limb_ends(xy.device)).view(len(xy), len(MASK_LIMBS), 2, 2)
     start, end = ends[:, :, None, 0], ends[:, :, None, 1]  # (batch, 23, 1, 2)
     way = end - start  # NaN when an end is missing
     parts = (torch.linalg.vector_norm(way, dim=-1, keepdim=True) / radius_px).trunc().clamp_min(1)
@@ -74,9 +75,27 @@ def render_pose_masks(
         most = max(1, int(max_limb_px / radius_px))
     else:
         most = int(parts.nan_to_num(nan=1.0).max()) if len(xy) else 1
-    i = torch.arange(most + 1, dtype=torch.float64, device=xy.device)[:, None]
+    # Discs lie at least a radius apart, so no limb has more of them near the canvas than this.
+    most_near = math.ceil(math.hypot(*(side + 2 * (radius_px + 2) for side in canvas)) / radius_px) + 4
+    i = torch.arange(min(most, most_near) + 1, dtype=torch.float64, device=xy.device)[:, None]
+    if most > most_near:
+        i = i + _first_near(start, way, parts, canvas, radius_px + 2)
     centres = torch.where(i >= parts, end, start + way * i / parts)  # (batch, 23, most + 1, 2)
     return _close(_stamp_discs(centres.flatten(1, 2), canvas, radius_px)).float()[:, None]
+
+
+def _first_near(start: Tensor, way: Tensor, parts: Tensor, canvas: tuple[int, int], margin: int) -> Tensor:
+    """Return the number of the last point of each limb before it comes within a margin of the canvas, 0 if none is.
+
+    Args:
+        start, way: (batch, limbs, 1, 2), NaN where an end is missing.
+        parts: number of parts of each limb, (batch, limbs, 1, 1).
+        canvas: (height, width) in pixels.
+        margin: in pixels.
+    """
+    far = start.new_tensor((canvas[1] + margin, canvas[0] + margin))
+    enters = torch.minimum((-margin - start) / way, (far - start) / way)  # on each axis, as a fraction of the way
+    return (enters.nan_to_num(nan=0.0).amax(dim=-1, keepdim=True).clamp(0, 1) * parts - 1).floor().clamp_min(0)
 
 
 @lru_cache

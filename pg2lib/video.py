@@ -27,6 +27,9 @@ from pg2lib.pose import JOINTS, Pose
 MAX_SIDE_PX = 640
 """Frames are reduced to this before people are looked for: more detail does not help the detector."""
 
+MAX_PIXELS = 80_000_000
+"""Videos with larger frames are refused: decoding one takes up to 12 bytes per pixel."""
+
 MAX_GAP = 6
 """Frames for which a joint may be missing between two frames that show it and still be filled in."""
 
@@ -52,12 +55,24 @@ def read_frames(path: str | PathLike[str], fps: float = 12.0, max_frames: int = 
         PG2Error: PyAV is not installed.
     """
     av = _pyav("reading a video")
+    if Path(path).exists() and not Path(path).is_file():
+        raise DataError(f"{path}: is not a file; expected MP4, WebM, MOV or GIF")  # reading a pipe might never end
     try:
-        with av.open(str(path)) as container:
+        # FFmpeg gets an open file and no protocol, so that a playlist cannot make it open others.
+        with (
+            Path(path).open("rb") as file,
+            av.open(file, metadata_errors="replace", options={"protocol_whitelist": "none"}) as container,
+        ):
             if not container.streams.video:
                 raise DataError(f"{path}: expected a video, and the file has no video stream")
+            video = container.streams.video[0]
+            if video.width * video.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: has frames of {video.width}x{video.height} pixels; expected at most {MAX_PIXELS:,} pixels"
+                )
+            video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may differ from what the header says
             due = 0.0
-            frames = container.decode(container.streams.video[0])
+            frames = container.decode(video)
             for number, frame in enumerate(itertools.islice(frames, 100_000)):
                 seconds = number / 25 if frame.time is None else frame.time
                 if seconds + 1e-6 < due:

@@ -192,3 +192,64 @@ def test_the_crop_of_a_flipped_person_is_the_flipped_crop(pose: Pose) -> None:
     edges = (crop.left, crop.right, crop.top, crop.bottom)
     width = PHOTO[1] - 1
     assert edges == pytest.approx((width - flipped.right, width - flipped.left, flipped.top, flipped.bottom), abs=0.01)
+
+
+# ---- what a photo shows of a person
+
+
+def half_length(standing: Pose, scale: float = 3.0) -> Pose:
+    """A portrait whose lower edge cuts the person off between hips and knees; the photo is 300 pixels wide."""
+    xy = standing.xy * scale + torch.tensor([50.0, 40.0])
+    xy[LEGS] = math.nan
+    return Pose(xy, (round(75 * scale + 40), 300))
+
+
+@pytest.mark.parametrize("canvas", [(128, 64), (256, 256)])
+def test_a_half_length_portrait_stays_one(standing: Pose, canvas: tuple[int, int]) -> None:
+    framing, photo = Framing.of(people(), CANVAS), half_length(standing)
+    assert framing.crop(photo, canvas).bottom > photo.canvas[0] + 50, "it would go on to where the feet would be"
+    crop = framing.crop_to_seen(photo, canvas)
+    assert crop.bottom == pytest.approx(photo.canvas[0] - 0.5)
+    assert torch.equal(photo.crop(crop).inside().visible, photo.visible)
+    assert (crop.right - crop.left) / (crop.bottom - crop.top) == pytest.approx(canvas[1] / canvas[0])
+    assert crop.bottom - crop.top < framing.crop(photo, canvas).bottom - framing.crop(photo, canvas).top
+
+
+def test_somebody_from_head_to_foot_is_framed_as_always(standing: Pose) -> None:
+    framing = Framing.of(people(), CANVAS)
+    for size in ((400, 300), (390, 300)):  # in the second, the shoes touch the lower edge
+        photo = Pose(standing.xy * 3 + torch.tensor([50.0, 40.0]), size)
+        assert framing.crop_to_seen(photo, CANVAS) == framing.crop(photo, CANVAS)
+
+
+def test_a_person_cut_off_well_above_the_edge_of_the_photo_is_framed_as_always(standing: Pose) -> None:
+    """Behind a table, for example."""
+    framing, photo = Framing.of(people(), CANVAS), half_length(standing)
+    photo = Pose(photo.xy, (900, 300))
+    assert framing.crop_to_seen(photo, CANVAS) == framing.crop(photo, CANVAS)
+
+
+def test_legs_alone_are_framed_from_the_upper_edge(standing: Pose) -> None:
+    xy = standing.xy * 3 + torch.tensor([50.0, -170.0])
+    xy[[0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17]] = math.nan
+    photo = Pose(xy, (250, 300))
+    framing = Framing.of(people(), CANVAS)
+    assert framing.crop(photo, CANVAS).top < -50
+    assert framing.crop_to_seen(photo, CANVAS).top == pytest.approx(-0.5)
+
+
+def test_a_head_alone_gets_the_height_of_its_photo(standing: Pose) -> None:
+    """One point of the midline does not tell how large the person is."""
+    xy = torch.full((18, 2), math.nan)
+    xy[[0, 14, 15]] = standing.xy[[0, 14, 15]] * 4
+    crop = Framing.of(people(), CANVAS).crop_to_seen(Pose(xy, (300, 400)), CANVAS)
+    assert (crop.top, crop.bottom) == (-0.5, 299.5)
+
+
+def test_wide_arms_are_kept_and_the_rest_lies_above_the_head(standing: Pose) -> None:
+    photo = half_length(standing)
+    xy = photo.xy.clone()
+    xy[4], xy[7] = torch.tensor([4.0, 120.0]), torch.tensor([295.0, 120.0])
+    crop = Framing.of(people(), CANVAS).crop_to_seen(Pose(xy, photo.canvas), CANVAS)
+    assert crop.left <= 4 and crop.right >= 295
+    assert crop.bottom == pytest.approx(photo.canvas[0] - 0.5) and crop.top < -100

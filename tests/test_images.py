@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import math
+import os
 import struct
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from pg2lib.images import (
     load_image,
     load_photo,
     pil_from_tensor,
+    size_of,
     tensor_from_pil,
     to_uint8,
 )
@@ -75,6 +78,8 @@ def test_exif_orientation_is_applied(tmp_path) -> None:
         (np.full((2, 2, 1), 9, np.uint8), (9, 9, 9)),
         (np.full((2, 2, 4), (1, 2, 3, 255), np.uint8), (1, 2, 3)),
         (np.full((2, 2, 3), 65535, np.uint16), (255, 255, 255)),
+        (np.full((2, 2, 3), 128 * 257, ">u2"), (128, 128, 128)),
+        (np.full((2, 2), 0.5, ">f4"), (128, 128, 128)),
         (Image.new("I", (2, 2), 128 * 257), (128, 128, 128)),
         (Image.fromarray(np.full((2, 2), 65407, np.uint16)), (255, 255, 255)),
         (Image.fromarray(np.full((2, 2), 65406, np.uint16)), (254, 254, 254)),
@@ -122,6 +127,8 @@ def test_lab_is_converted_as_scikit_image_converts_it() -> None:
         (np.array([[-1, 0, 1]], np.float32), [0, 128, 255]),
         (np.array([[-300, 0, 300]], np.float32), [0, 128, 255]),
         (np.array([[-7, -7, -7]], np.float32), [0, 0, 0]),
+        (np.array([[1e30, 1e30, 1e30]], np.float32), [0, 0, 0]),
+        (np.array([[-3e38, 0, 3e38]], np.float32), [0, 128, 255]),
         (np.array([[0, 100, 255]], np.int32), [0, 100, 255]),
         (np.array([[0, 128 * 257, 65535]], np.int32), [0, 128, 255]),
         (np.array([[-1, 0, 1]], np.int32), [0, 128, 255]),
@@ -184,14 +191,42 @@ def test_loading_a_loaded_photo_does_not_turn_it_again(tmp_path) -> None:
     [
         (np.zeros((2, 2, 5), np.uint8), "shape"),
         (np.zeros((0, 2), np.uint8), "shape"),
-        (np.full((2, 2), 2.0), r"the array holds floats .*must lie in \[0, 1\]"),
+        (np.full((2, 2), 2.0), r"an image array holds floats .*must lie in \[0, 1\]"),
         (np.full((2, 2), np.nan), r"must lie in \[0, 1\]"),
         (np.zeros((2, 2), np.int64), "uint8, uint16 or float"),
+        (np.ma.masked_array(np.zeros((2, 2)), mask=True), "masked"),
+        (np.broadcast_to(np.float32(0), (1 << 20, 1 << 20)), "1048576x1048576 pixels.* 1,000 MB are allowed"),
     ],
 )
 def test_invalid_arrays_are_refused(array: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_image(array)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_picture_without_pixels_is_refused(size: tuple[int, int], mode: str) -> None:
+    with pytest.raises(DataError, match=f"the image has {size[0]}x{size[1]} pixels"):
+        load_image(Image.new(mode, size))
+
+
+def test_a_tensor_is_no_image_but_becomes_one() -> None:
+    with pytest.raises(DataError, match="got a tensor: use pil_from_tensor"):
+        load_image(torch.zeros(3, 2, 2))
+    with pytest.raises(DataError, match=r"shape \(3, height, width\), got \(2, 2, 3\)"):
+        pil_from_tensor(torch.zeros(2, 2, 3))
+    with pytest.raises(DataError, match="uint8 or float"):
+        pil_from_tensor(torch.zeros(3, 2, 2, dtype=torch.int64))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path, tmp_path / "pipe.jpg"):
+        with pytest.raises(DataError, match="is not a file"):
+            load_image(path)
+        with pytest.raises(DataError, match="is not a file"):
+            size_of(path)
 
 
 def test_errors_name_the_file(tmp_path) -> None:
@@ -249,6 +284,19 @@ def test_an_avif_that_its_decoder_cannot_read_is_named(tmp_path) -> None:
     (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"a\.jpg cannot be read: \w+"):
         load_image(tmp_path / "a.jpg")
+
+
+def test_an_avif_with_junk_in_its_exif_data_is_read(tmp_path) -> None:
+    if not features.check("avif"):
+        pytest.skip("needs a Pillow with AVIF")
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    content, body = encoded(NOISE, "AVIF", exif=exif), exif.tobytes()[6:]
+    assert body in content
+    (tmp_path / "whole.avif").write_bytes(content)
+    (tmp_path / "junk.avif").write_bytes(content.replace(body, b"\xff" * len(body)))
+    assert load_image(tmp_path / "junk.avif").tobytes() == load_image(tmp_path / "whole.avif").tobytes()
+    assert size_of(tmp_path / "junk.avif") == (40, 24)
 
 
 NOISE = Image.effect_noise((24, 40), 90).convert("RGB")
@@ -354,6 +402,37 @@ def test_a_file_that_would_take_too_much_memory_is_refused_before_it_is_decoded(
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT" + b"x" * 13)
     with pytest.raises(DataError, match=r"bomb\.png has 40000x40000 pixels.* 12,800 MB.* 1,000 MB"):
         load_image(tmp_path / "bomb.png")
+
+
+def test_a_picture_that_pillow_has_opened_but_not_decoded_has_the_same_limit(tmp_path) -> None:
+    header = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    content = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT" + b"x" * 13
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of its size
+        opened = Image.open(io.BytesIO(content))
+    with opened, pytest.raises(DataError, match=r"the image has 12000x12000 pixels.* 1,152 MB"):
+        load_image(opened)
+
+
+@pytest.mark.parametrize("size", [(16_000_000, 1), (5000, 5000)])
+def test_a_small_compressed_bmp_cannot_make_the_decoder_fill_the_memory(tmp_path, size: tuple[int, int]) -> None:
+    """It may say that 255 rows of a picture are skipped that has one."""
+    skips = b"\0\2\xff\xff" * 2 + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, *size, 1, 8, 1, len(skips), 0, 0, 256, 0)
+    content = b"BM" + struct.pack("<IHHI", 54 + 1024 + len(skips), 0, 0, 54 + 1024) + head + bytes(1024) + skips
+    (tmp_path / "a.bmp").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.bmp has .* slow to decode: save it as a PNG"):
+        load_image(tmp_path / "a.bmp")
+    with Image.open(tmp_path / "a.bmp") as opened, pytest.raises(DataError, match="slow to decode"):
+        load_photo(opened)
+
+
+def test_a_file_larger_than_the_limit_is_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    NOISE.resize((1000, 1000)).save(tmp_path / "a.bmp")
+    monkeypatch.setattr(images, "MAX_BYTES", 2_000_000)
+    with pytest.raises(DataError, match=r"a\.bmp has 3 MB, but only 2 MB are allowed"):
+        load_image(tmp_path / "a.bmp")
 
 
 def test_the_limit_is_one_of_memory_and_not_pillows(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,6 +615,14 @@ def test_the_crop_of_a_resized_photo_shows_the_same_part() -> None:
     assert resized.canvas == crop.canvas
     pixels = np.asarray(photo)[4:24, 10:50].repeat(2, axis=0).repeat(2, axis=1)
     assert np.array_equal(np.asarray(resized.apply(doubled)), pixels)
+
+
+@pytest.mark.parametrize("edge", [math.inf, math.nan])
+def test_a_crop_that_is_not_finite_is_refused(edge: float) -> None:
+    with pytest.raises(DataError, match="and finite"):
+        Crop(0, 0, edge, 10, canvas=(4, 4))
+    with pytest.raises(DataError, match="canvas of a crop"):
+        Crop(0, 0, 10, 10, canvas=(0, 4))
 
 
 @pytest.mark.parametrize(("right", "bottom"), [(9.4, 30.0), (30.0, 9.4), (3.0, 30.0)])

@@ -25,6 +25,7 @@ from typing import Literal
 
 import torch
 
+from pg2lib.cutout import crop_on_backdrop
 from pg2lib.data.keypoint_csv import UNKNOWN_CANVAS, Preparation, missing_file, read_keypoints, write_keypoints
 from pg2lib.data.people import PersonTable, Skipped
 from pg2lib.data.photo_people import PersonFrom, PhotoPeople, tell_people_apart
@@ -112,10 +113,10 @@ def crop_photos(
 ) -> int:
     """Crop every photo that has keypoints to the person, and write the data set that `read_photos` reads.
 
-    A photo in which the person lies on their side or stands on their head is turned first. A crop may extend beyond its
-    photo, whose edge is then repeated. ``keypoints.csv`` is written last, so that an
-    interrupted run leaves no data set. A run replaces the files that earlier runs recorded in the folder, and no other
-    file.
+    A photo in which the person lies on their side or stands on their head is turned first. A half-length portrait gives
+    a half-length crop, see `pg2lib.framing.Framing.crop_to_seen`. A crop may extend beyond its photo, and shows a plain
+    backdrop there. ``keypoints.csv`` is written last, so that an interrupted run leaves no data set. A run replaces the
+    files that earlier runs recorded in the folder, and no other file.
 
     Args:
         photos: One folder per person. Photos in deeper folders belong to the person of the outermost one. The outermost
@@ -223,9 +224,9 @@ def _crop(photo: Path, xy: torch.Tensor, target: Path, canvas: tuple[int, int], 
     pose = pose.resize((picture.height, picture.width))
     if turn := upright_turn([pose]):
         picture, pose = turn_photo(picture, turn), pose.turn(turn)
-    crop = framing.crop(pose, canvas)
+    crop = framing.crop_to_seen(pose, canvas)
     with atomic_path(target) as temporary:
-        crop.apply(picture).save(temporary, "PNG")
+        crop_on_backdrop(crop, picture).save(temporary, "PNG")
     return pose.crop(crop)
 
 

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont
 from torch import Tensor
 
 from pg2lib.errors import DataError
-from pg2lib.images.formats import FORMATS, is_decoded_by_rows, open_image
-from pg2lib.images.levels import levels_of, pil_from_array, to_rgb
+from pg2lib.images.formats import FORMATS, check_decoder, is_decoded_by_rows, open_image
+from pg2lib.images.levels import check_memory, levels_of, megabytes, pil_from_array, to_rgb
 
 ImageLike = Image.Image | NDArray[np.generic] | str | PathLike[str]
 
 MAX_BYTES = 1_000_000_000
-"""The memory that reading an image may take: enough for a PNG or JPEG of 125 megapixels."""
+"""The memory that reading an image may take: enough for a PNG or JPEG of 125 megapixels. No larger file is read."""
 
 PHOTO_PIXELS = 32_000_000
 """The most pixels of a picture that `load_photo` returns. A reduced photo keeps more than a quarter of them, so
@@ -56,7 +58,15 @@ def tensor_from_pil(image: Image.Image) -> UInt8[Tensor, "3 height width"]:
 
 
 def pil_from_tensor(image: Tensor) -> Image.Image:
-    """Convert a tensor (3, height, width), uint8 or float in [-1, 1], to an RGB picture."""
+    """Convert a tensor (3, height, width), uint8 or float in [-1, 1], to an RGB picture.
+
+    Raises:
+        DataError: the tensor has another shape or type.
+    """
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise DataError(f"an image tensor must have shape (3, height, width), got {tuple(image.shape)}")
+    if image.dtype != torch.uint8 and not image.is_floating_point():
+        raise DataError(f"an image tensor must be uint8 or float in [-1, 1], got {image.dtype}")
     if image.dtype != torch.uint8:
         image = to_uint8(image)
     return Image.fromarray(image.detach().permute(1, 2, 0).cpu().numpy(), mode="RGB")
@@ -106,36 +116,53 @@ def size_of(path: str | PathLike[str]) -> tuple[int, int]:
     Raises:
         DataError: as for `load_image`.
     """
-    with _naming(str(path)), Path(path).open("rb") as file:
+    with _opened(Path(path)) as file:
         return open_image(file, Path(path))[0].size[::-1]
 
 
 def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Image.Image, tuple[int, int]]:
     """Return the upright RGB picture, reduced to `max_pixels`, and its (height, width) before the reduction."""
     if isinstance(image, np.ndarray):
-        image = pil_from_array(image)
+        with _naming("an image array"):
+            return _upright_rgb(pil_from_array(image, max_bytes), image.shape[1::-1], max_pixels)
     if isinstance(image, Image.Image):
         with _naming("the image"):
+            needed = 4 * math.prod(_reduced(image.size, _factor(image.size, max_pixels)))
+            if isinstance(image, ImageFile.ImageFile) and image.tile:  # opened, but not decoded yet
+                check_decoder(image)
+                needed = _memory_needed(image, image.size, FORMATS.get(image.format or "", 0), max_pixels)
+            check_memory(image.size, needed, max_bytes)
             return _upright_rgb(image, image.size, max_pixels)
+    if isinstance(image, Tensor):
+        raise DataError("an image must be a PIL image, a NumPy array or a path, got a tensor: use pil_from_tensor")
     if not isinstance(image, str | PathLike):
         raise DataError(f"an image must be a PIL image, a NumPy array or a path, got {type(image).__name__}")
     path = Path(image)
-    with _naming(str(path)), path.open("rb") as file:
+    with _opened(path) as file:
         opened, name = open_image(file, path)
+        check_decoder(opened)
         size = opened.size
         factor = _factor(size, max_pixels)
-        if factor > 1:
-            opened.draft(None, _reduced(size, factor))  # reduces a JPEG; other formats ignore it
+        if factor > 1 and name == "JPEG":
+            opened.draft(None, _reduced(size, factor))
         needed = _memory_needed(opened, size, FORMATS[name], max_pixels)
         if needed > max_bytes and name == "JPEG" and is_decoded_by_rows(path):
             needed = _memory_needed(opened, size, 0, max_pixels)
-        if needed > max_bytes:
-            raise DataError(
-                f"has {size[0]}x{size[1]} pixels, and decoding them takes up to {_megabytes(needed)} of memory, but "
-                f"only {_megabytes(max_bytes)} are allowed. Make the picture smaller"
-            )
+        check_memory(size, needed, max_bytes)
         opened.load()
         return _upright_rgb(opened, size, max_pixels)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open an image file. Every exception becomes a DataError that names it."""
+    with _naming(str(path)):
+        if path.exists() and not path.is_file():
+            raise DataError("is not a file: expected an image file")  # reading a pipe or a device might never end
+        with path.open("rb") as file:
+            if (length := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise DataError(f"has {megabytes(length)}, but only {megabytes(MAX_BYTES)} are allowed")
+            yield file
 
 
 @contextmanager
@@ -158,10 +185,6 @@ def _memory_needed(image: Image.Image, size: tuple[int, int], extra: int, max_pi
     """
     decoded, kept = math.prod(image.size), math.prod(_reduced(image.size, _factor(image.size, max_pixels)))
     return max(extra * math.prod(size) + 4 * decoded, 4 * (decoded + kept))
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.0f} MB"
 
 
 def _factor(size: tuple[int, int], max_pixels: int | None) -> int:
@@ -209,7 +232,12 @@ def _upright_rgb(
 
     Returns:
         The new picture, and (height, width) of the upright file.
+
+    Raises:
+        DataError: the picture has no pixels.
     """
+    if 0 in image.size:
+        raise DataError(f"has {image.width}x{image.height} pixels; expected one or more")
     orientation, levels = _orientation(image), levels_of(image)
     factor = _factor(image.size, max_pixels)
     if image.mode == "RGB" and "transparency" not in image.info and orientation not in _TURNS and factor == 1:
@@ -311,7 +339,7 @@ class Crop:
         canvas: (height, width) in pixels to which the rectangle is resampled.
 
     Raises:
-        DataError: the rectangle is less than one pixel wide or high.
+        DataError: the rectangle is less than one pixel wide or high, or not finite; or the canvas has no pixels.
     """
 
     left: float
@@ -321,8 +349,10 @@ class Crop:
     canvas: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if not (self.right - self.left >= 1 and self.bottom - self.top >= 1):
-            raise DataError(f"a crop must be at least one pixel wide and high, got {self}")
+        if not (1 <= self.right - self.left < math.inf and 1 <= self.bottom - self.top < math.inf):
+            raise DataError(f"a crop must be at least one pixel wide and high, and finite, got {self}")
+        if min(self.canvas) < 1:
+            raise DataError(f"the canvas of a crop must be at least one pixel wide and high, got {self}")
 
     @classmethod
     def around(cls, x: float, y: float, height: float, canvas: tuple[int, int]) -> Crop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +31,11 @@ JPEG includes the MPO files of phones, of which the first picture is read. HEIF,
 pillow-heif. Other formats that Pillow knows are refused: their files can start a program (EPS), contain files of other
 formats (ICO, ICNS), or are rarely photos.
 """
+
+SLOW_PIXELS = 16_000_000
+"""The most pixels of a picture that Pillow decodes in Python, which may take a second per million pixels."""
+
+_SLOW_DECODERS = ("bmp_rle", "ppm", "ppm_plain")
 
 _HEAD = 64
 """Bytes from which the format of a file is told."""
@@ -71,7 +78,7 @@ def open_image(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
             raise DataError(f"cannot be read: {verdict}")
         file.seek(0)
         try:
-            return factory(file, str(path)), name
+            return (_open_avif(factory, file, path) if name == "AVIF" else factory(file, str(path))), name
         except SyntaxError as error:
             if name != "TIFF" or "unknown pixel mode" not in str(error):
                 raise
@@ -85,6 +92,20 @@ def open_image(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:
 def _brand(head: bytes) -> bytes:
     """Return the major brand of an ISO media file, which HEIC, AVIF, MP4 and MOV files are; empty for other files."""
     return head[8:12] if head[4:8] == b"ftyp" else b""
+
+
+def _open_avif(factory: Callable[..., ImageFile.ImageFile], file: BinaryIO, path: Path) -> ImageFile.ImageFile:
+    """Open an AVIF photo. Its decoder refuses photos with invalid EXIF data, which are then opened without these."""
+    try:
+        return factory(file, str(path))
+    except Exception:  # on damaged files, the decoder raises any exception
+        file.seek(0)
+        content = file.read()
+        # The entry of an item: "infe", its version, flags, number and protection, and the type of the item.
+        without = re.sub(rb"(infe.{8})Exif", rb"\1free", content, flags=re.DOTALL)
+        if without == content:
+            raise
+        return factory(io.BytesIO(without), str(path))
 
 
 def _open_heif(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
@@ -120,6 +141,22 @@ def _what_else(head: bytes) -> str:
         if head.startswith(start) or head.lstrip().lower().startswith(start):
             return what
     return f"is not an image in one of the supported formats ({', '.join(FORMATS)})"
+
+
+def check_decoder(image: ImageFile.ImageFile) -> None:
+    """Refuse a large picture that Pillow decodes in Python: compressed BMPs, and PPMs in text or of unusual levels.
+
+    Raises:
+        DataError: it has more than `SLOW_PIXELS`. The message continues the name of the file.
+    """
+    if not image.tile or (decoder := image.tile[0][0]) not in _SLOW_DECODERS:
+        return
+    # A compressed BMP may skip 255 rows at once, and the decoder fills as many.
+    pixels = image.width * (max(image.height, 256) if decoder == "bmp_rle" else image.height)
+    if pixels > SLOW_PIXELS:
+        raise DataError(
+            f"has {image.width}x{image.height} pixels in an old encoding that is slow to decode: save it as a PNG"
+        )
 
 
 def is_decoded_by_rows(jpeg: Path) -> bool:

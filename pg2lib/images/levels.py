@@ -43,7 +43,7 @@ def levels_of(image: Image.Image) -> Levels | None:
         if levels[0] <= low and high <= levels[1]:
             return levels
     log.warning("values from %g to %g are in no usual range: the lowest becomes black, the highest white", low, high)
-    return low, max(high, low + 1)
+    return low, high if high > low else low + max(1.0, abs(low))
 
 
 def to_rgb(image: Image.Image, levels: Levels | None) -> Image.Image:
@@ -93,28 +93,55 @@ def _eight_bits(values: NDArray[np.generic], levels: Levels) -> NDArray[np.uint8
     return grey
 
 
-def pil_from_array(array: NDArray[np.generic]) -> Image.Image:
+def check_memory(size: tuple[int, int], needed: int, allowed: int) -> None:
+    """Refuse an image that takes too much memory.
+
+    Args:
+        size: (width, height) in pixels.
+        needed, allowed: bytes.
+
+    Raises:
+        DataError: more is needed than allowed. The message continues the name of the image.
+    """
+    if needed > allowed:
+        raise DataError(
+            f"has {size[0]}x{size[1]} pixels, and reading them takes up to {megabytes(needed)} of memory, but only "
+            f"{megabytes(allowed)} are allowed. Make the picture smaller"
+        )
+
+
+def megabytes(count: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{count / 1e6:,.0f} MB"
+
+
+def pil_from_array(array: NDArray[np.generic], max_bytes: int) -> Image.Image:
     """Convert an array of shape (height, width) or (height, width, 1, 3 or 4) to a picture of 8 bits.
 
     Raises:
-        DataError: the array has another shape, type or range than `pg2lib.images.load_image` describes.
+        DataError: the array has another shape, type or range than `pg2lib.images.load_image` describes, has masked
+            values, or takes more memory than `max_bytes`. The message continues the words "an image array".
     """
+    if isinstance(array, np.ma.MaskedArray):
+        raise DataError("must not be masked: replace the masked values, as by array.filled(0)")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
-        raise DataError(f"an image array must have shape (height, width) or (height, width, 3 or 4), got {array.shape}")
+        raise DataError(f"must have shape (height, width) or (height, width, 3 or 4), got {array.shape}")
+    height, width = array.shape[:2]
+    check_memory((width, height), 8 * height * width, max_bytes)  # this picture, and the RGB picture made of it
     if array.dtype == np.uint8:
         values = np.asarray(array, dtype=np.uint8)
-    elif array.dtype == np.uint16:
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
         values = _eight_bits(array, SIXTEEN_BITS)
     elif np.issubdtype(array.dtype, np.floating):
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= 1):
             raise DataError(
-                f"the array holds floats in [{low:.6g}, {high:.6g}], but floats must lie in [0, 1]. Scale them, or use "
-                f"uint8 for [0, 255]"
+                f"holds floats in [{low:.6g}, {high:.6g}], but floats must lie in [0, 1]. Scale them, or use uint8 for "
+                f"[0, 255]"
             )
         values = _eight_bits(array, (0, 1))
     else:
-        raise DataError(f"an image array must be uint8, uint16 or float in [0, 1], got {array.dtype}")
+        raise DataError(f"must be uint8, uint16 or float in [0, 1], got {array.dtype}")
     return Image.fromarray(np.ascontiguousarray(values))

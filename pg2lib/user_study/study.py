@@ -255,8 +255,8 @@ class Study:
         Committed data are on the disk, not only in the cache of the operating system.
 
         Raises:
-            DataError: the database is damaged, is locked for a minute, or cannot be read or written, as the disk is full
-                or the folder read-only.
+            DataError: the database is damaged, is locked for a minute, or cannot be read or written, for example as
+                the disk is full or the folder read-only.
         """
         path = self._inside(ANSWERS_NAME)
         try:

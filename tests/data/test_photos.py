@@ -80,6 +80,25 @@ def test_crops_of_another_canvas_replace_those_that_are_there(photos: Path, tmp_
         assert {table.load(row).size for row in range(len(table))} == {canvas[::-1]}
 
 
+def test_a_half_length_portrait_has_no_smeared_legs_and_a_plain_backdrop_beyond_its_photo(tmp_path: Path) -> None:
+    """The person wears stripes down to the lower edge, and stretches both arms: the crop is higher than the photo."""
+    xy = torch.tensor(STANDING, dtype=torch.float32) * 3 + torch.tensor([80.0, 40.0])
+    xy[[9, 10, 12, 13]] = float("nan")
+    xy[4], xy[7] = torch.tensor([50.0, 120.0]), torch.tensor([310.0, 120.0])
+    pixels = np.random.default_rng(0).integers(0, 120, (1, 400, 3), dtype=np.uint8).repeat(265, axis=0)
+    (tmp_path / "photos" / "anna").mkdir(parents=True)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "anna" / "a.png")
+    write_keypoints(tmp_path / "photos.csv", [("anna/a.png", Pose(xy, (265, 400)))])
+    crop_photos(tmp_path / "photos", tmp_path / "photos.csv", tmp_path / "people", CANVAS)
+    table = read_photos(tmp_path / "people")
+    cropped = np.asarray(table.load(0)).astype(int)
+    backdrop = (cropped == round((0.81 + 1) * 127.5)).all(axis=2)
+    edge = int(backdrop.all(axis=1).argmin())  # the first row of the photo
+    assert 30 < edge < 80
+    assert not backdrop[edge:].any(), "the photo ends at the lower edge of the crop"
+    assert table.xy[0, 8, 1] > 0.75 * CANVAS[0], "the hips are low in the picture, and no legs are made up below them"
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -75,10 +75,14 @@ def person_in_picture(path: Path) -> Found | None:
 def _discs(picture: NDArray[np.int16]) -> dict[int, list[Pixels]]:
     """Return the pixels of the discs of each joint's colour."""
     vivid = (picture.max(axis=2) >= 255 - _TOLERANCE) & (picture.min(axis=2) <= _TOLERANCE)
-    colours = np.array(JOINT_COLOURS, dtype=np.int16)
-    away = np.abs(picture[vivid][:, None] - colours).max(axis=2)  # (pixels, 18)
-    joints = np.full(picture.shape[:2], -1)
-    joints[vivid] = np.where(away.min(axis=1) <= _TOLERANCE, away.argmin(axis=1), -1)
+    pixels = picture[vivid]
+    nearest, joint_of = np.full(len(pixels), _TOLERANCE + 1, np.int16), np.full(len(pixels), -1, np.int8)
+    for joint, colour in enumerate(JOINT_COLOURS):  # one after the other: a large plain picture may be vivid all over
+        away = np.abs(pixels - np.array(colour, np.int16)).max(axis=1)
+        closer = away < nearest
+        nearest[closer], joint_of[closer] = away[closer], joint
+    joints = np.full(picture.shape[:2], -1, np.int8)
+    joints[vivid] = joint_of
     discs = {joint: _blobs(joints == joint) for joint in np.unique(joints[joints >= 0]).tolist()}
     return {joint: found for joint, found in discs.items() if found}
 
