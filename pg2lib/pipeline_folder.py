@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError
-from pg2lib.files import atomic_path, atomic_write, sha256_of
+from pg2lib.files import atomic_path, atomic_write, is_lfs_pointer, sha256_of
 from pg2lib.models import G1, G2
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 FORMAT = "pg2lib pipeline 1"
 CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME = "config.json", "model.safetensors", "model.onnx"
 SHIPPED = Path(__file__).parent / "weights"
+_PICKLES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".pkl"})
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
@@ -60,6 +61,11 @@ def find_folder(
     shipped = shipped_checkpoints()
     if str(name_or_folder) in shipped:
         return shipped[str(name_or_folder)]
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} is a file; expected a pipeline folder, which holds {CONFIG_NAME} and {WEIGHTS_NAME}. PyTorch "
+            f"files (.pth, .pt, .ckpt) are never loaded, as they can run code"
+        )
     if not HUB_ID.match(str(name_or_folder)):
         raise CheckpointError(
             f"expected a folder, a checkpoint that ships with pg2lib ({', '.join(shipped)}) or a hub id (owner/name), "
@@ -117,11 +123,15 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     """
     path = folder / WEIGHTS_NAME
     try:
+        if is_lfs_pointer(path):
+            raise CheckpointError(f"{path} is a Git LFS pointer and not the weights themselves; run git lfs pull")
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
         found = sha256_of(path)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error
+        pickles = sorted(file.name for file in folder.glob("*") if file.suffix in _PICKLES)
+        others = f". {pickles[0]} is a PyTorch file, which is never loaded, as it can run code" if pickles else ""
+        raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}{others}") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
     bad = _not_finite(tensors)

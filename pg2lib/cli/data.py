@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg2lib.cli.options import add_command, progress_bar
+from pg2lib.cli.options import add_command, canvas_of, progress_bar
 from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _prepare(options: argparse.Namespace) -> int:
         raise ConfigError("--person-from needs --crop, which makes a data set of people")
     out: Path = options.out
     min_score = MIN_SCORE if options.min_score is None else options.min_score
-    size = _canvas(options.canvas, "--canvas") if options.canvas else None
+    size = canvas_of(options.canvas, "--canvas") if options.canvas else None
     if options.format == "openpose":
         summary = import_keypoints(read_openpose(options.images, options.suffix, min_score, size), out)
     elif options.format == "coco":
@@ -154,7 +154,7 @@ def _crop(options: argparse.Namespace) -> Preparation:
     from pg2lib.data.photos import prepare_photos
     from pg2lib.detect import MediaPipeDetector
 
-    canvas = _canvas(options.crop, "--crop")
+    canvas = canvas_of(options.crop, "--crop")
     understood: list[PhotoPeople] = []
 
     def show(people: PhotoPeople) -> None:
@@ -189,13 +189,6 @@ def _report(summary: Preparation) -> None:
         print(f"  {reason}" if name in reason else f"  {name}: {reason}")
     if len(left_out) > MOST_LISTED:
         print(f"  and {len(left_out) - MOST_LISTED:,} more")
-
-
-def _canvas(text: str, option: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"{option}: expected HEIGHTxWIDTH in pixels, such as 128x64, got {text!r}")
-    return int(height), int(width)
 
 
 def _add_doctor(commands: Any) -> None:

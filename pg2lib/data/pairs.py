@@ -146,7 +146,11 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
             )
         skipped.append(Skipped(f"{path.name}:{number}", "no image", f"no image {unknown}"))
     if not rows:
-        raise DataError(f"{path}: no pair has both its images in {table!r}")
+        first = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
+        raise DataError(
+            f"{path}: no pair has both its images in {table!r}{first}. Read the data and the split that the pairs "
+            f"belong to"
+        )
     both = torch.tensor(rows, dtype=torch.int64)
     return PairTable(table, both[:, 0].contiguous(), both[:, 1].contiguous(), tuple(skipped))
 
