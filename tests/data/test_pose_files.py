@@ -622,6 +622,14 @@ def test_skeletons_that_cannot_be_read_ask_for_json(tmp_path: Path, standing: Po
             read_poses(tmp_path / "a.png")
 
 
+def test_a_skeleton_in_blended_colours_asks_for_json(tmp_path: Path, standing: Pose) -> None:
+    """OpenPose blends its colours with the background: on black they have 60 % of their brightness."""
+    picture = Image.eval(standing.resize((512, 256)).draw(), lambda value: round(0.6 * value))
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png looks like a picture of a skeleton.*colours.*JSON"):
+        read_target_pose(tmp_path / "a.png")
+
+
 def test_one_of_several_poses_is_the_target(tmp_path: Path, standing: Pose, caplog) -> None:
     frames = [{"people": [body([value + shift for value in triples(JOINTS, 1)])], **CANVAS} for shift in (0, 1)]
     (tmp_path / "a.json").write_text(json.dumps(frames))
