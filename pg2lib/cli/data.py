@@ -64,7 +64,7 @@ def _add_prepare(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "images", type=Path, metavar="IMAGES",
-        help="folder of images, searched with its subfolders; with --format openpose or coco, the keypoints to import",
+        help="folder of images, searched with its subfolders; with --format, the pose files to import",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, required=True, metavar="CSV",
@@ -122,6 +122,10 @@ def _prepare(options: argparse.Namespace) -> int:
     given = [name for name, value in modes.items() if value] + ["--format"] * (options.format != "images")
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} cannot be combined; give one of them")
+    if options.format == "images" and (options.min_score is not None or options.canvas):
+        raise ConfigError("--min-score and --canvas are for pose files; add --format auto to import them")
+    if options.format == "coco" and options.canvas:
+        raise ConfigError("--canvas: COCO's annotations say how large their images are; leave the option out")
     if options.person_from and not options.crop:
         raise ConfigError("--person-from needs --crop, which makes a data set of people")
     out: Path = options.out
@@ -177,18 +181,22 @@ def _report(summary: Preparation) -> None:
 
     others = [(name, reason) for name, reason in summary.unused if reason != FLAT]
     print(
-        f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
-        f"{len(summary.unreadable):,} unreadable"
-        + (f", {len(others):,} other files" if others else "")
+        f"{_counted(summary.found, 'pose')} in {summary.csv}; {_counted(len(summary.without_person), 'image')} without "
+        f"a person, {len(summary.unreadable):,} unreadable"
+        + (f", {_counted(len(others), 'other file')}" if others else "")
         + (f" (listed in {summary.missing_file})" if summary.missing_file else "")
-        + (f"; {summary.flat:,} images of garments without a person skipped" if summary.flat else "")
-        + (f"; {summary.passed_over:,} other people in the images passed over" if summary.passed_over else "")
+        + (f"; {_counted(summary.flat, 'image')} of garments without a person skipped" if summary.flat else "")
+        + (f"; other people in the images passed over: {summary.passed_over:,}" if summary.passed_over else "")
     )
     left_out = [*summary.unreadable, *others, *((name, NOBODY) for name in summary.without_person)]
     for name, reason in left_out[:MOST_LISTED]:
         print(f"  {reason}" if name in reason else f"  {name}: {reason}")
     if len(left_out) > MOST_LISTED:
         print(f"  and {len(left_out) - MOST_LISTED:,} more")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _add_doctor(commands: Any) -> None:

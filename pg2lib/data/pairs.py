@@ -100,7 +100,9 @@ def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
         sides.append(both[both[:, 0] != both[:, 1]])
     pairs = torch.cat(sides) if sides else torch.empty(0, 2, dtype=torch.int64)
     if not len(pairs):
-        hint = " (with both shoulders and both hips; the rule 'all' takes other images, too)" if rule == "torso" else ""
+        hint = ""
+        if rule == "torso":
+            hint = " (with both shoulders and both hips; the rule 'all', --pairs all, takes other images, too)"
         raise DataError(f"{table!r} has no pair under the rule {rule!r}: nobody has two images that qualify{hint}")
     return PairTable(table, pairs[:, 0].contiguous(), pairs[:, 1].contiguous())
 
