@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError, WriteError
-from pg2lib.files import atomic_path, sha256_of
+from pg2lib.files import atomic_path, is_lfs_pointer, sha256_of
 from pg2lib.json_files import checked_fields, read_json, shown
 from pg2lib.models import G1, G2
 
@@ -41,6 +41,7 @@ RECORD = {
 }
 """Entries of a record of the training that something reads, each of which may be missing."""
 
+_PICKLES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".pkl"})
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 """``owner/name`` or ``owner/name@revision``."""
 
@@ -73,6 +74,11 @@ def find_folder(
     shipped = shipped_checkpoints()
     if str(name_or_folder) in shipped:
         return shipped[str(name_or_folder)]
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} is a file; expected a pipeline folder, which holds {CONFIG_NAME} and {WEIGHTS_NAME}. PyTorch "
+            f"files (.pth, .pt, .ckpt) are never loaded, as they can run code"
+        )
     match = HUB_ID.fullmatch(str(name_or_folder))
     if match is None:
         raise CheckpointError(
@@ -143,6 +149,8 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
     """
     path = folder / WEIGHTS_NAME
     try:
+        if is_lfs_pointer(path):
+            raise CheckpointError(f"{path} is a Git LFS pointer and not the weights themselves; run git lfs pull")
         with safe_open(path, framework="pt") as file:
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         others = [key for key, tensor in stored.items() if not tensor.is_floating_point()]
@@ -152,7 +160,9 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
         tensors = {key: tensor.to(torch.float32, copy=True) for key, tensor in stored.items()}
         found = sha256_of(path)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}") from error
+        pickles = sorted(file.name for file in folder.glob("*") if file.suffix in _PICKLES)
+        others = f". {pickles[0]} is a PyTorch file, which is never loaded, as it can run code" if pickles else ""
+        raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}{others}") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
     bad = _not_finite(tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,8 @@ from pg2lib.framing import Framing
 from pg2lib.images import ImageLike, load_photo
 from pg2lib.limbs import retarget
 from pg2lib.pose import Pose, pose_presets
+
+log = logging.getLogger(__name__)
 
 Target = Pose | ImageLike
 """A pose, the name of a preset, a pose file (see `pg2lib.read_poses`), or an image to take the pose from."""
@@ -77,7 +80,10 @@ def read_target(target: Target, find_people: FindPeople) -> Pose:
             raise DataError(f"there is no preset and no file {str(path)!r}; the presets are: {names}")
         if (pose := read_target_pose(path)) is not None:
             return pose
-    return find_people(load_photo(target)[0])[0].pose
+    people = find_people(load_photo(target)[0])
+    if len(people) > 1 and isinstance(target, str | PathLike):
+        log.warning("%s: the pose of the most prominent of %d people is used", target, len(people))
+    return people[0].pose
 
 
 def frame_pose(pose: Pose, canvas: tuple[int, int], framing: Framing) -> Pose:

@@ -262,6 +262,8 @@ def test_help_has_an_example(command: str, capsys) -> None:
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--workers", "0"], "workers must be at least 1"),
         (["prepare", "{data}", "--out", "{tmp}/k.csv", "--format", "openpose"], "holds no *_keypoints.json"),
         (["prepare", "{tmp}/no.json", "--out", "{tmp}/k.csv", "--format", "coco"], "no file {tmp}/no.json"),
+        (["prepare", __file__, "--out", "{tmp}/k.csv"], "is a file; expected a folder of images"),
+        (["prepare", "{data}", "--out", "{tmp}/k.csv", "--canvas", "9x9"], "--canvas are for pose files"),
     ],
 )  # fmt: skip
 def test_a_users_mistake_is_one_line_and_exit_code_1(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -92,6 +93,40 @@ def test_presets_and_files_stand_side_by_side(generate, standing: Pose) -> None:
     assert generate("--pose", "sitting", "--pose", "pose.json", "--out", "out.png", "--retarget", 0) == 0
     assert target("out-1.png") == pose_presets()["sitting"]
     assert target("out-2.png") == standing
+
+
+def test_of_several_poses_in_a_file_one_is_chosen(generate, standing: Pose) -> None:
+    flat = [value for x, y in standing.xy.tolist() for value in (x / 64, y / 128, 1)]
+    squeezed = [value / (2 if number % 3 == 0 else 1) for number, value in enumerate(flat)]
+    frames = [{"people": [{"pose_keypoints_2d": values}]} for values in (flat, squeezed)]
+    Path("frames.json").write_text(json.dumps(frames))
+    arguments = ["--pose", "frames.json", "--out", "out.png", "--retarget", 0]
+    assert generate(*arguments, "--pose-number", 2) == 1, "the file holds fractions"
+    assert generate(*arguments, "--pose-number", 2, "--pose-canvas", "128x64") == 0
+    half = standing.xy * torch.tensor([0.5, 1.0])
+    torch.testing.assert_close(target("out.png").xy, half, atol=0.01, rtol=0)
+    assert generate(*arguments, "--pose-number", 3, "--pose-canvas", "128x64") == 1
+    assert generate(*arguments, "--pose-canvas", "128") == 1
+
+
+@pytest.mark.parametrize(("number", "scale"), [(None, 1.0), (1, 0.5), (3, 0.7)])
+def test_of_several_people_in_a_target_image_one_is_chosen(generate, caplog, number: int | None, scale: float) -> None:
+    arguments = [] if number is None else ["--pose-number", number]
+    assert generate("--pose", "me.png", "--out", "out.png", "--person", 2, *arguments) == 0
+    assert ("most prominent of 3 people" in caplog.text) == (number is None)
+
+
+def test_a_box_says_where_the_person_is(generate, capsys, monkeypatch: pytest.MonkeyPatch, standing: Pose) -> None:
+    large = Image.effect_noise((600, 500), 90)
+    large.save("me.png")
+    assert generate("--pose", "waving", "--out", "out.png") == 1
+    assert "me.png: nobody there, or say where the person is with --box" in capsys.readouterr().err
+    assert generate("--pose", "waving", "--out", "out.png", "--person", 2, "--box", 300, 200, 540, 350) == 0
+    assert neck_x("out.png") == 300 + 70 + 32
+    assert generate("--list-people", "--box", 300, 200, 540, 350) == 0
+    assert capsys.readouterr().out.count("\n") == 3 + 1
+    assert generate("--pose", "waving", "--out", "out.png", "--box", 700, 200, 900, 350) == 1
+    assert "box: expected left, top, right and bottom" in capsys.readouterr().err
 
 
 def test_an_unknown_preset_lists_the_presets(generate, capsys) -> None:
@@ -190,6 +225,7 @@ def test_an_animation_as_mp4(generate) -> None:
         (["--animate", "waving", "sitting", "--out", "out.gif", "--grid"], "--animate and --grid"),
         (["--animate", "waving", "sitting", "--out", "out.gif", "--frames", "1"], "at least 2 frames"),
         (["--pose", "waving", "--out", "out.png", "--no-crop", "--person", "1"], "--no-crop and --person"),
+        (["--recipe", "me.png", "--out", "out.png", "--box", "0", "0", "90", "90"], "--recipe and --box"),
         (["--recipe", "me.png", "--out", "out.png", "--person", "1"], "--recipe and --person"),
         (["--recipe", "me.png", "--out", "out.png", "--turn", "90"], "--recipe and --turn"),
         (["--recipe", "me.png", "--out", "out.png"], "me.png: .*no recipe"),

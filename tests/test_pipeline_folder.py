@@ -56,6 +56,19 @@ def test_a_flipped_bit_in_the_weights_is_found(pipe: PG2Pipeline, tmp_path: Path
     assert PG2Pipeline.from_pretrained(tmp_path, "cpu").framing == FRAMING
 
 
+def test_weights_that_are_something_else_are_named(pipe: PG2Pipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is a Git LFS pointer.*git lfs pull"):
+        PG2Pipeline.from_pretrained(tmp_path, "cpu")
+    weights.rename(tmp_path / "latest_net_netG.pth")
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors\. latest_net_netG\.pth is a PyTorch file, which"):
+        PG2Pipeline.from_pretrained(tmp_path, "cpu")
+    with pytest.raises(CheckpointError, match=r"netG\.pth is a file; expected a pipeline folder.*never loaded"):
+        PG2Pipeline.from_pretrained(tmp_path / "latest_net_netG.pth", "cpu")
+
+
 @pytest.mark.parametrize("framing", [{"x": 0.5}, {"x": 0.5, "y": {}}, {"x": "middle", "y": {"neck": 0.2}}, None])
 def test_a_folder_without_its_framing_is_refused_when_it_is_loaded(pipe: PG2Pipeline, tmp_path, framing) -> None:
     pipe.save_pretrained(tmp_path)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg2lib.cli.options import add_command, progress_bar
+from pg2lib.cli.options import add_command, canvas_of, progress_bar
 from pg2lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _add_prepare(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "images", type=Path, metavar="IMAGES",
-        help="folder of images, searched with its subfolders; with --format openpose or coco, the keypoints to import",
+        help="folder of images, searched with its subfolders; with --format, the pose files to import",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, required=True, metavar="CSV",
@@ -122,11 +122,15 @@ def _prepare(options: argparse.Namespace) -> int:
     given = [name for name, value in modes.items() if value] + ["--format"] * (options.format != "images")
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} cannot be combined; give one of them")
+    if options.format == "images" and (options.min_score is not None or options.canvas):
+        raise ConfigError("--min-score and --canvas are for pose files; add --format auto to import them")
+    if options.format == "coco" and options.canvas:
+        raise ConfigError("--canvas: COCO's annotations say how large their images are; leave the option out")
     if options.person_from and not options.crop:
         raise ConfigError("--person-from needs --crop, which makes a data set of people")
     out: Path = options.out
     min_score = MIN_SCORE if options.min_score is None else options.min_score
-    size = _canvas(options.canvas, "--canvas") if options.canvas else None
+    size = canvas_of(options.canvas, "--canvas") if options.canvas else None
     if options.format == "openpose":
         summary = import_keypoints(read_openpose(options.images, options.suffix, min_score, size), out)
     elif options.format == "coco":
@@ -154,7 +158,7 @@ def _crop(options: argparse.Namespace) -> Preparation:
     from pg2lib.data.photos import prepare_photos
     from pg2lib.detect import MediaPipeDetector
 
-    canvas = _canvas(options.crop, "--crop")
+    canvas = canvas_of(options.crop, "--crop")
     understood: list[PhotoPeople] = []
 
     def show(people: PhotoPeople) -> None:
@@ -177,12 +181,12 @@ def _report(summary: Preparation) -> None:
 
     others = [(name, reason) for name, reason in summary.unused if reason != FLAT]
     print(
-        f"{summary.found:,} poses in {summary.csv}; {len(summary.without_person):,} images without a person, "
-        f"{len(summary.unreadable):,} unreadable"
-        + (f", {len(others):,} other files" if others else "")
+        f"{_counted(summary.found, 'pose')} in {summary.csv}; {_counted(len(summary.without_person), 'image')} without "
+        f"a person, {len(summary.unreadable):,} unreadable"
+        + (f", {_counted(len(others), 'other file')}" if others else "")
         + (f" (listed in {summary.missing_file})" if summary.missing_file else "")
-        + (f"; {summary.flat:,} images of garments without a person skipped" if summary.flat else "")
-        + (f"; {summary.passed_over:,} other people in the images passed over" if summary.passed_over else "")
+        + (f"; {_counted(summary.flat, 'image')} of garments without a person skipped" if summary.flat else "")
+        + (f"; other people in the images passed over: {summary.passed_over:,}" if summary.passed_over else "")
     )
     left_out = [*summary.unreadable, *others, *((name, NOBODY) for name in summary.without_person)]
     for name, reason in left_out[:MOST_LISTED]:
@@ -191,11 +195,8 @@ def _report(summary: Preparation) -> None:
         print(f"  and {len(left_out) - MOST_LISTED:,} more")
 
 
-def _canvas(text: str, option: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"{option}: expected HEIGHTxWIDTH in pixels, such as 128x64, got {text!r}")
-    return int(height), int(width)
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _add_doctor(commands: Any) -> None:

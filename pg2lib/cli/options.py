@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pg2lib.config import all_presets
+from pg2lib.errors import ConfigError
 
 
 def add_command(
@@ -175,6 +176,18 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
     return value
+
+
+def canvas_of(text: str, option: str) -> tuple[int, int]:
+    """Convert the value of an option to (height, width) in pixels.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise ConfigError(f"{option}: expected HEIGHTxWIDTH in pixels, such as 128x64, got {text!r}")
+    return int(height), int(width)
 
 
 _bars: set[Any] = set()

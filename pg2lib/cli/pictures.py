@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg2lib.cli.options import add_command, add_weights, positive, progress_bar, share
+from pg2lib.cli.options import add_command, add_weights, canvas_of, positive, progress_bar, share
 from pg2lib.config import DEFAULT_CHECKPOINT
-from pg2lib.errors import ConfigError
+from pg2lib.errors import ConfigError, NoPersonError
 
 if TYPE_CHECKING:
     from pg2lib.condition import ConditionView, Photo
     from pg2lib.detect import Detection
     from pg2lib.pipeline import PG2Pipeline
+    from pg2lib.targets import Target
 
 
 def add_commands(commands: Any) -> None:
@@ -49,8 +51,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--pose", action="append", metavar="PRESET_OR_FILE",
-        help="target pose: the name of a preset, an image of somebody in that pose, or a pose in JSON; repeatable. An "
-        "unknown name lists the presets",
+        help="target pose: the name of a preset, an image of somebody in that pose, or a pose file of OpenPose, COCO, "
+        "a pose editor or another known program; repeatable. An unknown name lists the presets",
     )  # fmt: skip
     what.add_argument(
         "--animate", nargs=2, metavar=("FROM", "TO"),
@@ -66,6 +68,15 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list the people in the photo from left to right, and do nothing else",
     )
+    parser.add_argument(
+        "--pose-number", type=positive, metavar="N",
+        help="which pose of a target pose's file to use, if it holds several: counted in the order of a pose file, and "
+        "from left to right in an image (default: the first, and the most prominent)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pose-canvas", metavar="HEIGHTxWIDTH",
+        help="size in pixels of the image that a pose file speaks of, for files that hold fractions of it",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="FILE",
         help="image to write; with several poses, OUT-1.png, OUT-2.png and so on. An animation is written as .gif or "
@@ -94,6 +105,11 @@ def _add_person(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--person", type=positive, metavar="N",
         help="which person of the photo to use, from left to right, see --list-people (default: the most prominent)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--box", type=float, nargs=4, metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
+        help="look for people in this part of the photo only, in pixels: helps where somebody small is not found. The "
+        "photo is not turned then, unless --turn says so",
     )  # fmt: skip
     parser.add_argument(
         "--turn", type=int, choices=(0, 90, 180, 270),
@@ -130,7 +146,7 @@ def _generate(options: argparse.Namespace) -> int:
         view = _look(pipeline, options)
         if options.animate:
             return _animate(pipeline, view, options)
-        outputs = pipeline.repose(view, options.pose, options.background, options.retarget)
+        outputs = pipeline.repose(view, _targets(pipeline, options.pose, options), options.background, options.retarget)
     pictures = [output_grid(outputs, scale=2)] if options.grid else [output.to_pil() for output in outputs]
     recipes = [None] if options.grid else [output.recipe for output in outputs]
     milliseconds = 1000 * sum(output.seconds for output in outputs) / len(pictures)
@@ -153,15 +169,16 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 
     given = {
         "--person": options.person is not None,
+        "--box": options.box is not None,
         "--turn": options.turn is not None,
         "--retarget": options.retarget != 1,
         "--no-crop": options.no_crop,
         "--grid": options.grid,
     }
     for option, others in {
-        "--recipe": ("--person", "--turn", "--retarget", "--no-crop") if options.recipe else (),
+        "--recipe": ("--person", "--box", "--turn", "--retarget", "--no-crop") if options.recipe else (),
         "--animate": ("--grid",) if options.animate else (),
-        "--no-crop": ("--person",) if options.no_crop else (),
+        "--no-crop": ("--person", "--box") if options.no_crop else (),
     }.items():
         for other in others:
             if given[other]:
@@ -202,10 +219,13 @@ def _find_people(pipeline: PG2Pipeline, options: argparse.Namespace) -> tuple[Ph
     """Return the photo and the people in it from left to right. If the photo is turned by itself, say so."""
     from pg2lib.condition import Photo
 
-    if options.turn is not None:
-        photo = Photo.load(options.image, options.turn)
-        return photo, pipeline.find_people(photo)
-    photo, people = pipeline.find_upright(options.image)
+    if options.turn is not None or options.box is not None:
+        photo = Photo.load(options.image, options.turn or 0)
+        return photo, pipeline.find_people(photo, options.box)
+    try:
+        photo, people = pipeline.find_upright(options.image)
+    except NoPersonError as error:
+        raise NoPersonError(f"{options.image}: {error}, or say where the person is with --box") from error
     if photo.turn:
         print(
             f"{options.image} is turned clockwise by {photo.turn} degrees, as the people in it do not stand upright; "
@@ -229,6 +249,27 @@ def _list_people(pipeline: PG2Pipeline, options: argparse.Namespace) -> int:
     return 0
 
 
+def _targets(pipeline: PG2Pipeline, names: Sequence[str], options: argparse.Namespace) -> Sequence[Target]:
+    """Return the target poses. What ``--pose-number`` and ``--pose-canvas`` say is applied to those that are files."""
+    from pg2lib.condition import choose_person
+    from pg2lib.data.pose_files import read_target_pose
+    from pg2lib.pose import pose_presets
+
+    if options.pose_number is None and options.pose_canvas is None:
+        return names
+    canvas = canvas_of(options.pose_canvas, "--pose-canvas") if options.pose_canvas else None
+    number = options.pose_number or 0
+    targets: list[Target] = []
+    for name in names:
+        if name in pose_presets() or not Path(name).exists():
+            targets.append(name)
+        elif (pose := read_target_pose(name, canvas, number)) is not None:
+            targets.append(pose)
+        else:
+            targets.append(choose_person(pipeline.find_people(name), number)[0].pose)
+    return targets
+
+
 def _animate(pipeline: PG2Pipeline, view: ConditionView, options: argparse.Namespace) -> int:
     """Write an animation from one pose to another and back."""
     from pg2lib.condition import choose_person
@@ -237,7 +278,7 @@ def _animate(pipeline: PG2Pipeline, view: ConditionView, options: argparse.Names
     from pg2lib.video import write_animation
 
     first, last = read_targets(
-        options.animate,
+        _targets(pipeline, options.animate, options),
         pipeline.config.model.canvas,
         pipeline.framing,
         lambda image: choose_person(pipeline.find_people(image)),

@@ -115,7 +115,8 @@ def _add_score(commands: Any) -> None:
     parser.add_argument(
         "results", type=Path, nargs="+", metavar="RESULTS",
         help="folder of the images, whose names hold those of condition and target image: FROM_TO.png, "
-        "FROM_2_TO_vis.jpg, FROM___TO_vis.png and the like. Of several images side by side, the right one is scored. "
+        "FROM_2_TO_vis.jpg, FROM___TO_vis.png and the like. Of several images in a file, side by side or one "
+        "below the other, the last one is scored. "
         "With two folders, the methods are also compared on the pairs that both have",
     )  # fmt: skip
     add_data(parser, split="test", cache="none, images are decoded into memory", option="--targets")
@@ -132,7 +133,7 @@ def _add_score(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--panels", type=positive, metavar="COUNT",
-        help="number of images side by side in every file (default: told by the size of the files)",
+        help="number of images in every file (default: told by the size of the files)",
     )  # fmt: skip
     parser.add_argument(
         "--stretch", action="store_true",

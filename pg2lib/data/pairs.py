@@ -100,7 +100,9 @@ def make_pairs(table: PersonTable, rule: PairRule = "all") -> PairTable:
         sides.append(both[both[:, 0] != both[:, 1]])
     pairs = torch.cat(sides) if sides else torch.empty(0, 2, dtype=torch.int64)
     if not len(pairs):
-        hint = " (with both shoulders and both hips; the rule 'all' takes other images, too)" if rule == "torso" else ""
+        hint = ""
+        if rule == "torso":
+            hint = " (with both shoulders and both hips; the rule 'all', --pairs all, takes other images, too)"
         raise DataError(f"{table!r} has no pair under the rule {rule!r}: nobody has two images that qualify{hint}")
     return PairTable(table, pairs[:, 0].contiguous(), pairs[:, 1].contiguous())
 
@@ -146,7 +148,11 @@ def read_pairs(path: str | PathLike[str], table: PersonTable, skip_unknown: bool
             )
         skipped.append(Skipped(f"{path.name}:{number}", "no image", f"no image {unknown}"))
     if not rows:
-        raise DataError(f"{path}: no pair has both its images in {table!r}")
+        first = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
+        raise DataError(
+            f"{path}: no pair has both its images in {table!r}{first}. Read the data and the split that the pairs "
+            f"belong to"
+        )
     both = torch.tensor(rows, dtype=torch.int64)
     return PairTable(table, both[:, 0].contiguous(), both[:, 1].contiguous(), tuple(skipped))
 

@@ -115,27 +115,31 @@ def is_photo(path: str | PathLike[str]) -> bool:
     return is_image(read_bytes(Path(path), MAX_IMPORT_BYTES)) and person_in_picture(Path(path)) is None
 
 
-def read_target_pose(path: str | PathLike[str]) -> Pose | None:
-    """Read the one pose of a file: of several people the first of `read_poses`, and a message says so.
+def read_target_pose(path: str | PathLike[str], canvas: tuple[int, int] | None = None, number: int = 0) -> Pose | None:
+    """Read one pose of a file.
 
     Args:
         path: A pose file, or an image.
+        canvas: As in `read_poses`.
+        number: Which of several poses, from 1 in the order of `read_poses`. 0 takes the first, and a message says so.
 
     Returns:
         None for a photo, in which a pose detector has to look.
 
     Raises:
-        DataError: If a pose file has nobody, or whatever `read_poses` raises.
+        DataError: If a pose file has nobody, if it has no pose of that number, or whatever `read_poses` raises.
     """
     file = Path(path)
     if is_photo(file):
         return None
-    poses = read_poses(file)
+    poses = read_poses(file, canvas)
     if not poses:
         raise DataError(f"{file} holds no pose; expected the pose of one person")
-    if len(poses) > 1:
-        log.warning("%s: the first of %d poses is taken", file, len(poses))
-    return poses[0]
+    if not 0 <= number <= len(poses):
+        raise DataError(f"{file} holds {len(poses)} poses; expected the number of one of them, got {number}")
+    if len(poses) > 1 and not number:
+        log.warning("%s: the first of %d poses is used; --pose-number N chooses another", file, len(poses))
+    return poses[max(number, 1) - 1]
 
 
 def read_openpose(
@@ -160,7 +164,10 @@ def read_openpose(
     """
     root = Path(folder)
     if not root.is_dir():
-        raise DataError(f"no folder {root}; OpenPose's results are a folder with a JSON file for each image")
+        raise DataError(
+            f"no folder {root}; OpenPose's results are a folder with a JSON file for each image. prepare --format auto "
+            f"imports single files"
+        )
     files = [path for path in files_below(root, {".json"}) if path.name.endswith(OPENPOSE_ENDING)]
     if not files:
         raise DataError(f"{root} holds no *{OPENPOSE_ENDING}, as OpenPose's --write_json makes them")
@@ -189,6 +196,11 @@ def read_coco(file: str | PathLike[str], min_score: float = MIN_SCORE) -> Iterat
     """
     path = Path(file)
     value = _json_of(text_of(read_bytes(path, MAX_IMPORT_BYTES), str(path)), str(path))
+    if not isinstance(value, dict) or "annotations" not in value:
+        raise DataError(
+            f"{path} has no field 'annotations', which COCO's annotations have; prepare --format auto imports other "
+            f"formats, too"
+        )
     named: dict[str, list[Found]] = {}
     _add_coco(named, value, str(path), min_score)
     yield from _named_poses(named, None)

@@ -26,6 +26,7 @@ MOST_SHARDS = 100_000
 _MOST_NUMBERS = 20
 """Number of shards that an error message lists."""
 
+_ABOUT_POSES = "Pose files of other programs are imported with --format auto"
 
 _OTHER_FILES = {
     "a video: save frames of it as pictures": (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp"),
@@ -69,6 +70,8 @@ def list_images(folder: Path, names: Names = "field") -> Listing:
             same name, or if a name does not fit into a CSV.
     """
     if not folder.is_dir():
+        if folder.is_file():
+            raise DataError(f"{folder} is a file; expected a folder of images. {_ABOUT_POSES}")
         raise DataError(f"no folder {folder}")
 
     def refuse(error: OSError) -> None:
@@ -100,7 +103,8 @@ def list_images(folder: Path, names: Names = "field") -> Listing:
         paths[checked_name(name, str(folder))] = relative
     if not paths:
         first = f"; {unused[0][0]} is {unused[0][1]}" if unused else ""
-        raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){first}")
+        hint = f". {_ABOUT_POSES}" if any(path.endswith(".json") for path, _ in unused) else ""
+        raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){first}{hint}")
     return Listing(folder, paths, tuple(unused))
 
 

@@ -145,9 +145,10 @@ def _what_lies_in(root: Path) -> str:
             f"If these are your own photos, move each person's into a folder of their own, then run {crop}. If the "
             "file names start with the person, as in p01_001.jpg, add --person-from name instead."
         )
-    top = image.relative_to(root).parts[0]
-    if top.lower() in SPLITS:
-        return f"If these are your own photos, with {top} as a split, run {crop}"
+    if image.relative_to(root).parts[0].lower() in SPLITS:
+        splits = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name.lower() in SPLITS)
+        what = "a split" if len(splits) == 1 else "splits"
+        return f"If these are your own photos, with {' and '.join(splits)} as {what}, run {crop}"
     if image.parent.parent == root:
         return f"If these are your own photos, with one folder per person, run {crop}"
     return f"The name of {image.relative_to(root)} belongs to no known data set. Keep the original names and folders."

@@ -97,10 +97,10 @@ def score_images(
     where FROM and TO are the names of condition and target image in any of DeepFashion's spellings. Pairs without a
     result, files of no pair and doubtful files are left out, and listed in `EvaluationReport.files`.
 
-    If a file shows several panels side by side, the right one is the result. It is resized to the height of the
-    canvas with a Lanczos filter, its aspect ratio kept, and scored at its own width: 256 or 176 on DeepFashion.
-    ``options.width`` chooses another width. Narrower images are centred on the data's background colour, and of wider
-    ones the middle is scored.
+    If a file shows several panels side by side or one below the other, the last one is the result. It is resized to the
+    height of the canvas with a Lanczos filter, its aspect ratio kept, and scored at its own width: 256 or 176 on
+    DeepFashion. ``options.width`` chooses another width. Narrower images are centred on the data's background colour,
+    and of wider ones the middle is scored.
 
     Args:
         folder: the image files; subfolders are searched as well.

@@ -29,6 +29,7 @@ from torch import Tensor
 from pg2lib.data.pairs import PairTable, RowFinder
 from pg2lib.data.people import PersonTable
 from pg2lib.errors import DataError
+from pg2lib.evaluation.panels import MOST_PANELS, Panels, find_panels
 from pg2lib.evaluation.report import Unscored
 from pg2lib.files import IMAGE_SUFFIXES, files_below, is_lfs_pointer
 from pg2lib.images import load_image, tensor_from_pil
@@ -36,14 +37,8 @@ from pg2lib.images import load_image, tensor_from_pil
 Pair = tuple[int, int]
 """Rows of the condition and of the target image."""
 
-MOST_PANELS = 6
-"""The most panels that are told by the size of a file."""
-
 NARROW = 176 / 256
 """The aspect ratio of DeepFashion's images without most of their padding, as much of the field uses them."""
-
-TOLERANCE = 0.01
-"""How far the width of a panel may be from its aspect ratio: images of 1101x750 pixels become 256x174, not 256x176."""
 
 _WHITE = (255, 255, 255)
 _BETWEEN = ("2", "to")
@@ -60,7 +55,7 @@ class ResultFiles:
         pairs: the pairs that have a result, in the order of their list.
         paths: the file of each of these pairs.
         size: (height, width) of every file in pixels.
-        panels: number of panels side by side in every file. The right one is the result.
+        panels: the images that every file shows.
         panel_width: width in pixels to which a panel is resized; its height becomes that of the canvas.
         listed: number of different pairs in the list.
         unscored: pairs without a result, and files that are left out.
@@ -69,7 +64,7 @@ class ResultFiles:
     pairs: PairTable
     paths: Mapping[Pair, Path]
     size: tuple[int, int]
-    panels: int
+    panels: Panels
     panel_width: int
     listed: int
     unscored: tuple[Unscored, ...]
@@ -78,11 +73,11 @@ class ResultFiles:
     def rule(self) -> str:
         """How a file becomes an image of the canvas, in words."""
         height, width = self.size
-        whole = "the whole image is" if self.panels == 1 else f"of {self.panels} images side by side, the right one is"
+        left, top, right, bottom = self.panels.box(width, height)
         canvas_height = self.pairs.table.canvas[0]
-        if height == canvas_height and width == self.panels * self.panel_width:
-            return f"{whole} scored as it is"
-        return f"{whole} resized to {self.panel_width}x{canvas_height} pixels with a Lanczos filter"
+        if (right - left, bottom - top) == (self.panel_width, canvas_height):
+            return f"{self.panels} scored as it is"
+        return f"{self.panels} resized to {self.panel_width}x{canvas_height} pixels with a Lanczos filter"
 
     def read(self, from_rows: Iterable[int], to_rows: Iterable[int]) -> UInt8[Tensor, "batch 3 height width"]:
         """Return the results of some pairs on the canvas.
@@ -95,7 +90,7 @@ class ResultFiles:
 
     def _load(self, path: Path) -> Image.Image:
         picture = load_image(path)
-        picture = picture.crop((picture.width - picture.width // self.panels, 0, picture.width, picture.height))
+        picture = picture.crop(self.panels.box(picture.width, picture.height))
         height, width = self.pairs.table.canvas
         if picture.size != (self.panel_width, height):
             picture = picture.resize((self.panel_width, height), Image.Resampling.LANCZOS)
@@ -140,11 +135,11 @@ def find_results(
         for claimed in [by_pair.get(pair, [""])[0]]
     ]
     unscored += [Unscored("missing", skipped.name, f"{skipped.reason} in the data") for skipped in pairs.skipped]
-    count, width = _panels(size, pairs.table, panels, stretch_to, folder)
+    arrangement, width = _panels(size, pairs.table, panels, stretch_to, folder)
     rows = zip(pairs.from_rows.tolist(), pairs.to_rows.tolist(), strict=True)
     found = pairs.select(torch.tensor([index for index, pair in enumerate(rows) if pair in chosen]))
     listed = len(wanted) + len(pairs.skipped)
-    return ResultFiles(found, chosen, size, count, width, listed, tuple(unscored))
+    return ResultFiles(found, chosen, size, arrangement, width, listed, tuple(unscored))
 
 
 # ---- names
@@ -263,25 +258,23 @@ def _size(path: Path) -> tuple[int, int]:
 
 def _panels(
     size: tuple[int, int], table: PersonTable, panels: int | None, stretch_to: int | None, folder: Path
-) -> tuple[int, int]:
-    """Return the number of panels in files of a size, and the width to which a panel is resized."""
+) -> tuple[Panels, int]:
+    """Return how the images in files of a size are arranged, and the width to which one is resized."""
     if panels is not None and not 1 <= panels <= size[1]:
         raise DataError(f"panels must be at least 1 and at most the width of the files, got {panels}")
     if stretch_to is not None:
-        return panels or 1, stretch_to
+        return Panels(panels or 1), stretch_to
     height, width = table.canvas
     # Only images that were padded to the canvas can have results without the padding.
     widths = [width, round(height * NARROW)] if table.fill is not None else [width]
-    for count in range(1, MOST_PANELS + 1) if panels is None else [panels]:
-        for panel in widths:
-            expected = count * panel * size[0] / height
-            if abs(size[1] - expected) <= TOLERANCE * expected:
-                return count, panel
+    found = find_panels(size, height, widths, None if panels is None else [panels])
+    if found is not None:
+        return found
     shapes = " or ".join(f"{panel}x{height}" for panel in widths)
     raise DataError(
         f"{folder}: expected images shaped like {shapes} pixels (width x height), or up to {MOST_PANELS} of them side "
-        f"by side, got {size[1]}x{size[0]}. Cut the results out of the files; or give the number of panels with panels "
-        f"(--panels), and allow another aspect ratio with stretch (--stretch)"
+        f"by side or one below the other, got {size[1]}x{size[0]}. Cut the results out of the files; or give the "
+        f"number of panels with panels (--panels), and allow another aspect ratio with stretch (--stretch)"
     )
 
 

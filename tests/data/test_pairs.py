@@ -70,7 +70,7 @@ def test_pair_files_with_mistakes(tmp_path) -> None:
     with pytest.raises(DataError, match=r"p\.csv:2: .*'0\.jpg'"):
         read_pairs(file, table)
     file.write_text("from,to\n8.jpg,9.jpg\n")
-    with pytest.raises(DataError, match="no pair has both"):
+    with pytest.raises(DataError, match=r"no pair has both.*\(p\.csv:2: no image 8\.jpg\)\. Read"):
         read_pairs(file, table, skip_unknown=True)
 
 

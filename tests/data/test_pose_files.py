@@ -381,7 +381,7 @@ def test_a_canvas_that_nobody_gives(text: str, canvas: tuple[int, int]) -> None:
 @pytest.mark.parametrize("name", ["MediaPipe", "YOLO", "ControlNet, fractions"])
 def test_fractions_need_a_canvas(name: str) -> None:
     text = (OPENPOSE_ORDER | COCO_ORDER)[name].replace("canvas_height", "unknown")
-    with pytest.raises(DataError, match=r"fractions.*canvas \(height, width\)"):
+    with pytest.raises(DataError, match=r"fractions.*canvas=\(height, width\).*--canvas.*--pose-canvas"):
         parse_poses(text)
 
 
@@ -620,6 +620,25 @@ def test_skeletons_that_cannot_be_read_ask_for_json(tmp_path: Path, standing: Po
         picture.save(tmp_path / "a.png")
         with pytest.raises(DataError, match=r"a\.png .*(JSON|detect_pose)"):
             read_poses(tmp_path / "a.png")
+
+
+def test_a_skeleton_in_blended_colours_asks_for_json(tmp_path: Path, standing: Pose) -> None:
+    """OpenPose blends its colours with the background: on black they have 60 % of their brightness."""
+    picture = Image.eval(standing.resize((512, 256)).draw(), lambda value: round(0.6 * value))
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png looks like a picture of a skeleton.*colours.*JSON"):
+        read_target_pose(tmp_path / "a.png")
+
+
+def test_one_of_several_poses_is_the_target(tmp_path: Path, standing: Pose, caplog) -> None:
+    frames = [{"people": [body([value + shift for value in triples(JOINTS, 1)])], **CANVAS} for shift in (0, 1)]
+    (tmp_path / "a.json").write_text(json.dumps(frames))
+    first, second = (read_target_pose(tmp_path / "a.json", number=number) for number in (1, 2))
+    assert not caplog.records
+    assert read_target_pose(tmp_path / "a.json") == first != second
+    assert "the first of 2 poses is used; --pose-number" in caplog.text
+    with pytest.raises(DataError, match="holds 2 poses; .* got 3"):
+        read_target_pose(tmp_path / "a.json", number=3)
 
 
 def test_a_photo_is_left_to_the_detector(tmp_path: Path, standing: Pose) -> None:

@@ -183,6 +183,8 @@ def test_each_kind_of_folder_without_data_has_its_advice(tmp_path: Path) -> None
     (tmp_path / "Test").mkdir()
     photo.rename(tmp_path / "Test" / "anna_1.jpg")
     assert_only_mistake(examine_data(tmp_path), "", "Test as a split.*python -m pg2lib prepare")
+    (tmp_path / "train").mkdir()
+    assert_only_mistake(examine_data(tmp_path), "", "Test and train as splits")
     (tmp_path / "img.zip").write_bytes(b"PK")
     assert_only_mistake(examine_data(tmp_path), "", "Unpack img.zip")
 

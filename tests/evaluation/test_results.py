@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pg2lib import DataError, PairTable, PersonTable
+from pg2lib.evaluation.panels import Panels
 from pg2lib.evaluation.results import find_results
 
 MARKET = ("0009_c1s1_000051_01.jpg", "0009_c2s1_000076_01.jpg", "0012_c3s1_000101_01.jpg.jpg")
@@ -150,7 +151,34 @@ def test_a_folder_without_results_is_refused_with_what_was_expected(tmp_path: Pa
 def test_the_size_tells_the_number_of_panels(size, panels: int, panel_width: int, tmp_path: Path) -> None:
     pairs = pairs_of("ab", (256, 256), fill=(255, 255, 255))
     results = find_results(write(tmp_path, "a_b.png", size=size), pairs)
-    assert (results.panels, results.panel_width, results.size) == (panels, panel_width, size[::-1])
+    assert (results.panels, results.panel_width, results.size) == (Panels(panels), panel_width, size[::-1])
+
+
+@pytest.mark.parametrize(
+    ("size", "panels", "panel_width"),
+    [
+        ((3 * 256 + 2 * 10, 256), Panels(3, gap=10), 256),
+        ((2 * (176 + 2) + 2, 256 + 4), Panels(2, gap=2, border=2), 176),  # torchvision's save_image
+        ((256, 512), Panels(2, stacked=True), 256),
+        ((176, 3 * 256), Panels(3, stacked=True), 176),
+        ((256 + 4, 3 * (256 + 2) + 2), Panels(3, stacked=True, gap=2, border=2), 256),
+    ],
+)
+def test_panels_with_gaps_and_stacked_panels(size, panels: Panels, panel_width: int, tmp_path: Path) -> None:
+    picture = Image.new("RGB", size, (255, 255, 255))
+    right, bottom = size[0] - panels.border, size[1] - panels.border
+    picture.paste((10, 20, 30), (right - panel_width, bottom - 256, right, bottom))
+    picture.save(tmp_path / "a_b.png")
+    results = find_results(tmp_path, pairs_of("ab", (256, 256), fill=(10, 20, 30)))
+    assert (results.panels, results.panel_width) == (panels, panel_width)
+    assert results.read([0], [1])[0].flatten(1).unique(dim=1).flatten().tolist() == [10, 20, 30]
+    assert ("lowest" if panels.stacked else "right") in results.rule and "scored as it is" in results.rule
+
+
+@pytest.mark.parametrize("size", [(128, 256), (256, 500), (512 + 50, 256), (512, 256 + 3)])
+def test_other_sizes_are_no_panels(size, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="side by side or one below the other, got"):
+        find_results(write(tmp_path, "a_b.png", size=size), pairs_of("ab", (256, 256), fill=(255, 255, 255)))
 
 
 def test_sizes_that_fit_no_panels_are_refused_unless_told(tmp_path: Path) -> None:
@@ -161,7 +189,7 @@ def test_sizes_that_fit_no_panels_are_refused_unless_told(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="600x256"):
         find_results(tmp_path, pairs, panels=2)
     told = find_results(tmp_path, pairs, panels=2, stretch_to=176)
-    assert (told.panels, told.panel_width) == (2, 176)
+    assert (told.panels, told.panel_width) == (Panels(2), 176)
     for panels in (0, 601):
         with pytest.raises(DataError, match="panels"):
             find_results(tmp_path, pairs, panels=panels)

@@ -232,8 +232,9 @@ def _in_pixels(person: Found, canvas: tuple[int, int] | None, fractions: bool) -
     if person.fractions if person.fractions is not None else fractions:
         if known is None:
             raise DataError(
-                f"{person.where} holds fractions of the image, and the file does not say how large the image is; "
-                f"give its size as canvas (height, width), or write pixels (OpenPose: --keypoint_scale 0)"
+                f"{person.where} holds fractions of the image, and the file does not say how large the image is; give "
+                f"its size in pixels: canvas=(height, width), prepare --canvas HEIGHTxWIDTH, or generate --pose-canvas "
+                f"HEIGHTxWIDTH. OpenPose writes pixels with --keypoint_scale 0"
             )
         person = replace(person, xy=person.xy * torch.tensor([known[1], known[0]], dtype=torch.float32))
     limit = far_outside(known) if known else MAX_SIDE

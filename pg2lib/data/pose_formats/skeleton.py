@@ -33,6 +33,9 @@ _MAX_PIXELS = 16_000_000
 _PLAIN = 0.6
 """Least part of the pixels that have the colour of the background."""
 
+_HUES = 8
+"""In a picture of a skeleton in colours that are not known, at least so many of 12 hues each colour a good part."""
+
 Pixels = NDArray[np.int64]
 
 
@@ -48,8 +51,12 @@ def person_in_picture(path: Path) -> Found | None:
         return None
     picture = np.asarray(loaded).astype(np.int16)
     background = _background(picture)
-    discs = {} if background is None else _discs(picture)
-    if background is None or len(discs) < _MIN_COLOURS:
+    if background is None:
+        return None
+    discs = _discs(picture)
+    if len(discs) < _MIN_COLOURS:
+        if _is_rainbow(picture[np.abs(picture - background).max(axis=2) > 40]):
+            raise _unreadable(path, "its colours are not those of OpenPose's COCO model and of ControlNet")
         return None
     smallest = _MIN_SIDE_JPEG if path.read_bytes()[:2] == b"\xff\xd8" else _MIN_SIDE
     if max(height, width) < smallest:
@@ -100,6 +107,18 @@ def _background(picture: NDArray[np.int16]) -> NDArray[np.int16] | None:
     colour: NDArray[np.int16] = np.median(border, axis=0).astype(np.int16)
     plain = float((np.abs(picture - colour).max(axis=2) <= 16).mean())
     return colour if _PLAIN <= plain < 1 else None
+
+
+def _is_rainbow(pixels: NDArray[np.int16]) -> bool:
+    """Return whether pixels have pure colours of many hues, such as OpenPose's BODY_25 in its blended colours."""
+    highest, lowest = pixels.max(axis=1, initial=0), pixels.min(axis=1, initial=255)
+    pure = pixels[(highest > 60) & (lowest < 0.4 * highest)].astype(np.float64)
+    if len(pure) < max(200, 0.8 * len(pixels)):
+        return False
+    red, green, blue = pure.T
+    hue = np.arctan2(math.sqrt(3) * (green - blue), 2 * red - green - blue)
+    counts = np.histogram(hue, bins=12, range=(-math.pi, math.pi))[0]
+    return int((counts >= 0.015 * len(pure)).sum()) >= _HUES
 
 
 def _blobs(mask: NDArray[np.bool_]) -> list[Pixels]:
