@@ -25,6 +25,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from demo.guard import Guard, served_addresses
+from demo.limits import Limits, impatient
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.user_study import Session, Study, results
 
@@ -32,12 +33,10 @@ HERE = Path(__file__).parent
 
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+POLICY = "default-src 'self'; img-src 'self' data:"
+
+REQUESTS = 50
+"""Requests per second from one address, behind which a whole class may sit; raters answer every second or two."""
 
 
 class Begin(BaseModel):
@@ -87,7 +86,7 @@ def build_page(study: Study) -> FastAPI:
     @app.middleware("http")
     async def add_headers(request: Request, call_next):  # type: ignore[no-untyped-def]
         response = await call_next(request)
-        response.headers.update(HEADERS)
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     @app.exception_handler(DataError)
@@ -212,7 +211,7 @@ def serve_study(folder: Path, host: str, port: int) -> int:
         study = Study.open(folder)
         listener = socket.create_server((host, port), backlog=128)
         port = listener.getsockname()[1]  # which the system has chosen if it was 0
-        page = Guard(build_page(study), served_addresses(host, port))
+        page = Guard(build_page(study), served_addresses(host, port), POLICY, limits=Limits(REQUESTS))
     except PG2Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -223,7 +222,10 @@ def serve_study(folder: Path, host: str, port: int) -> int:
     print(f"The study runs on http://{host}:{port} (press Ctrl-C to stop)", flush=True)
     if host == "0.0.0.0":
         print(f"Raters open http://NAME:{port}, where NAME is the name of this computer on the network.", flush=True)
-    server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False))
+    config = uvicorn.Config(page, log_level="warning", access_log=False)
+    config.load()
+    config.http_protocol_class = impatient(config.http_protocol_class)
+    server = uvicorn.Server(config)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from demo.guard import Guard, served_addresses
+from demo.limits import Refusal
 
 OWN = "127.0.0.1:7860"
 
@@ -21,10 +22,12 @@ async def unreachable(scope: Scope, receive: Receive, send: Send) -> None:
 
 def status(*headers: tuple[str, str], path: str = "/", host: str = "127.0.0.1") -> int | None:
     """The status with which a request is refused; None if it is answered."""
-    guard = Guard(unreachable, served_addresses(host, 7860))
-    raw = [(name.encode(), value.encode()) for name, value in headers]
-    refusal = guard.refusal(Headers(raw=raw), path)
-    return None if refusal is None else refusal[0]
+    guard = Guard(unreachable, served_addresses(host, 7860), "default-src 'self'")
+    try:
+        guard.check(Headers(raw=[(name.encode(), value.encode()) for name, value in headers]), path)
+    except Refusal as refusal:
+        return refusal.status
+    return None
 
 
 def test_the_page_answers_to_its_own_names_alone() -> None:
