@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -101,6 +102,8 @@ class Guard:
                 if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
                     receive = await self.admit(scope, receive, public)
                 return await self.app(scope, receive, add_headers)
+        except ClientDisconnect:  # nobody waits for an answer
+            return None
         except Refusal as refusal:
             if started:
                 raise
