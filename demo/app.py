@@ -66,9 +66,8 @@ OPEN = re.compile(
 """Paths of gradio that the page and `gradio_client` use; others fetch URLs, skip the queue, or never end."""
 
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'"
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
 """What the page may load: nothing of other servers. Gradio's page has scripts within it."""
 
@@ -101,7 +100,7 @@ class Page(UploadsOnly):
             add_endpoints(self, self.service, self.listed)
         self.queue(api_open=False)
         self.turns = self._queue = Turns(
-            live_updates=True, concurrency_count=self.max_threads, update_intervals=1, max_size=None, blocks=self
+            live_updates=False, concurrency_count=self.max_threads, update_intervals=5, max_size=None, blocks=self
         )
 
     def warm_up(self) -> None:
