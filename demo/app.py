@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import mimetypes
 import os
 import re
@@ -35,9 +36,10 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from demo.calls import check_call
 from demo.endpoints import WORKERS, add_endpoints
 from demo.examples import write_examples
-from demo.guard import Guard, served_addresses
+from demo.guard import EXPLAINED, Guard, served_addresses
 from demo.limits import Limits, impatient
 from demo.looks import Choice, RefusedError
 from demo.service import RELIABLE, Options, Service
@@ -135,7 +137,7 @@ def launch(page: Page, host: str, port: int, password: str | None = None, limits
     middleware = [
         Middleware(
             Guard, addresses=served_addresses(host, port), policy=POLICY, open_paths=OPEN,
-            files={UPLOAD: MAX_BYTES + 2**16}, limits=limits,
+            files={UPLOAD: MAX_BYTES + 2**16}, limits=limits, check_body=functools.partial(check_call, page.fns),
         ),
         Middleware(Sessions, store=page.store),
         Middleware(Listeners, queue=page.turns),
@@ -156,7 +158,12 @@ def launch(page: Page, host: str, port: int, password: str | None = None, limits
         server_name=host,
         server_port=port,
         auth=None if password is None else (USER, password),
-        app_kwargs={"middleware": middleware, "routes": routes, "lifespan": lifespan},
+        app_kwargs={
+            "middleware": middleware,
+            "routes": routes,
+            "lifespan": lifespan,
+            "exception_handlers": EXPLAINED,
+        },
         head=HEAD,
         share=False,
         ssr_mode=False,

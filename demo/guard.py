@@ -11,12 +11,13 @@ import ipaddress
 import math
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -54,6 +55,20 @@ HEADERS = {
 """Headers of every answer: no other page may frame it, show its pictures, or learn its address."""
 
 
+async def explain(request: Request, error: Exception) -> Response:
+    """Say in a sentence what is wrong with a request.
+
+    FastAPI would repeat the input, which JSON cannot hold if it is NaN or half a surrogate pair.
+    """
+    assert isinstance(error, RequestValidationError)
+    wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return JSONResponse({"detail": ascii(wrong)[1:-1]}, status_code=422)
+
+
+EXPLAINED = {RequestValidationError: explain}
+"""Exception handlers of an app that is made with FastAPI."""
+
+
 class Guard:
     """Middleware that refuses requests to other addresses, from other sites, to closed paths, and beyond limits.
 
@@ -68,6 +83,7 @@ class Guard:
         open_paths: re.Pattern[str] | None = None,
         files: Mapping[str, int] | None = None,
         limits: Limits | None = None,
+        check_body: Callable[[str, bytes], None] | None = None,
     ) -> None:
         """Guard an app.
 
@@ -78,9 +94,10 @@ class Guard:
             open_paths: paths that exist, matched from their start; None for all.
             files: paths that take files, with the most bytes of a request; all others take `MAX_JSON`.
             limits: of each client; by default those of `Limits`.
+            check_body: is called with path and body of each request that brings no file, and may raise a Refusal.
         """
         self.app, self.addresses, self.open_paths, self.files = app, addresses, open_paths, files or {}
-        self.limits = limits or Limits()
+        self.limits, self.check_body = limits or Limits(), check_body
         self.headers = {**HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,5 +163,7 @@ class Guard:
             known = int(declared) if declared is not None and declared.isdecimal() else body.most
             self.limits.check(client_of(scope), path, known if uploads else 0)
         if path not in self.files:
-            await body.read()
+            content = await body.read()
+            if self.check_body is not None:
+                self.check_body(scope["path"], content)
         return body

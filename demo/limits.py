@@ -149,12 +149,13 @@ class Body:
         self.more = bool(message.get("more_body", False))
         return message
 
-    async def read(self) -> None:
-        """Wait until all has arrived, or nobody sends any more."""
+    async def read(self) -> bytes:
+        """Wait until all has arrived, or nobody sends any more, and return it."""
         arrived = []
         while self.more:
             arrived.append(await self())
         self.whole = arrived
+        return b"".join(message.get("body", b"") for message in arrived)
 
     def _too_large(self) -> Refusal:
         size = f"{self.most // 2**20} MB" if self.most >= 2**20 else f"{self.most // 2**10} KB"

@@ -20,11 +20,10 @@ from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from demo.guard import Guard, served_addresses
+from demo.guard import EXPLAINED, Guard, served_addresses
 from demo.limits import Limits, impatient
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.user_study import Session, Study, results
@@ -81,7 +80,9 @@ class State(BaseModel):
 
 def build_page(study: Study) -> FastAPI:
     """Return the web application: the page, and what its script requests."""
-    app = FastAPI(title=study.title, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=study.title, openapi_url=None, docs_url=None, redoc_url=None, exception_handlers=EXPLAINED
+    )  # fmt: skip
 
     @app.middleware("http")
     async def add_headers(request: Request, call_next):  # type: ignore[no-untyped-def]
@@ -92,12 +93,6 @@ def build_page(study: Study) -> FastAPI:
     @app.exception_handler(DataError)
     def refuse(request: Request, error: DataError) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=409)
-
-    @app.exception_handler(RequestValidationError)
-    def correct(request: Request, error: RequestValidationError) -> Response:
-        # FastAPI would repeat the input, which JSON cannot hold if it is NaN or half a surrogate pair.
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return JSONResponse({"detail": ascii(wrong)[1:-1]}, status_code=422)
 
     @app.get("/")
     def page() -> HTMLResponse:

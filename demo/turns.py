@@ -21,7 +21,7 @@ from demo.words import FULL, WAITED
 MAX_WAITING = 128
 """Calls that wait."""
 
-MAX_WAIT_S = 120
+MAX_WAIT_S = 300
 """How long a call waits for its turn."""
 
 UNHEARD_S = 3
