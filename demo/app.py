@@ -11,12 +11,17 @@ uploaded to it (`demo.uploads`), and refuses requests from other sites (`demo.gu
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
+import functools
 import mimetypes
 import os
+import re
+import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 # gradio reads this when it is imported: no telemetry, no search for newer versions.
@@ -24,17 +29,22 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules in its own folder
 
+import anyio
 import gradio as gr
+import torch
 from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from demo.endpoints import add_endpoints
+from demo.calls import check_call
+from demo.endpoints import WORKERS, add_endpoints
 from demo.examples import write_examples
-from demo.guard import Guard, served_addresses
+from demo.guard import EXPLAINED, Guard, served_addresses
+from demo.limits import Limits, impatient
 from demo.looks import Choice, RefusedError
 from demo.service import RELIABLE, Options, Service
-from demo.uploads import CLOSED, MAX_BYTES, UploadsOnly
+from demo.turns import Listeners, Turns
+from demo.uploads import MAX_BYTES, Sessions, UploadsOnly
 from pg2lib.config import DEFAULT_CHECKPOINT
 from pg2lib.errors import PG2Error
 from pg2lib.pipeline import PG2Pipeline
@@ -44,8 +54,24 @@ HERE = Path(__file__).parent
 USER = "guest"
 """The user name that goes with ``--password``."""
 
-WAITING = 16
-"""Requests that may wait; more are refused."""
+SESSIONS = 100
+"""Sessions whose settings gradio keeps, though the page has none; each call without a cookie is one."""
+
+SWEEP_S = 15
+"""How often old files are deleted, and answers that nobody fetches forgotten."""
+
+UPLOAD = "/gradio_api/upload"
+OPEN = re.compile(
+    r"/(?!gradio_api/|logout)|/gradio_api/("
+    r"upload/?$|file=|call/|queue/(join|data)|info|cancel|reset|heartbeat/|startup-events|app_id|login_check|theme\.css)"
+)
+"""Paths of gradio that the page and `gradio_client` use; others fetch URLs, skip the queue, or never end."""
+
+POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+"""What the page may load: nothing of other servers. Gradio's page has scripts within it."""
 
 MOUNT = """
 import(new URL("page/main.mjs", document.baseURI)).then(({ mount }) => mount(element));
@@ -66,7 +92,7 @@ class Page(UploadsOnly):
         Args:
             pipelines: models by name; the first is the default.
         """
-        super().__init__(title="PG2: a person in another pose", analytics_enabled=False, delete_cache=(600, 3600))
+        super().__init__(title="PG2: a person in another pose", analytics_enabled=False)
         self.service = Service(pipelines)
         self.examples = tempfile.TemporaryDirectory(prefix="pg2-examples-")
         written = write_examples(Path(self.examples.name))
@@ -74,7 +100,10 @@ class Page(UploadsOnly):
         with self:
             gr.HTML(js_on_load=MOUNT, apply_default_css=False, padding=False, elem_id="page")
             add_endpoints(self, self.service, self.listed)
-        self.queue(max_size=WAITING)
+        self.queue(api_open=False)
+        self.turns = self._queue = Turns(
+            live_updates=False, concurrency_count=self.max_threads, update_intervals=5, max_size=None, blocks=self
+        )
 
     def warm_up(self) -> None:
         """Load what the first request would otherwise wait for, and make the result that the page opens with."""
@@ -88,35 +117,65 @@ class Page(UploadsOnly):
         (example.parent / "result.png").write_bytes(content)
         self.listed[0] |= {"pose": pose, "result": "examples/result.png"}
 
+    async def keep_house(self) -> None:
+        """Delete old files and forget old answers, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.turns.forget()
+            await anyio.to_thread.run_sync(self.store.sweep)
+            for files in self.temp_file_sets:  # gradio's own record of them
+                files.clear()
 
-def launch(page: Page, host: str, port: int, password: str | None = None) -> str:
+
+def launch(page: Page, host: str, port: int, password: str | None = None, limits: Limits | None = None) -> str:
     """Serve the page in a thread of its own, and return its address.
 
     Raises:
         OSError: there is no such host, or the port is taken.
     """
     mimetypes.add_type("text/javascript", ".mjs")
-    guard = Middleware(Guard, addresses=served_addresses(host, port), closed=CLOSED)
-    files = [
+    middleware = [
+        Middleware(
+            Guard, addresses=served_addresses(host, port), policy=POLICY, open_paths=OPEN,
+            files={UPLOAD: MAX_BYTES + 2**16}, limits=limits, check_body=functools.partial(check_call, page.fns),
+        ),
+        Middleware(Sessions, store=page.store),
+        Middleware(Listeners, queue=page.turns),
+    ]  # fmt: skip
+    routes = [
+        Route(UPLOAD, page.store.upload, methods=["POST"]),
         Mount("/page", StaticFiles(directory=HERE / "page")),
         Mount("/examples", StaticFiles(directory=page.examples.name)),
     ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[None]:
+        task = asyncio.create_task(page.keep_house())
+        yield
+        task.cancel()
+
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
         auth=None if password is None else (USER, password),
-        app_kwargs={"middleware": [guard], "routes": files},
+        app_kwargs={
+            "middleware": middleware,
+            "routes": routes,
+            "lifespan": lifespan,
+            "exception_handlers": EXPLAINED,
+        },
         head=HEAD,
         share=False,
         ssr_mode=False,
         run_history=False,
         enable_monitoring=False,
         footer_links=[],
-        max_file_size=MAX_BYTES,
+        state_session_capacity=SESSIONS,
         theme=theme(),
         quiet=True,
         prevent_thread_lock=True,
     )
+    page.server.config.http_protocol_class = impatient(page.server.config.http_protocol_class)
     return str(address).rstrip("/")
 
 
@@ -183,6 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 2
+        # Pictures that are made at once share the cores, instead of each claiming all of them.
+        torch.set_num_threads(max(1, torch.get_num_threads() // WORKERS))
         pipelines = load_pipelines(options.weights or [DEFAULT_CHECKPOINT])
         page = Page(pipelines)
         address = launch(page, options.host, options.port, options.password)
@@ -193,6 +254,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: cannot serve on {options.host}:{options.port}; try another --port. ({error})", file=sys.stderr)
         return 2
     print(f"The demo runs on {address} (Ctrl-C ends it)", flush=True)
+    if served_addresses(options.host, options.port) is None:
+        who = f"with the user name {USER} and the password" if options.password else "without a password"
+        print(
+            f"Others on the network open http://{socket.gethostname()}:{options.port} {who}. Nothing is encrypted: "
+            "on a network that you do not trust, put a server with HTTPS in front.",
+            flush=True,
+        )
     threading.Thread(target=page.warm_up, daemon=True).start()
     page.block_thread()
     return 0

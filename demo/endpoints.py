@@ -6,7 +6,6 @@ annotations, so this module must not postpone them.
 
 import inspect
 import logging
-import uuid
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -18,9 +17,13 @@ from gradio.events import api
 from demo.looks import Choice, RefusedError
 from demo.service import Options, Service, read_own_pose
 from demo.steps import Progress
+from demo.uploads import SESSION, Store, UploadsOnly
 from demo.words import BROKEN
 
 log = logging.getLogger(__name__)
+
+WORKERS = 2
+"""Single pictures that are made at once."""
 
 
 class Upload(TypedDict):
@@ -135,16 +138,15 @@ def _is_number(value: object) -> bool:
 class Endpoints:
     """Functions with the names, parameters and descriptions of the endpoints."""
 
-    def __init__(self, service: Service, listed: list[Json], cache: Path) -> None:
+    def __init__(self, service: Service, listed: list[Json], store: Store) -> None:
         """Answer requests.
 
         Args:
             service: does the work.
             listed: the answer of /examples.
-            cache: folder of which gradio serves files.
+            store: of results.
         """
-        self.service, self.listed, self.made = service, listed, cache / "made"
-        self.made.mkdir(parents=True, exist_ok=True)
+        self.service, self.listed, self.store = service, listed, store
 
     def presets(self) -> Json:
         """Return the poses to choose from: {"poses": [{"name", "pose", "hard"}]}, the reliable ones first."""
@@ -275,8 +277,8 @@ class Endpoints:
         return self._new_file(f"-animation.{format}")
 
     def _new_file(self, suffix: str) -> Path:
-        """Return the path of a file to be written, which gradio serves and deletes after an hour."""
-        return self.made / f"pg2-{uuid.uuid4().hex}{suffix}"
+        """Return the path of a file to be written, for the session that is being worked for."""
+        return self.store.new_path(SESSION.get(), suffix)
 
 
 def _file(path: Path) -> Upload:
@@ -294,12 +296,15 @@ def _with_progress(work: Iterator[Progress], path: Path) -> Iterator[tuple[Uploa
 # -- In gradio ---------------------------------------------------------------------------------------------------------
 
 
-def add_endpoints(blocks: gr.Blocks, service: Service, examples: list[Json]) -> None:
+def add_endpoints(blocks: UploadsOnly, service: Service, examples: list[Json]) -> None:
     """Add all endpoints to the blocks that are being built."""
-    own = Endpoints(service, examples, Path(blocks.GRADIO_CACHE))
+    own = Endpoints(service, examples, blocks.store)
     groups: list[tuple[list[Callable[..., Any]], dict[str, Any]]] = [
         ([own.presets, own.models, own.examples], {"queue": False}),
-        ([own.find_people, own.read_pose, own.repose, own.replay], {"concurrency_limit": 2}),
+        (
+            [own.find_people, own.read_pose, own.repose, own.replay],
+            {"concurrency_id": "one", "concurrency_limit": WORKERS},
+        ),
         # What takes long waits for its like, so that single pictures are made meanwhile.
         (
             [own.repose_many, own.contact_sheet, own.animate, own.animate_video],

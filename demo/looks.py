@@ -20,10 +20,10 @@ from pg2lib.pose import Pose
 
 T = TypeVar("T")
 
-MAX_MEMORY = 500_000_000
-"""Bytes of memory that opening one photo may take."""
+MAX_MEMORY = 400_000_000
+"""Bytes of memory that opening one photo may take: enough for a PNG of 50 megapixels, and for larger JPEGs."""
 
-REMEMBERED_BYTES = 400_000_000
+REMEMBERED_BYTES = 200_000_000
 """Bytes of photos and views that are remembered; the least recently used are forgotten first."""
 
 
@@ -97,6 +97,7 @@ class Looks:
 
     def __init__(self, max_bytes: int = REMEMBERED_BYTES) -> None:
         self.remembered = Remembered(max_bytes)
+        self._opening = threading.Lock()  # of one photo at a time, as that may take much memory
 
     def photo(self, choice: Choice) -> Photo:
         """Return the photo, upright and turned.
@@ -106,7 +107,7 @@ class Looks:
         """
         return self.remembered.get(
             ("photo", choice.digest, choice.turn),
-            lambda: _load(choice),
+            lambda: self._load(choice),
             lambda photo: 4 * photo.picture.width * photo.picture.height,
         )
 
@@ -150,13 +151,13 @@ class Looks:
         key = ("view", pipeline.name, choice.digest, choice.person, choice.box, choice.turn, choice.pose)
         return self.remembered.get(key, look, lambda view: 5 * view.condition_image.nbytes)
 
-
-def _load(choice: Choice) -> Photo:
-    try:
-        photo = Photo.load(choice.path, max_bytes=MAX_MEMORY)
-    except DataError as error:
-        raise RefusedError(UNREADABLE.format(what="photo", instead="a JPEG or PNG file")) from error
-    try:
-        return Photo.load(photo, choice.turn)
-    except DataError as error:
-        raise RefusedError(str(error)) from error
+    def _load(self, choice: Choice) -> Photo:
+        try:
+            with self._opening:
+                photo = Photo.load(choice.path, max_bytes=MAX_MEMORY)
+        except DataError as error:
+            raise RefusedError(UNREADABLE.format(what="photo", instead="a JPEG or PNG file")) from error
+        try:
+            return Photo.load(photo, choice.turn)
+        except DataError as error:
+            raise RefusedError(str(error)) from error

@@ -44,9 +44,6 @@ MAX_FRAMES = 120
 MIN_JOINTS = 4
 """The fewest joints of a pose that is placed by hand."""
 
-MAX_TEXT = 1_000_000
-"""The most characters of a pose."""
-
 RELIABLE = ("hands on hips", "waving", "standing, front", "hands joined", "walking, front", "arms raised")
 """Presets that come out well; for all others, photos that show a person from the front lack a side or the back."""
 

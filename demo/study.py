@@ -20,11 +20,11 @@ from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from demo.guard import Guard, served_addresses
+from demo.guard import EXPLAINED, Guard, served_addresses
+from demo.limits import Limits, impatient
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.user_study import Session, Study, results
 
@@ -32,12 +32,10 @@ HERE = Path(__file__).parent
 
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+POLICY = "default-src 'self'; img-src 'self' data:"
+
+REQUESTS = 50
+"""Requests per second from one address, behind which a whole class may sit; raters answer every second or two."""
 
 
 class Begin(BaseModel):
@@ -82,23 +80,19 @@ class State(BaseModel):
 
 def build_page(study: Study) -> FastAPI:
     """Return the web application: the page, and what its script requests."""
-    app = FastAPI(title=study.title, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=study.title, openapi_url=None, docs_url=None, redoc_url=None, exception_handlers=EXPLAINED
+    )  # fmt: skip
 
     @app.middleware("http")
     async def add_headers(request: Request, call_next):  # type: ignore[no-untyped-def]
         response = await call_next(request)
-        response.headers.update(HEADERS)
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     @app.exception_handler(DataError)
     def refuse(request: Request, error: DataError) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=409)
-
-    @app.exception_handler(RequestValidationError)
-    def correct(request: Request, error: RequestValidationError) -> Response:
-        # FastAPI would repeat the input, which JSON cannot hold if it is NaN or half a surrogate pair.
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return JSONResponse({"detail": ascii(wrong)[1:-1]}, status_code=422)
 
     @app.get("/")
     def page() -> HTMLResponse:
@@ -212,7 +206,7 @@ def serve_study(folder: Path, host: str, port: int) -> int:
         study = Study.open(folder)
         listener = socket.create_server((host, port), backlog=128)
         port = listener.getsockname()[1]  # which the system has chosen if it was 0
-        page = Guard(build_page(study), served_addresses(host, port))
+        page = Guard(build_page(study), served_addresses(host, port), POLICY, limits=Limits(REQUESTS))
     except PG2Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -223,7 +217,10 @@ def serve_study(folder: Path, host: str, port: int) -> int:
     print(f"The study runs on http://{host}:{port} (press Ctrl-C to stop)", flush=True)
     if host == "0.0.0.0":
         print(f"Raters open http://NAME:{port}, where NAME is the name of this computer on the network.", flush=True)
-    server = uvicorn.Server(uvicorn.Config(page, log_level="warning", access_log=False))
+    config = uvicorn.Config(page, log_level="warning", access_log=False)
+    config.load()
+    config.http_protocol_class = impatient(config.http_protocol_class)
+    server = uvicorn.Server(config)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0

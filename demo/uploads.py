@@ -1,25 +1,61 @@
-"""Arguments of events: files only if they were uploaded to the page, and nothing else that gradio would take for one.
+"""Files: those that were uploaded in the same session and nothing else, and for an hour only.
 
-Gradio checks that a path lies in its upload cache only if the request declares the path to be an upload, and it fetches
-paths that begin with ``http://``. The sender of the request decides both, so the check is made here.
+Gradio names an uploaded file after its content, so that whoever knows the SHA-256 of a photo could fetch it. It checks
+that a path lies in its upload cache only if the request declares the path to be an upload, and it fetches paths that
+begin with ``http://``. So uploads are stored here, under names that nobody can guess, and every path that a request
+names is checked here.
+
+A session is a browser, which gets a cookie. Clients without cookies have no session: their files are safe by their
+names alone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
+import secrets
+import shutil
 import stat
+import tempfile
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 
+import anyio
 import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.state_holder import SessionState
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from demo.limits import Refusal
 
 MAX_BYTES = 32 * 2**20
 
-CLOSED = re.compile(r"/gradio_api/(file[=/]https?:|proxy=|process_recording)", re.IGNORECASE)
-"""Paths of gradio that fetch URLs or pass a file to other programs. The page does not use them."""
+MAX_FILES = 16
+"""Files of one upload."""
+
+MAX_STORED = 4 * 2**30
+"""Bytes of all files together."""
+
+LIFETIME_S = 3600
+
+COOKIE = "pg2-session"
+
+ANYONE = "anyone"
+"""The session of clients without cookies."""
+
+SESSION: ContextVar[str] = ContextVar("session", default=ANYONE)
+"""The session that is being worked for."""
+
+FILE_PATH = "/gradio_api/file="
 
 FILES = ("photo", "file", "video", "recipe")
 """Arguments that are files."""
@@ -34,8 +70,139 @@ NOT_UPLOADED = (
 NO_FILE_HERE = "{name}: a file, or anything like it, is not accepted here."
 
 
+# -- Storing them ------------------------------------------------------------------------------------------------------
+
+
+class Store:
+    """A folder of uploads and results, one folder in it for each session. It lives as long as the store."""
+
+    def __init__(self, parent: str | os.PathLike[str]) -> None:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="pg2-", dir=parent)
+        self.folder = Path(self._folder.name).resolve()
+        self.bytes = 0
+
+    def new_path(self, session: str, suffix: str) -> Path:
+        """Return a path that nobody can guess, for a file to be written."""
+        folder = self.folder / session
+        folder.mkdir(exist_ok=True)
+        return folder / f"pg2-{secrets.token_hex(16)}{suffix}"
+
+    def find(self, value: object, session: str) -> Path | None:
+        """Return the file of a session, or of anyone, that an argument names; None if it is none. See `find_upload`."""
+        folders = dict.fromkeys((session, ANYONE))
+        return next(filter(None, (find_upload(value, self.folder / name) for name in folders)), None)
+
+    def sweep(self, now: float | None = None) -> None:
+        """Delete the files that are older than an hour, and the folders of sessions without any."""
+        end = (time.time() if now is None else now) - LIFETIME_S
+        stored = 0
+        for folder in self.folder.iterdir():
+            for path in folder.iterdir():
+                status = path.lstat()
+                if status.st_mtime < end:
+                    path.unlink(missing_ok=True)
+                else:
+                    stored += status.st_size
+            if folder.stat().st_mtime < end:  # a young one may be about to be used
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+        self.bytes = stored
+
+    async def upload(self, request: Request) -> Response:
+        """Store the files of a request, and answer with their paths, as gradio does.
+
+        Raises:
+            Refusal: there are none, they are too large, or there is no room.
+        """
+        if not is_logged_in(request):
+            return JSONResponse({"detail": "Enter the password first."}, 401)
+        if self.bytes > MAX_STORED:
+            raise Refusal(503, "There is no room for more files. Try again in an hour.", LIFETIME_S)
+        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+            raise Refusal(400, "Send files as multipart/form-data.")
+        async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
+            files = [file for file in form.getlist("files") if not isinstance(file, str)]
+            if not files or any((file.size or 0) > MAX_BYTES for file in files):
+                raise Refusal(413 if files else 400, f"Send files of at most {MAX_BYTES // 2**20} MB each.")
+            session = session_of(request.headers)
+            paths = [self.new_path(session, suffix_of(file.filename)) for file in files]
+            for file, path in zip(files, paths, strict=True):
+                await anyio.to_thread.run_sync(_write, file.file, path)
+                self.bytes += file.size or 0
+        return JSONResponse([str(path) for path in paths])
+
+
+def _write(source: Any, path: Path) -> None:
+    with path.open("wb") as target:
+        shutil.copyfileobj(source, target)
+
+
+def suffix_of(name: str | None) -> str:
+    """Return the end of a file's name by which its kind is known, or nothing; all else of the name is not kept."""
+    found = re.search(r"\.[A-Za-z0-9]{1,8}$", name or "")
+    return found.group().lower() if found else ""
+
+
+def is_logged_in(request: Request) -> bool:
+    """Return whether a request may be answered, as gradio decides it: without a password, or after it was entered."""
+    app = request.app
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return app.auth is None or any(request.cookies.get(name) in app.tokens for name in names)
+
+
+# -- Whose they are ----------------------------------------------------------------------------------------------------
+
+
+def session_of(headers: Mapping[str, str]) -> str:
+    """Return the session of a request, which is the name of its folder. It does not reveal the cookie."""
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        cookie = None
+    return ANYONE if cookie is None else hashlib.sha256(cookie.value.encode()).hexdigest()
+
+
+class Sessions:
+    """Middleware that gives each browser a cookie, and serves files only to the session that they belong to."""
+
+    def __init__(self, app: ASGIApp, store: Store) -> None:
+        self.app, self.store = app, store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        path, session = scope["path"], session_of(Headers(scope=scope))
+        if path.startswith(FILE_PATH) and self.store.find({"path": path.removeprefix(FILE_PATH)}, session) is None:
+            raise Refusal(403, "There is no such file here. It may be older than an hour.")
+
+        async def add_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start" and path == "/" and session == ANYONE:
+                cookie = f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; SameSite=Lax"
+                MutableHeaders(scope=message).append("Set-Cookie", cookie)
+            await send(message)
+
+        await self.app(scope, receive, add_cookie)
+
+
+# -- Arguments that name them ------------------------------------------------------------------------------------------
+
+
 class UploadsOnly(gr.Blocks):
-    """Blocks whose events accept only files from the upload cache, on every route by which a request reaches them."""
+    """Blocks whose events accept only files of their session, on every route by which a request reaches them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.store = Store(self.GRADIO_CACHE)
+
+    async def process_api(
+        self, block_fn: BlockFunction | int, inputs: list[Any], state: SessionState | None = None,
+        request: gr.Request | list[gr.Request] | None = None, *arguments: Any, **options: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Note for which session the work is."""
+        SESSION.set(session_of(request.headers) if isinstance(request, gr.Request) else ANYONE)
+        answer: dict[str, Any] = await super().process_api(block_fn, inputs, state, request, *arguments, **options)
+        return answer
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
@@ -64,7 +231,7 @@ class UploadsOnly(gr.Blocks):
             value: what came.
 
         Raises:
-            gr.Error: it names a file that was not uploaded here, or a file where none is accepted.
+            gr.Error: it names a file that was not uploaded in this session, or a file where none is accepted.
         """
         if name not in FILES:
             if resembles_file(value):
@@ -72,7 +239,7 @@ class UploadsOnly(gr.Blocks):
             return value
         if value is None:
             return None
-        path = find_upload(value, self.GRADIO_CACHE)
+        path = self.store.find(value, SESSION.get())
         if path is None:
             text = NOT_UPLOADED.format(name=name, megabytes=MAX_BYTES // 2**20)
             raise gr.Error(text, print_exception=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
+import hashlib
 import io
 import itertools
 import json
@@ -26,6 +28,8 @@ httpx = pytest.importorskip("httpx", reason="it comes with gradio")
 
 from demo import app, study, uploads  # noqa: E402
 from demo.guard import served_addresses  # noqa: E402
+from demo.limits import MAX_JSON  # noqa: E402
+from demo.service import Service  # noqa: E402
 from pg2lib import PG2Config, PG2Pipeline, build_models, pose_presets  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
 from pg2lib.framing import Framing  # noqa: E402
@@ -65,11 +69,13 @@ class Demo:
     folder: Path
     watcher: Watcher
     events: dict[str, tuple[int, list[str]]]  # number and arguments of each endpoint
+    page: Any
     fetched: list[object] = field(default_factory=list)
 
     @property
     def cache(self) -> Path:
-        return self.folder / "cache"
+        """Where the uploads of clients without cookies are."""
+        return Path(self.page.store.folder / uploads.ANYONE)
 
     @property
     def secret(self) -> Path:
@@ -121,17 +127,17 @@ WAYS = ("call", "call/v2", "queue/join", "run", "api")
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo")
-    lay_out(folder)
     watcher = Watcher()
     config = PG2Config.preset("fast")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
         page = app.Page({"tiny": PG2Pipeline(*build_models(config)[:2], config, FRAMING, detector=watcher)})
+        lay_out(folder, page.store.folder / uploads.ANYONE)
         events = {
             str(event.api_name): (number, [str(block.label) for block in event.inputs])
             for number, event in page.fns.items()
         }
-        demo = Demo(app.launch(page, "127.0.0.1", free_port()), folder, watcher, events)
+        demo = Demo(app.launch(page, "127.0.0.1", free_port()), folder, watcher, events, page)
 
         async def fetch(*arguments: object, **_: object) -> object:
             demo.fetched.append(arguments)
@@ -143,14 +149,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         page.close()
 
 
-def lay_out(folder: Path) -> None:
-    """The secret, a cache, and ways from one to the other."""
-    cache = folder / "cache"
+def lay_out(folder: Path, cache: Path) -> None:
+    """The secret, the folder of uploads, and ways from one to the other."""
     cache.mkdir()
     secret = folder / "secret.png"
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 32, 3), dtype=np.uint8)).save(secret)
-    (folder / "cache-evil").mkdir()
-    (folder / "cache-evil" / "secret.png").write_bytes(secret.read_bytes())
+    evil = cache.with_name(f"{cache.name}-evil")
+    evil.mkdir()
+    (evil / "secret.png").write_bytes(secret.read_bytes())
     (cache / "link.png").symlink_to(secret)
     (cache / "up").symlink_to(folder)
     (cache / "circle.png").symlink_to(cache / "circle.png")
@@ -213,16 +219,16 @@ SHAPES: dict[str, Callable[[Demo], object]] = {
     "a path that is a list": lambda d: {"path": [str(d.secret)]},
     "an empty path": lambda d: file(""),
     "lists in lists": lambda d: deep(300, file(str(d.secret))),
-    "up and out of the cache": lambda d: file(f"{d.cache}/../secret.png"),
-    "into the cache and out again": lambda d: file(f"{d.folder}/./cache//..//secret.png"),
-    "encoded dots": lambda d: file(f"{d.cache}/%2e%2e/secret.png"),
-    "wide dots": lambda d: file(f"{d.cache}/．．/secret.png"),
+    "up and out of the cache": lambda d: file(f"{d.cache}/../../../secret.png"),
+    "into the cache and out again": lambda d: file(f"{d.cache}/.//..//..//../secret.png"),
+    "encoded dots": lambda d: file(f"{d.cache}/%2e%2e/%2e%2e/%2e%2e/secret.png"),
+    "wide dots": lambda d: file(f"{d.cache}/．．/．．/．．/secret.png"),
     "half a character": lambda d: file(f"{d.cache}/\ud800.png"),
     "a zero byte": lambda d: file(f"{d.secret}\0.png"),
     "a zero byte in the cache": lambda d: file(f"{d.cache}/photo.png\0"),
     "a very long name": lambda d: file(f"{d.cache}/{'a' * 5000}.png"),
-    "very many folders": lambda d: file(f"{d.cache}{'/a' * 5000}/../secret.png"),
-    "a folder that begins like the cache": lambda d: file(str(d.folder / "cache-evil" / "secret.png")),
+    "very many folders": lambda d: file(f"{d.cache}{'/a' * 5000}/../../../secret.png"),
+    "a folder that begins like the cache": lambda d: file(f"{d.cache}-evil/secret.png"),
     "a relative path": lambda d: file(os.path.relpath(d.secret)),
     "a home folder": lambda d: file("~/secret.png"),
     "two slashes": lambda d: file(f"/{d.secret}"),
@@ -426,6 +432,139 @@ def test_an_upload_has_a_largest_size(demo: Demo) -> None:
 # -- What can be fetched -----------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def browser(address: str) -> Iterator[Any]:
+    """A browser that has visited the page."""
+    with httpx.Client(base_url=address, timeout=PATIENCE_S, trust_env=False) as visitor:
+        assert visitor.get("/").status_code == 200
+        yield visitor
+
+
+def uploaded(visitor: Any, content: bytes) -> str:
+    return str(visitor.post("/gradio_api/upload", files={"files": ("photo.png", content)}).json()[0])
+
+
+def test_a_photo_is_its_sessions_own(demo: Demo) -> None:
+    """Not even somebody who has the same photo, or was told where it is stored, reaches it."""
+    content = demo.secret.read_bytes()
+    with browser(demo.address) as ann, browser(demo.address) as bob, httpx.Client(trust_env=False) as nobody:
+        path, other = (uploaded(visitor, content) for visitor in (ann, bob))
+        assert path != other and hashlib.sha256(content).hexdigest() not in path
+        assert ann.get(f"/gradio_api/file={path}").content == content
+        for visitor in (bob, nobody):
+            assert visitor.get(f"{demo.address}/gradio_api/file={path}").status_code == 403
+
+        def ask(visitor: Any, endpoint: str, **files: str) -> str:
+            values = {name: file(path) for name, path in files.items()}
+            started = visitor.post(f"/gradio_api/call/v2/{endpoint}", json={**OWN[endpoint], **values})
+            return str(visitor.get(f"/gradio_api/call/{endpoint}/{started.json()['event_id']}").text)
+
+        assert "Choose the photo again" in ask(bob, "repose", photo=path)
+        answer = ask(ann, "repose", photo=path)
+        result = json.loads(answer.partition("event: complete\ndata: ")[2].split("\n")[0])[0]["url"]
+        assert ann.get(result).content.startswith(b"\x89PNG") and bob.get(result).status_code == 403
+
+
+def test_a_photo_is_not_named_by_its_content(demo: Demo, photo: str) -> None:
+    digest = hashlib.sha256((demo.folder / "photo.png").read_bytes()).hexdigest()
+    for folder in (demo.folder / "cache", demo.page.store.folder, demo.cache):
+        assert demo.get(f"/gradio_api/file={folder}/{digest}/photo.png").status_code == 403
+    assert demo.get(f"/gradio_api/file={photo}").status_code == 200
+
+
+def test_files_are_deleted_after_an_hour(demo: Demo, photo: str) -> None:
+    old = demo.upload(demo.secret)
+    os.utime(old, (0, 0))
+    demo.page.store.sweep()
+    assert not demo.ask("call", "repose", arguments("repose", old))[0]
+    assert demo.get(f"/gradio_api/file={old}").status_code == 403
+    check_ordinary_request(demo, photo)
+
+
+def test_a_page_with_a_password_takes_files_from_those_who_know_it(tmp_path: Path) -> None:
+    config = PG2Config.preset("fast")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+        page = app.Page({"tiny": PG2Pipeline(*build_models(config)[:2], config, FRAMING, detector=Watcher())})
+        address = app.launch(page, "127.0.0.1", free_port(), "sesame")
+        try:
+            with browser(address) as visitor:
+                send = functools.partial(visitor.post, "/gradio_api/upload", files={"files": ("a.png", b"bytes")})
+                wrong = {"username": app.USER, "password": "wrong"}
+                assert send().status_code == 401 and visitor.post("/login", data=wrong).status_code == 400
+                assert send().status_code == visitor.get("/config").status_code == 401
+                assert visitor.post("/login", data={**wrong, "password": "sesame"}).status_code == 200
+                assert send().status_code == visitor.get("/config").status_code == 200
+        finally:
+            page.close()
+
+
+def test_every_answer_has_the_headers(address: str) -> None:
+    for reply in (CLIENT.get(address), CLIENT.get(f"{address}/nothing"), CLIENT.get(address, headers={"Host": "a"})):
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
+        assert "default-src 'self'" in reply.headers["content-security-policy"]
+
+
+# -- Work --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"no JSON", b"3", b"[]", b"null", b"\xff\xfe", b'{"photo": ', b'{"photo": NaN}', b'{"session_hash": 3}',
+        b'{"data": 3}', b'{"data": []}', b'{"data": [[], [], [], [], [], [], [], [], [], [], [], [], []]}',
+        b"[" * 200_000, b'{"photo": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", b'{"photo": ' + b'{"a":' * 40_000,
+        b'{"pose": ' + b"9" * 100_000 + b"}", b'{"unknown": 1}', b'{"photo": null, "photo": []}',
+        b'{"fn_index": NaN, "session_hash": [1e999], "data": null}', b'{"fn_index": "\\ud800", "event_id": -Infinity}',
+    ],
+)  # fmt: skip
+def test_junk_is_refused_with_a_sentence_and_without_a_fault(
+    demo: Demo, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stored = set(demo.folder.rglob("*"))
+    for path in (
+        "call/repose",
+        "call/v2/repose",
+        "call/v2/presets",
+        "call/nothing",
+        "call/v2/nothing",
+        "queue/join",
+        "run/repose",
+        "cancel",
+    ):
+        reply = CLIENT.post(
+            f"{demo.address}/gradio_api/{path}", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert reply.status_code < 500, (path, reply.text)
+        if reply.status_code == 200 and "event_id" in reply.text:
+            told = demo.get(f"/gradio_api/{path}/{reply.json()['event_id']}")
+            assert path.endswith("presets") or "event: complete" not in told.text, path
+        elif reply.status_code != 200:
+            assert reply.json()["detail"], path
+    assert "Traceback" not in capfd.readouterr().err and set(demo.folder.rglob("*")) == stored
+
+
+def test_a_request_that_is_no_file_has_a_largest_size(demo: Demo) -> None:
+    reply = demo.post("/gradio_api/call/v2/read_pose", {"text": "a" * MAX_JSON})
+    assert reply.status_code == 413 and "256 KB" in reply.json()["detail"]
+
+
+def test_work_stops_when_its_client_goes_away(demo: Demo, photo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    make = Service._make
+    monkeypatch.setattr(Service, "_make", lambda *arguments: made.append(arguments) or make(*arguments))
+    values = arguments("animate", photo) | {"frames": 120}
+    started = demo.post("/gradio_api/call/v2/animate", values).json()["event_id"]
+    with CLIENT.stream("GET", f"{demo.address}/gradio_api/call/v2/animate/{started}") as stream:
+        next(stream.iter_text())
+    deadline = time.monotonic() + PATIENCE_S
+    while started in demo.page.turns.event_ids_to_events and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert 0 < len(made) < 120 and started not in demo.page.turns.event_ids_to_events
+
+
 PATHS: dict[str, Callable[[Demo], str]] = {
     "the secret": lambda d: f"file={d.secret}",
     "the secret, as of old": lambda d: f"file/{d.secret}",
@@ -433,9 +572,9 @@ PATHS: dict[str, Callable[[Demo], str]] = {
     "the sources": lambda d: f"file={ROOT / 'demo' / 'app.py'}",
     "the sources, from here": lambda d: "file=demo/app.py",
     "the project": lambda d: f"file={ROOT / 'pyproject.toml'}",
-    "up and out of the cache": lambda d: f"file={d.cache}/%2e%2e/secret.png",
-    "up and out, encoded twice": lambda d: f"file={d.cache}/%252e%252e/secret.png",
-    "a folder that begins like the cache": lambda d: f"file={d.folder / 'cache-evil' / 'secret.png'}",
+    "up and out of the cache": lambda d: f"file={d.cache}/%2e%2e/%2e%2e/%2e%2e/secret.png",
+    "up and out, encoded twice": lambda d: f"file={d.cache}/%252e%252e/%252e%252e/%252e%252e/secret.png",
+    "a folder that begins like the cache": lambda d: f"file={d.cache}-evil/secret.png",
     "a link out of the cache": lambda d: f"file={d.cache / 'link.png'}",
     "a folder linked out of the cache": lambda d: f"file={d.cache / 'up' / 'secret.png'}",
     "an endless device": lambda d: "file=/dev/zero",
