@@ -159,7 +159,7 @@ class Service:
         view = self.looks.view(pipeline, choice)
         output = self._make(pipeline, view, self._target(pipeline, view, read_pose(pose), options), options)
         picture = output.to_pil()
-        found = self._find_again(pipeline, picture)
+        found = self._find_again(pipeline, picture, output)
         details = describe(output, words.about_photo(view), time.perf_counter() - start, found)
         return encode_png(picture, output.recipe), details
 
@@ -188,7 +188,7 @@ class Service:
         except PG2Error as error:
             raise RefusedError(str(error)) from error
         picture = output.to_pil()
-        details = describe(output, [], time.perf_counter() - start, self._find_again(pipeline, picture))
+        details = describe(output, [], time.perf_counter() - start, self._find_again(pipeline, picture, output))
         return encode_png(picture, output.recipe), details
 
     def repose_many(self, choice: Choice, poses: object, options: Options) -> Iterator[tuple[bytes, Json]]:
@@ -289,15 +289,20 @@ class Service:
             raise RefusedError(f"background: expected photo or plain, got {options.background!r}")
         return pipeline.repose(view, [pose], "photo" if options.background == "photo" else "plain")[0]
 
-    def _find_again(self, pipeline: PG2Pipeline, picture: Image.Image) -> Pose | None:
-        """Find the pose of the person in a result; None if nobody is found, or MediaPipe is missing."""
+    def _find_again(self, pipeline: PG2Pipeline, picture: Image.Image, output: PG2Output) -> Pose | None:
+        """Find the pose of the person in a result; None if nobody is found, or MediaPipe is missing.
+
+        The background may show other people: the person is the one whose joints lie nearest to the target pose.
+        """
         scale = max(1.0, FOUND_AGAIN_PX / picture.height)
         large = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
         try:
-            people = pipeline.find_people(large)
-            return max(people, key=lambda person: person.area).pose.resize((picture.height, picture.width))
+            found = [person.pose.resize((picture.height, picture.width)) for person in pipeline.find_people(large)]
         except PG2Error:
             return None
+        target = output.target_pose
+        assert target is not None
+        return min(found, key=lambda pose: math.inf if (far := pose_distance(pose, target)) is None else far)
 
 
 # -- Details -----------------------------------------------------------------------------------------------------------

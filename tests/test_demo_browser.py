@@ -221,7 +221,7 @@ def test_of_two_people_the_one_is_taken_that_is_clicked(visit: DemoVisit, photos
 def test_a_person_can_be_found_in_an_area(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.use(photos["two"])
     visit.found(2)
-    visit.page.get_by_role("button", name="Select an area").click()
+    visit.page.get_by_role("button", name="Mark the person").click()
     box = visit.page.locator(".photo-stage").bounding_box()
     x, y, width, height = (box[side] for side in ("x", "y", "width", "height"))
     visit.page.mouse.move(x + 0.55 * width, y + 0.02 * height)
@@ -236,9 +236,9 @@ def test_a_person_can_be_found_in_an_area(visit: DemoVisit, photos: dict[str, Pa
 def test_where_nobody_is_found_joints_are_placed_by_hand(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.use(photos["nobody"])
     visit.page.locator(".photo-place > .note", has_text="Nobody was found").wait_for()
-    visit.page.get_by_role("button", name="Place joints by hand").click()
+    visit.page.get_by_role("button", name="Place joints").click()
     box = visit.page.locator(".photo-stage").bounding_box()
-    visit.page.get_by_text("Click the nose.").wait_for()
+    visit.page.get_by_text("Where is the nose?").wait_for()
     places = ((50, 12), (50, 25), (42, 25), (38, 40), (36, 55), (58, 25), (62, 40), (64, 55), (46, 55), (46, 75))
     for across, down in places:
         visit.page.mouse.click(box["x"] + across / 100 * box["width"], box["y"] + down / 100 * box["height"])
