@@ -377,7 +377,10 @@ def read_pose(value: object) -> Pose:
     """
     if isinstance(value, Pose):
         return value
-    if isinstance(value, str) and value in (presets := pose_presets()):
+    if isinstance(value, str):
+        presets = pose_presets()
+        if value not in presets:
+            raise RefusedError(f"pose: expected one in JSON, or one of: {'; '.join(presets)}. Got {value!r:.60}")
         return presets[value]
     try:
         pose = Pose.from_json(json.dumps(value))
@@ -400,7 +403,9 @@ def read_own_pose(value: object) -> Pose | None:
     """
     if value is None:
         return None
-    pose = read_pose(value if isinstance(value, dict) else "")
+    if not isinstance(value, dict):
+        raise RefusedError(f"photo_pose: expected a pose in JSON, got {value!r:.80}")
+    pose = read_pose(value)
     if int(pose.visible.sum()) < MIN_JOINTS:
         raise RefusedError(words.FEW_JOINTS.format(joints=MIN_JOINTS))
     return pose
