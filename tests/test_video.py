@@ -172,3 +172,13 @@ def test_poses_of_a_video_are_framed_at_one_size_and_followed() -> None:
     assert all(abs(float(pose.xy[1, 0]) - 31.5) < 12 for pose in framed if bool(pose.visible.any())), "in the middle"
     with pytest.raises(DataError, match="one joint"):
         frame_poses([nobody], framing, canvas)
+
+
+def test_a_gif_has_the_colours_of_all_its_pictures(tmp_path: Path) -> None:
+    """Its pictures share one palette."""
+    colours = [(0, 0, 0), (200, 30, 30), (20, 160, 40), (30, 40, 220)]
+    path = write_animation([Image.new("RGB", (32, 32), colour) for colour in colours], tmp_path / "colours.gif")
+    with Image.open(path) as gif:
+        for index, colour in enumerate(colours):
+            gif.seek(index)
+            assert gif.convert("RGB").getpixel((5, 5)) == pytest.approx(colour, abs=4)
