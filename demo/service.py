@@ -156,7 +156,7 @@ class Service:
         view = self.looks.view(pipeline, choice)
         output = self._make(pipeline, view, self._target(pipeline, view, read_pose(pose), options), options)
         picture = output.to_pil()
-        found = self._find_again(pipeline, picture)
+        found = self._find_again(pipeline, picture, output)
         details = describe(output, words.about_photo(view), time.perf_counter() - start, found)
         return encode_png(picture, output.recipe), details
 
@@ -185,7 +185,7 @@ class Service:
         except PG2Error as error:
             raise RefusedError(str(error)) from error
         picture = output.to_pil()
-        details = describe(output, [], time.perf_counter() - start, self._find_again(pipeline, picture))
+        details = describe(output, [], time.perf_counter() - start, self._find_again(pipeline, picture, output))
         return encode_png(picture, output.recipe), details
 
     def repose_many(self, choice: Choice, poses: object, options: Options) -> Iterator[tuple[bytes, Json]]:
@@ -286,15 +286,20 @@ class Service:
             raise RefusedError(f"background: expected photo or plain, got {options.background!r}")
         return pipeline.repose(view, [pose], "photo" if options.background == "photo" else "plain")[0]
 
-    def _find_again(self, pipeline: PG2Pipeline, picture: Image.Image) -> Pose | None:
-        """Find the pose of the person in a result; None if nobody is found, or MediaPipe is missing."""
+    def _find_again(self, pipeline: PG2Pipeline, picture: Image.Image, output: PG2Output) -> Pose | None:
+        """Find the pose of the person in a result; None if nobody is found, or MediaPipe is missing.
+
+        The background may show other people: the person is the one whose joints lie nearest to the target pose.
+        """
         scale = max(1.0, FOUND_AGAIN_PX / picture.height)
         large = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
         try:
-            people = pipeline.find_people(large)
-            return max(people, key=lambda person: person.area).pose.resize((picture.height, picture.width))
+            found = [person.pose.resize((picture.height, picture.width)) for person in pipeline.find_people(large)]
         except PG2Error:
             return None
+        target = output.target_pose
+        assert target is not None
+        return min(found, key=lambda pose: math.inf if (far := pose_distance(pose, target)) is None else far)
 
 
 # -- Details -----------------------------------------------------------------------------------------------------------
@@ -369,7 +374,10 @@ def read_pose(value: object) -> Pose:
     """
     if isinstance(value, Pose):
         return value
-    if isinstance(value, str) and value in (presets := pose_presets()):
+    if isinstance(value, str):
+        presets = pose_presets()
+        if value not in presets:
+            raise RefusedError(f"pose: expected one in JSON, or one of: {'; '.join(presets)}. Got {value!r:.60}")
         return presets[value]
     try:
         pose = Pose.from_json(json.dumps(value))
@@ -392,7 +400,9 @@ def read_own_pose(value: object) -> Pose | None:
     """
     if value is None:
         return None
-    pose = read_pose(value if isinstance(value, dict) else "")
+    if not isinstance(value, dict):
+        raise RefusedError(f"photo_pose: expected a pose in JSON, got {value!r:.80}")
+    pose = read_pose(value)
     if int(pose.visible.sum()) < MIN_JOINTS:
         raise RefusedError(words.FEW_JOINTS.format(joints=MIN_JOINTS))
     return pose

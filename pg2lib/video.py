@@ -192,7 +192,7 @@ def frame_poses(poses: Sequence[Pose], framing: Framing, canvas: tuple[int, int]
 def write_animation(pictures: Iterable[Image.Image], path: str | PathLike[str], fps: float = 12.0) -> Path:
     """Write pictures as a GIF that repeats, or as an MP4 (H.264).
 
-    The file appears when it is complete; pictures are encoded as they come.
+    The file appears when it is complete. An MP4 is encoded as its pictures come.
 
     Args:
         pictures: at least one, all of one size.
@@ -224,9 +224,17 @@ def check_suffix(path: str | PathLike[str]) -> None:
 
 
 def _write_gif(pictures: Iterator[Image.Image], path: Path, fps: float) -> None:
-    first = next(pictures)
+    every = [picture.convert("RGB") for picture in pictures]
+    # One palette for all, from up to eight of them: a palette for each takes far longer, and still areas flicker.
+    some = every[:: -(-len(every) // 8)]
+    width, height = every[0].size
+    together = Image.new("RGB", (width, height * len(some)))
+    for index, picture in enumerate(some):
+        together.paste(picture, (0, index * height))
+    palette = together.quantize(256)
+    first, *more = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in every)
     milliseconds = max(20, round(1000 / fps))  # browsers slow down GIFs that are faster
-    first.save(path, "GIF", save_all=True, append_images=pictures, duration=milliseconds, loop=0)
+    first.save(path, "GIF", save_all=True, append_images=more, duration=milliseconds, loop=0)
 
 
 def _write_mp4(pictures: Iterator[Image.Image], path: Path, fps: float) -> None:

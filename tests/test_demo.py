@@ -168,6 +168,26 @@ def test_nobody_found_again_is_no_error(photo: str) -> None:
     assert details["found_pose"] is None and details["pose_distance"] is None
 
 
+def test_the_pose_is_found_again_where_it_was_asked_for(photo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else the background shows, and however large, is not the person of the result."""
+    pipeline = tiny_pipeline()
+
+    def find(picture: Any, box: object = None) -> list[Detection]:
+        width, height = getattr(picture, "picture", picture).size
+        own = FRONT.resize((height, width))
+        larger = Pose(own.xy * 1.2 + torch.tensor((0.3 * width, 0.0)), own.canvas)
+        return [Detection(pose, attempt=0, confidence=0.9) for pose in (larger, own)]
+
+    monkeypatch.setattr(pipeline, "find_people", find)
+    details = Service({"tiny": pipeline}).repose(Choice(photo), FRONT, Options(strength=0))[1]
+    assert details["pose_distance"] < 0.05
+
+
+def test_an_unknown_preset_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(RefusedError, match=r"waving.*Got 'flying'"):
+        read_pose("flying")
+
+
 def test_half_a_person_is_said_in_one_sentence(served: Service, photo: str) -> None:
     whole = FRONT.resize((200, 100))
     half = Pose(torch.where(torch.arange(18)[:, None] < 8, whole.xy, torch.nan), whole.canvas)

@@ -29,6 +29,7 @@ from pg2lib.framing import Framing  # noqa: E402
 from tests.browsers import CHROMIUM, FLAGS, MARKS, Visit  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
+FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 PATIENCE_S = 240  # for machines that are busy with something else; nothing here measures time
 
 pytestmark = MARKS
@@ -60,6 +61,15 @@ class DemoVisit(Visit):
     def made(self, results: int) -> None:
         self.page.wait_for_function("n => document.querySelectorAll('.strip button').length >= n", arg=results)
         self.page.wait_for_function("document.querySelector('.progress').hidden")
+
+    @property
+    def focused(self) -> str:
+        """The name of what has the focus."""
+        return str(self.page.evaluate("(document.activeElement.ariaLabel || document.activeElement.innerText).trim()"))
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
 
     def note(self, place: str) -> str:
         """What is said below the photo or the result."""
@@ -120,7 +130,7 @@ def wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as engine:
-        started = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        started = engine.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *FAKE_CAMERA])
         yield started
         started.close()
 
@@ -207,6 +217,16 @@ def test_photos_come_by_drop_and_paste(visit: DemoVisit, photos: dict[str, Path]
     visit.made(2)  # the pose in use is made for the new photo at once
 
 
+def test_a_photo_comes_from_the_camera(visit: DemoVisit) -> None:
+    """On a computer a file dialog would be no camera. The fake one shows nobody."""
+    visit.page.get_by_role("button", name="Camera").first.click()
+    visit.page.wait_for_function("document.querySelector('.viewfinder video').videoWidth > 0")
+    visit.page.get_by_role("button", name="Take it now").click()
+    visit.page.locator(".photo-place > .note", has_text="Nobody was found").wait_for()
+    assert visit.page.locator(".photo-stage").is_visible()
+    assert visit.page.evaluate("document.querySelector('.viewfinder video').srcObject") is None, "the camera is off"
+
+
 def test_of_two_people_the_one_is_taken_that_is_clicked(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.use(photos["two"])
     visit.found(2)
@@ -221,7 +241,7 @@ def test_of_two_people_the_one_is_taken_that_is_clicked(visit: DemoVisit, photos
 def test_a_person_can_be_found_in_an_area(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.use(photos["two"])
     visit.found(2)
-    visit.page.get_by_role("button", name="Select an area").click()
+    visit.page.get_by_role("button", name="Mark the person").click()
     box = visit.page.locator(".photo-stage").bounding_box()
     x, y, width, height = (box[side] for side in ("x", "y", "width", "height"))
     visit.page.mouse.move(x + 0.55 * width, y + 0.02 * height)
@@ -233,12 +253,42 @@ def test_a_person_can_be_found_in_an_area(visit: DemoVisit, photos: dict[str, Pa
     visit.found(2)
 
 
+def test_a_person_is_marked_and_placed_by_keys_and_the_focus_stays(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    page = visit.page
+    visit.use(photos["two"])
+    visit.found(2)
+    page.get_by_role("button", name="Mark the person").focus()
+    visit.press(
+        "Enter", *["ArrowRight"] * 2, *["ArrowUp"] * 12, "Enter", *["ArrowRight"] * 20, *["ArrowDown"] * 25, "Enter"
+    )
+    visit.found(1)
+    assert visit.focused == "Mark the person"
+    page.get_by_role("button", name="Look at the whole photo").focus()
+    visit.press("Enter")
+    visit.found(2)
+    assert visit.focused == "Another photo"
+    page.locator(".person:not(.chosen)").focus()
+    visit.press("Enter")
+    assert visit.focused.endswith("of 2, chosen")
+    page.get_by_role("button", name="Place joints").focus()
+    visit.press("Enter", "ArrowUp", "Enter", "ArrowDown", "Enter", "ArrowLeft", "Enter")
+    assert page.get_by_role("button", name="Done").is_disabled(), "three joints are too few"
+    page.get_by_role("button", name="Not visible").focus()
+    visit.press("Enter", "Enter")
+    assert visit.focused == "Not visible"
+    page.get_by_text("Where is the left shoulder?").wait_for()
+    page.locator(".photo-stage .overlay").focus()
+    visit.press("Escape")
+    assert visit.focused == "Place joints"
+    visit.found(2)
+
+
 def test_where_nobody_is_found_joints_are_placed_by_hand(visit: DemoVisit, photos: dict[str, Path]) -> None:
     visit.use(photos["nobody"])
     visit.page.locator(".photo-place > .note", has_text="Nobody was found").wait_for()
-    visit.page.get_by_role("button", name="Place joints by hand").click()
+    visit.page.get_by_role("button", name="Place joints").click()
     box = visit.page.locator(".photo-stage").bounding_box()
-    visit.page.get_by_text("Click the nose.").wait_for()
+    visit.page.get_by_text("Where is the nose?").wait_for()
     places = ((50, 12), (50, 25), (42, 25), (38, 40), (36, 55), (58, 25), (62, 40), (64, 55), (46, 55), (46, 75))
     for across, down in places:
         visit.page.mouse.click(box["x"] + across / 100 * box["width"], box["y"] + down / 100 * box["height"])
@@ -279,6 +329,45 @@ def test_results_come_back_by_a_click_and_after_a_reload(visit: DemoVisit, photo
     visit.made(2)
     assert checked.inner_text() == "hands joined" and visit.page.locator(".person").count() == 1
     visit.pose("standing, front")
+
+
+def test_sheets_are_results_too_and_all_can_be_deleted(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    page = visit.page
+    page.on("dialog", lambda dialog: dialog.accept())
+    visit.use(photos["one"])
+    visit.found()
+    visit.pose("waving")
+    page.get_by_text("Many pictures at once").click()
+    page.get_by_role("button", name="All poses on one sheet").click()
+    visit.made(2)
+    visit.pose("hands joined")
+    page.get_by_role("button", name="Result: All poses").focus()
+    visit.press("Enter")
+    assert page.locator("[download='pg2-poses.png']").is_visible() and visit.focused == "Result: All poses"
+    page.reload()
+    visit.made(3)
+    page.get_by_role("button", name="Result: All poses").click()
+    page.locator(".placeholder img").wait_for()
+    page.get_by_role("button", name="Delete these pictures").click()
+    page.wait_for_function("document.querySelectorAll('.strip button').length === 0")
+    page.reload()
+    page.locator(".gallery button").first.wait_for()
+    assert page.locator(".drop").is_visible() and visit.results == 0
+
+
+def test_a_picture_belongs_to_the_photo_that_it_was_asked_for(visit: DemoVisit, photos: dict[str, Path]) -> None:
+    """Even if another photo is chosen before it is there; the pose in use is then made for that one."""
+    visit.use(photos["one"])
+    visit.found()
+    visit.page.locator(".gallery").get_by_role("radio", name="waving").click()
+    visit.use(photos["two"])
+    visit.found(2)
+    visit.page.wait_for_function(
+        "document.querySelector('.strip button:not(.stale)') && document.querySelector('.progress').hidden"
+    )
+    for result in visit.page.locator(".strip button.stale").all():
+        result.click()
+        visit.found(1)
 
 
 def test_a_downloaded_picture_is_made_again(visit: DemoVisit, photos: dict[str, Path], tmp_path: Path) -> None:
@@ -326,6 +415,9 @@ def test_a_pose_is_edited_with_the_mouse(visit: DemoVisit, photos: dict[str, Pat
     page.get_by_role("button", name="Make the picture").click()
     visit.made(2)
     page.get_by_role("button", name="Paste JSON").click()
+    page.get_by_label("Pose", exact=True).fill('{"no": "pose"}')
+    page.get_by_role("button", name="Use it").click()
+    page.locator("dialog[open] .note", has_text="The text is in no known format").wait_for()
     page.get_by_label("Pose", exact=True).fill(json.dumps(saved))
     page.get_by_role("button", name="Use it").click()
     visit.made(3)

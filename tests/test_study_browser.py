@@ -412,3 +412,13 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, server: Server, capsys: p
     with pytest.raises(SystemExit):
         app.main(["--results"])
     assert "--results needs --study DIR" in capsys.readouterr().err
+
+
+def test_dark_mode_changes_the_page_but_not_what_the_picture_lies_on(browser: Any, server: Server) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        page = visit(browser, server.address, color_scheme=scheme).page
+        background = "(place) => getComputedStyle(document.querySelector(place)).backgroundColor"
+        shades[scheme] = [page.evaluate(background, place) for place in ("#welcome", "#frame")]
+    assert shades["light"] == ["rgb(255, 255, 255)", shades["dark"][1]]
+    assert shades["dark"][0] == "rgb(28, 28, 31)"

@@ -200,3 +200,13 @@ def test_one_frame_with_a_wide_gesture_neither_shrinks_the_person_nor_makes_them
         # The crop of that frame moves by some 40 pixels, of which each frame sees a ninth.
         torch.testing.assert_close(one.xy[body], other.xy[body], rtol=0, atol=6.0)
         torch.testing.assert_close(one.xy[10] - one.xy[1], other.xy[10] - other.xy[1], rtol=0, atol=1e-3)
+
+
+def test_a_gif_has_the_colours_of_all_its_pictures(tmp_path: Path) -> None:
+    """Its pictures share one palette."""
+    colours = [(0, 0, 0), (200, 30, 30), (20, 160, 40), (30, 40, 220)]
+    path = write_animation([Image.new("RGB", (32, 32), colour) for colour in colours], tmp_path / "colours.gif")
+    with Image.open(path) as gif:
+        for index, colour in enumerate(colours):
+            gif.seek(index)
+            assert gif.convert("RGB").getpixel((5, 5)) == pytest.approx(colour, abs=4)

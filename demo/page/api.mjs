@@ -62,9 +62,10 @@ export async function call(name, args = {}, { onProgress = () => {}, signal } = 
   throw new Refused(UNREACHABLE);
 }
 
-function sentence(data) {
-  if (typeof data === "string" && data) return data;
-  return data?.error || BROKEN;
+/** What a refusal says, as a sentence: the library's messages begin in lower case. */
+export function sentence(data) {
+  const text = (typeof data === "string" ? data : data?.error) || BROKEN;
+  return text[0].toUpperCase() + text.slice(1) + (/[\p{L}\p{N}]$/u.test(text) ? "." : "");
 }
 
 /** The events of a stream of server-sent events. */

@@ -3,7 +3,9 @@
 import * as geometry from "./geometry.mjs";
 
 const SVG = "http://www.w3.org/2000/svg";
-const KEYS = "Arrow keys move the joint, with Shift by ten pixels. N and P choose the next and the previous joint.";
+const KEYS = "Arrow keys move the joint, with Shift by ten pixels and with Ctrl the whole pose. N and P choose the next and the "
+  + "previous joint; Delete hides it.";
+const HELP = "Drag a joint, or empty space to move the whole pose. Two fingers turn and resize it.";
 
 /** An element with attributes and children; an attribute that starts with "on" is a listener. */
 export function make(tag, attributes = {}, ...children) {
@@ -16,6 +18,17 @@ export function make(tag, attributes = {}, ...children) {
   }
   element.append(...children);
   return element;
+}
+
+const OPERABLE = "button, a[href], input, select, [tabindex]";
+
+/** Replace what an element contains; the focus stays at its place among what can be operated there. */
+export function refill(element, ...children) {
+  const place = [...element.querySelectorAll(OPERABLE)].indexOf(document.activeElement);
+  element.replaceChildren(...children);
+  if (place < 0) return;
+  const now = [...element.querySelectorAll(OPERABLE)];
+  now[Math.min(place, now.length - 1)]?.focus({ preventScroll: true });
 }
 
 export class PoseEditor {
@@ -41,10 +54,17 @@ export class PoseEditor {
     this.show(this.history.present);
   }
 
-  /** Show a photo, dimmed, behind the skeleton; null shows none. */
-  setPhoto(url) {
+  /**
+   * Show a photo, dimmed, behind the skeleton; null shows none.
+   *
+   * @param {string | null} url
+   * @param {number[] | null} place its left, top, width and height in pixels of the canvas; null fills the canvas.
+   */
+  setPhoto(url, place = null) {
+    this.photoPlace = place;
     this.image.setAttribute("href", url ?? "");
     this.image.style.display = url ? "" : "none";
+    this.draw();
   }
 
   build(container) {
@@ -52,7 +72,7 @@ export class PoseEditor {
     // Each limb is drawn over a light line, so that blue shows on black.
     this.underlays = geometry.LIMBS.map(() => make("line", { stroke: "#fff", "stroke-opacity": 0.65, "stroke-linecap": "round" }));
     this.limbs = geometry.LIMBS.map(([, end]) => make("line", { stroke: geometry.COLOURS[end], "stroke-linecap": "round" }));
-    this.joints = geometry.JOINTS.map((name, joint) => make("circle", { fill: geometry.COLOURS[joint] }));
+    this.joints = geometry.JOINTS.map((name, joint) => make("circle", { fill: geometry.COLOURS[joint], stroke: "#fff", "stroke-opacity": 0.65 }));
     this.ring = make("circle", { fill: "none", stroke: "#fff" });
     this.svg = make(
       "svg",
@@ -75,7 +95,7 @@ export class PoseEditor {
     this.redoButton = this.button("Redo", () => this.show(this.history.redo(), true));
     this.status = make("p", { class: "visually-hidden", role: "status" });
     container.replaceChildren(
-      this.svg,
+      this.svg, make("p", { class: "quiet" }, HELP),
       make(
         "div", { class: "tools", role: "group", "aria-label": "Change the pose" },
         this.select, this.toggle, this.undoButton, this.redoButton,
@@ -126,7 +146,9 @@ export class PoseEditor {
     const unit = Math.max(height, width) / 256;
     this.svg.setAttribute("viewBox", `-0.5 -0.5 ${width} ${height}`);
     this.svg.style.setProperty("--aspect", width / height);
-    for (const [name, value] of Object.entries({ x: -0.5, y: -0.5, width, height })) this.image.setAttribute(name, value);
+    const [left, top, across, down] = this.photoPlace ?? [0, 0, width, height];
+    const place = { x: left - 0.5, y: top - 0.5, width: across, height: down };
+    for (const [name, value] of Object.entries(place)) this.image.setAttribute(name, value);
     geometry.LIMBS.forEach(([a, b], index) => {
       const [start, end] = [this.pose.keypoints[a], this.pose.keypoints[b]];
       for (const [line, thickness] of [[this.underlays[index], 4.6], [this.limbs[index], 3]]) {
@@ -137,12 +159,14 @@ export class PoseEditor {
       }
     });
     this.pose.keypoints.forEach((point, joint) => this.place(this.joints[joint], point, 4 * unit));
+    for (const circle of this.joints) circle.setAttribute("stroke-width", 0.8 * unit);
     this.place(this.ring, this.pose.keypoints[this.chosen], 7 * unit);
     this.ring.setAttribute("stroke-width", 1.5 * unit);
     this.select.value = this.chosen;
     this.toggle.textContent = this.pose.keypoints[this.chosen] ? "Hide joint" : "Restore joint";
     this.undoButton.disabled = this.history.at === 0;
     this.redoButton.disabled = this.history.at === this.history.states.length - 1;
+    if (document.activeElement?.disabled) (this.undoButton.disabled ? this.redoButton : this.undoButton).focus();
   }
 
   place(circle, point, radius) {
@@ -220,7 +244,9 @@ export class PoseEditor {
     const point = this.pose.keypoints[this.chosen];
     const command = event.ctrlKey || event.metaKey;
     const turn = (by) => this.choose((this.chosen + by + geometry.JOINTS.length) % geometry.JOINTS.length);
-    if (event.key in moves && point) {
+    if (event.key in moves && command) {
+      this.change(geometry.moved(this.pose, moves[event.key]));
+    } else if (event.key in moves && point) {
       const [dx, dy] = moves[event.key];
       this.change(geometry.dragged(this.pose, this.chosen, [point[0] + dx, point[1] + dy], this.keep.checked));
       this.choose(this.chosen);

@@ -92,6 +92,30 @@ export function resized(pose, [height, width]) {
   return { ...points, canvas: [height, width] };
 }
 
+/** A pose on the canvas of another, as large and at the same place: their boxes have one height and one centre. */
+export function fitted(pose, other) {
+  const [size, wanted] = [pose, other].map((each) => {
+    const rows = each.keypoints.filter(Boolean).map((point) => point[1]);
+    return Math.max(...rows) - Math.min(...rows);
+  });
+  const factor = size > 0 && wanted > 0 ? wanted / size : 1;
+  const [from, to] = [centre(pose), centre(other)];
+  return { ...moved(scaled(pose, factor, from), minus(to, from)), canvas: [...other.canvas] };
+}
+
+/** The part of a pose's canvas around its joints, square where the canvas allows: left, top, width and height. */
+export function closeUp(pose, room = 0.5) {
+  const [height, width] = pose.canvas;
+  const points = pose.keypoints.filter(Boolean);
+  const [x, y] = centre(pose);
+  const half = (0.5 + room) * Math.max(1, ...[0, 1].map((axis) => {
+    const values = points.map((point) => point[axis]);
+    return Math.max(...values) - Math.min(...values);
+  }));
+  const [left, top] = [Math.max(0, Math.round(x - half)), Math.max(0, Math.round(y - half))];
+  return [left, top, Math.min(width, Math.round(x + half)) - left, Math.min(height, Math.round(y + half)) - top];
+}
+
 /**
  * A joint dragged to a place.
  *

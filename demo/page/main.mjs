@@ -1,16 +1,18 @@
 // The page: a photo on the left, poses in the middle, the result on the right.
 
 import { Refused, UNREACHABLE, call, upload } from "./api.mjs";
+import { Camera } from "./camera.mjs";
 import { PoseEditor, make } from "./editor.mjs";
-import { csv, rounded } from "./geometry.mjs";
+import { closeUp, csv, fitted, moved, rounded } from "./geometry.mjs";
 import { PhotoPanel } from "./photo.mjs";
 import { Gallery } from "./poses.mjs";
 import { ResultPanel, Strip } from "./result.mjs";
-import { recall, remember } from "./store.mjs";
+import { forget, recall, remember } from "./store.mjs";
 import { paragraphs } from "./text.mjs";
 
 const UPLOAD_LIVES_MS = 50 * 60 * 1000; // the server keeps uploads for an hour
 const KEPT = 24;
+const NO_PHOTO = "Choose a photo first: click an example, or use one of yours.";
 
 export async function mount(root) {
   const page = new Page(root);
@@ -28,6 +30,8 @@ class Page {
     this.photo = null; // {id, blob, sent, sentAt, preview, size, people, chosen, turn, box, pose}
     this.history = [];
     this.wanted = null; // {name, pose} of the pose in use
+    this.looking = null; // while people are looked for
+    this.found = null; // settles when they are found
     this.running = null;
     this.build(root);
   }
@@ -56,39 +60,44 @@ class Page {
       "Use photos of people who have agreed to it, and say that a picture is generated. Photos stay on the computer that runs this page.",
     ));
     const galleryPlace = make("div", { class: "gallery-place" });
-    this.poseFile = make("input", { type: "file", hidden: true, onchange: () => this.readPose({ file: this.poseFile.files[0] }) });
+    this.poseFile = make("input", { type: "file", hidden: true, onchange: () => this.readPose(this.poseFile.files[0]) });
     const poses = section(
       "pose-panel", "2. Pose", galleryPlace,
       make(
         "div", { class: "tools", role: "group", "aria-label": "Other poses" },
         make("button", { type: "button", onclick: () => this.poseFile.click() }, "From a photo or file"),
         make("button", { type: "button", onclick: () => this.openEditor() }, "Edit"),
-        make("button", { type: "button", onclick: () => this.pasteDialog.showModal() }, "Paste JSON"),
+        make("button", { type: "button", onclick: () => this.openPaste() }, "Paste JSON"),
         this.poseFile,
       ),
       this.buildSettings(),
     );
     const resultPlace = make("div", { class: "result-place" });
     this.progress = make("div", { class: "progress", hidden: true, role: "status" });
+    this.forgetButton = make("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.forget() }, "Delete these pictures");
     const stripPlace = make("div", { class: "strip-place" });
     const result = section("result-panel", "3. Result", resultPlace, this.progress, stripPlace, this.buildMany());
     this.photoPanel = new PhotoPanel(photoPlace, {
       file: (file) => this.usePhoto(file),
-      turn: (degrees) => this.find({ turn: (this.photo.turn + degrees) % 360, box: null }).then(() => this.photo.people.length && this.again()),
-      box: (box) => this.find({ box }).then(() => this.photo.people.length && this.again()),
+      camera: () => this.guarded(this.photoPanel, () => this.camera.open()),
+      turn: (degrees) => this.lookAgain({ turn: (this.photo.turn + degrees) % 360, box: null }),
+      box: (box) => this.lookAgain({ box }),
       person: (index) => this.choosePerson(index),
       pose: (pose) => this.placedByHand(pose),
+      redraw: () => this.drawPeople(),
     });
+    this.camera = new Camera((photo) => this.usePhoto(photo));
     this.gallery = new Gallery(galleryPlace, (name, pose) => this.make(name, pose));
-    const layout = make("div", { class: "pg2" }, photo, poses, result);
-    this.resultPanel = new ResultPanel(resultPlace, layout);
+    this.layout = make("div", { class: "pg2" }, photo, poses, result);
+    this.resultPanel = new ResultPanel(resultPlace, this.layout);
     this.strip = new Strip(stripPlace, (entry) => this.bring(entry));
+    stripPlace.append(this.forgetButton);
     const header = make(
       "header", { class: "pg2-head" }, make("h1", {}, "A person in another pose"),
       make("p", {}, "Choose a photo of a person, then a pose: the page paints that person in that pose."),
     );
     root.replaceChildren(
-      header, layout, this.buildHow(), ...this.buildDialogs(),
+      header, this.layout, this.buildHow(), this.camera.dialog, ...this.buildDialogs(),
     );
   }
 
@@ -115,21 +124,23 @@ class Page {
     return make(
       "details", { class: "many" }, make("summary", {}, "Many pictures at once"),
       make("p", {}, button("All poses on one sheet", () => this.sheet())),
+      make("p", {}, "As a moving picture:"),
       make(
-        "div", { class: "tools" }, make("label", {}, "From ", this.first), make("label", {}, "to ", this.last),
-        this.format, button("Animate", () => this.animate()),
+        "div", { class: "moving" }, make("label", {}, "From ", this.first), make("label", {}, "to ", this.last),
+        make("label", {}, "as ", this.format), button("Animate", () => this.animate()),
       ),
-      make("p", {}, button("Follow a short video", () => this.videoFile.click()), this.videoFile),
+      make("p", {}, button("Copy the moves of a short video", () => this.videoFile.click()), this.videoFile),
     );
   }
 
   buildHow() {
-    this.model = make("select", { onchange: () => this.describeModel() });
+    this.model = make("select", { onchange: () => (this.describeModel(), this.again()) });
     this.card = make("div", { class: "card" });
     return make(
       "details", { class: "how" }, make("summary", {}, "How it works"),
       make("p", {}, "The first network moves the parts of the body to the new pose and paints a first draft. The second one adds changes that make it look real."),
       this.resultPanel.steps,
+      make("p", {}, "The label below a result tells how far the joints that were found again in it are, on average, from those of the pose, compared with the height of a head."),
       make("label", {}, "Model ", this.model), this.card,
     );
   }
@@ -137,9 +148,16 @@ class Page {
   buildDialogs() {
     this.editorPlace = make("div", { class: "editor-place" });
     this.startFrom = make("select", { onchange: () => this.startEditing() });
+    this.startFile = make("input", { type: "file", hidden: true, onchange: () => this.editFile() });
+    this.editorNote = make("div", { class: "note refused", role: "alert" });
+    this.pasteNote = make("div", { class: "note refused", role: "alert" });
     this.editorDialog = make(
       "dialog", { class: "pg2-dialog", "aria-label": "Edit the pose" },
-      make("label", {}, "Start from ", this.startFrom), this.editorPlace,
+      make(
+        "div", { class: "tools" }, make("label", {}, "Start from ", this.startFrom),
+        make("button", { type: "button", onclick: () => this.startFile.click() }, "Open a file"), this.startFile,
+      ),
+      this.editorNote, this.editorPlace,
       make(
         "div", { class: "tools" },
         make("button", { type: "button", class: "primary", onclick: () => this.useEdited() }, "Make the picture"),
@@ -151,7 +169,8 @@ class Page {
     this.pasted = make("textarea", { rows: 8, "aria-label": "Pose", placeholder: '{"canvas": [256, 256], "keypoints": [[128, 40], null, ...]}' });
     this.pasteDialog = make(
       "dialog", { class: "pg2-dialog", "aria-label": "Paste a pose" },
-      make("p", {}, "Paste a pose as JSON: of this page, OpenPose, COCO, a pose editor, MediaPipe and others."), this.pasted,
+      make("p", {}, "Paste a pose that was saved as JSON: by this page, OpenPose, COCO, a pose editor, MediaPipe and others."),
+      this.pasted, this.pasteNote,
       make(
         "div", { class: "tools" },
         make("button", { type: "button", class: "primary", onclick: () => this.usePasted() }, "Use it"),
@@ -197,6 +216,7 @@ class Page {
   // -- The photo --------------------------------------------------------------------------------------------------
 
   async usePhoto(blob) {
+    this.layout.classList.add("chosen");
     const before = this.photo;
     const photo = { id: `${Date.now()}-${Math.random()}`, blob, turn: 0, box: null, people: [], chosen: 0 };
     this.photo = photo;
@@ -205,11 +225,12 @@ class Page {
     if (photo !== this.photo) return;
     if (!photo.size) { // it was refused: the photo before it stays in use
       this.photo = before;
+      this.layout.classList.toggle("chosen", Boolean(before));
       this.resultPanel.dim(this.shown?.photo !== before?.id);
       return;
     }
-    this.strip.fill(this.history, photo.id);
-    if (this.wanted && photo.people.length) await this.make(this.wanted.name, this.wanted.pose);
+    this.fillStrip();
+    if (!photo.lying) this.again(); // otherwise it is turned first
   }
 
   async sent() {
@@ -221,37 +242,54 @@ class Page {
   }
 
   /** Look for people in the photo, or again in a part of it. */
-  async find({ turn = this.photo.turn, box = this.photo.box }) {
+  find(changes) {
+    this.found = this.search(changes);
+    return this.found;
+  }
+
+  async search({ turn = this.photo.turn, box = this.photo.box }) {
     const { photo } = this;
+    const current = Symbol("find");
+    this.looking = current;
     Object.assign(photo, { turn, box, pose: null });
     this.photoPanel.say("Looking for people …");
     await this.guarded(this.photoPanel, async () => {
       const [found] = await call("find_people", { photo: await this.sent(), turn, box });
-      if (photo !== this.photo) return;
+      if (this.looking !== current) return;
       const preview = await fetched(found.preview);
-      Object.assign(photo, { size: found.size, people: found.people, chosen: found.chosen, preview });
+      Object.assign(photo, { size: found.size, people: found.people, chosen: found.chosen, preview, lying: found.turn > 0 });
       this.photoPanel.show(URL.createObjectURL(preview), found.size);
-      this.photoPanel.drawPeople(found.people, found.chosen);
-      const turnIt = ["Turn it", () => this.find({ turn: (turn + found.turn) % 360, box: null })];
-      const allOfIt = ["Look at the whole photo", () => this.find({ box: null })];
-      const words = found.notes.join(" ") || (box ? "Only the selected area is used to find the person." : "");
+      this.drawPeople();
+      const turnIt = ["Turn it", () => this.lookAgain({ turn: (turn + found.turn) % 360, box: null })];
+      const allOfIt = ["Look at the whole photo", () => this.lookAgain({ box: null })];
+      const words = found.notes.join(" ") || (box ? "Only the marked area is used to find the person." : "");
       this.photoPanel.say(words, false, [...(found.turn ? [turnIt] : []), ...(box ? [allOfIt] : [])]);
       if (!found.people.length) this.resultPanel.dim();
     });
+    if (this.looking === current) this.looking = null;
+  }
+
+  /** Look again, and show whoever is found in the pose that is in use. */
+  async lookAgain(changes) {
+    await this.find(changes);
+    this.again();
+  }
+
+  drawPeople() {
+    const { people, chosen, box } = this.photo;
+    this.photoPanel.drawPeople(people, chosen, box);
   }
 
   choosePerson(index) {
     this.photo.chosen = index;
-    this.photoPanel.drawPeople(this.photo.people, index);
+    this.drawPeople();
     this.again();
   }
 
   placedByHand(pose) {
-    this.photo.pose = pose;
-    this.photo.people = [{ pose, box: boxOf(pose) }];
-    this.photo.chosen = 0;
-    this.photoPanel.drawPeople(this.photo.people, 0);
-    this.photoPanel.say("Choose a pose.");
+    Object.assign(this.photo, { pose, people: [{ pose, box: boxOf(pose) }], chosen: 0 });
+    this.drawPeople();
+    this.photoPanel.say(this.wanted ? "" : "Choose a pose.");
     this.again();
   }
 
@@ -265,37 +303,53 @@ class Page {
     };
   }
 
+  /** Make the pose in use again, if there is one and somebody to show in it. */
   again() {
-    if (this.wanted) this.make(this.wanted.name, this.wanted.pose);
+    if (this.wanted && !this.looking && this.photo?.people.length) this.make(this.wanted.name, this.wanted.pose);
   }
 
   async make(name, pose) {
     this.wanted = { name, pose };
     this.gallery.mark(name);
     if (!this.photo) {
-      this.resultPanel.say("Choose a photo first: click an example, or use one of yours.");
+      this.resultPanel.say(NO_PHOTO);
       return;
     }
-    await this.work("Making the picture …", async (signal) => {
+    if (this.looking) return; // the picture is made as soon as somebody is found
+    await this.work("Making the picture …", async (signal, made) => {
       const [image, details] = await call("repose", { ...(await this.choice()), pose }, { signal });
-      const blob = await fetched(image.url);
-      this.keep({ name, pose, blob, details, photo: this.photo.id, photoBlob: this.photo.blob, choice: this.choiceKept() });
+      this.keep({ ...made, name, pose, details, blob: await fetched(image.url) });
     });
   }
 
-  choiceKept() {
-    const { turn, box, pose, people, chosen, size, preview } = this.photo;
-    return { turn, box, pose, people, chosen, size, preview, strength: this.strength.value, background: this.background.value };
+  /** What belongs to a picture that is made now. */
+  inUse() {
+    const { id, blob, turn, box, pose, people, chosen, size, preview } = this.photo;
+    return {
+      photo: id, photoBlob: blob,
+      choice: { turn, box, pose, people, chosen, size, preview, strength: this.strength.value, background: this.background.value },
+    };
   }
 
   keep(entry) {
     entry.url = URL.createObjectURL(entry.blob);
     this.history = [entry, ...this.history].slice(0, KEPT);
-    this.shown = entry;
-    this.resultPanel.show(entry);
+    this.show(entry);
     this.resultPanel.reveal();
-    this.strip.fill(this.history, this.photo.id);
+    this.fillStrip();
     remember(this.history.map(({ url, ...kept }) => kept));
+  }
+
+  show(entry) {
+    this.shown = entry;
+    if (entry.file) this.resultPanel.showFile(entry.url, entry.file);
+    else this.resultPanel.show(entry);
+    this.resultPanel.dim(entry.photo !== this.photo.id);
+  }
+
+  fillStrip() {
+    this.strip.fill(this.history, this.photo?.id);
+    this.forgetButton.hidden = !this.history.length;
   }
 
   async bringBack() {
@@ -310,27 +364,40 @@ class Page {
     if (this.photo?.id !== entry.photo) {
       this.photo = { id: entry.photo, blob: entry.photoBlob };
     }
+    this.looking = null;
+    this.layout.classList.add("chosen");
     Object.assign(this.photo, entry.choice);
     this.strength.value = entry.choice.strength;
     this.background.value = entry.choice.background;
     this.photoPanel.show(URL.createObjectURL(this.photo.preview), this.photo.size);
-    this.photoPanel.drawPeople(this.photo.people, this.photo.chosen);
+    this.drawPeople();
     this.photoPanel.say("");
-    this.wanted = { name: entry.name, pose: entry.pose };
-    this.gallery.mark(entry.name);
-    this.shown = entry;
-    this.resultPanel.show(entry);
-    this.strip.fill(this.history, this.photo.id);
+    if (!entry.file) {
+      this.wanted = { name: entry.name, pose: entry.pose };
+      this.gallery.mark(entry.name);
+    }
+    this.show(entry);
+    this.fillStrip();
+  }
+
+  /** Delete what this browser keeps; the picture that is shown stays until the page is closed. */
+  async forget() {
+    if (!confirm("Delete all pictures and photos of this page from this browser?")) return;
+    this.history = [];
+    await forget();
+    this.fillStrip();
+    this.resultPanel.say("The pictures are deleted from this browser.");
+    this.gallery.focus();
   }
 
   // -- Other poses ------------------------------------------------------------------------------------------------
 
-  async readPose({ file = null, text = null }) {
-    if (!file && !text) return;
+  async readPose(file) {
+    if (!file) return;
     await this.guarded(this.resultPanel, async () => {
-      const sent = file ? await upload(file, `pose${/\.[^.]*$/.exec(file.name)?.[0] ?? ""}`) : null;
-      const [{ poses, notes, recipe }] = await call("read_pose", { file: sent, text: text ?? "" });
-      await this.make(file ? "from a file" : "pasted", poses[0]);
+      const sent = await sentPose(file);
+      const [{ poses, notes, recipe }] = await call("read_pose", { file: sent });
+      await this.make("from a file", poses[0]);
       if (notes.length) this.resultPanel.say(notes[0]);
       // Only the user knows whether this is the photo that the picture was made from.
       if (recipe && this.photo) {
@@ -343,35 +410,68 @@ class Page {
 
   /** A picture that was made here, made again from the photo in use. */
   async replay(recipe, pose) {
-    await this.work("Making the picture again …", async (signal) => {
+    await this.work("Making the picture again …", async (signal, made) => {
       const [image, details] = await call("replay", { photo: await this.sent(), recipe }, { signal });
       const blob = await fetched(image.url);
       this.photoPanel.say("");
       this.wanted = { name: "again", pose };
       this.gallery.mark(null);
-      this.keep({ name: "again", pose, blob, details, photo: this.photo.id, photoBlob: this.photo.blob, choice: this.choiceKept() });
+      this.keep({ ...made, name: "again", pose, details, blob });
     });
   }
 
+  openPaste() {
+    this.pasteNote.replaceChildren();
+    this.pasteDialog.showModal();
+  }
+
   async usePasted() {
-    this.pasteDialog.close();
-    await this.readPose({ text: this.pasted.value });
+    await this.guarded({ say: (text) => this.pasteNote.replaceChildren(text) }, async () => {
+      const [{ poses }] = await call("read_pose", { text: this.pasted.value });
+      this.pasteDialog.close();
+      await this.make("pasted", poses[0]);
+    });
   }
 
   openEditor() {
+    this.editorNote.replaceChildren();
     this.startFrom.value = this.wanted ? "used" : this.presets[0].name;
     this.startEditing();
     this.editorDialog.showModal();
   }
 
+  /** Lay the chosen pose over the person: over what the model sees once there is a result, otherwise over the photo. */
   startEditing() {
-    const shown = this.shown && this.shown.photo === this.photo?.id ? this.shown.details : null;
-    const person = this.photo?.people[this.photo.chosen]?.pose;
     const named = this.presets.find(({ name }) => name === this.startFrom.value)?.pose;
-    const whole = !shown && this.startFrom.value === "photo" && person;
-    this.editor.load(named ?? (this.startFrom.value === "photo" ? shown?.photo_pose ?? person : shown?.pose ?? this.wanted?.pose) ?? this.presets[0].pose);
-    if (whole) this.editor.setPhoto(URL.createObjectURL(this.photo.preview));
-    else this.editor.setPhoto(named || !shown ? null : shown.stages.used);
+    const made = [this.shown, ...this.history].find((entry) => entry?.details && entry.photo === this.photo?.id);
+    const person = this.photo?.people[this.photo.chosen]?.pose;
+    let [own, photo, place] = [null, null, null];
+    if (made) {
+      [own, photo] = [made.details.photo_pose, made.details.stages.used];
+    } else if (person) {
+      const [left, top, width, height] = closeUp(person);
+      own = { ...moved(person, [-left, -top]), canvas: [height, width] };
+      [photo, place] = [URL.createObjectURL(this.photo.preview), [-left, -top, this.photo.size[1], this.photo.size[0]]];
+    }
+    if (this.startFrom.value === "photo" && own) this.editor.load(own);
+    else if (this.startFrom.value === "used" && made) this.editor.load(made.details.pose);
+    else {
+      const pose = named ?? this.wanted?.pose ?? this.presets[0].pose;
+      this.editor.load(own ? fitted(pose, own) : pose);
+    }
+    this.editor.setPhoto(photo, place);
+  }
+
+  async editFile() {
+    const [file] = this.startFile.files;
+    this.startFile.value = "";
+    if (!file) return;
+    await this.guarded({ say: (text) => this.editorNote.replaceChildren(text) }, async () => {
+      const [{ poses }] = await call("read_pose", { file: await sentPose(file) });
+      this.editorNote.replaceChildren();
+      this.editor.load(poses[0]);
+      this.editor.setPhoto(null);
+    });
   }
 
   async useEdited() {
@@ -388,55 +488,60 @@ class Page {
   // -- Many -------------------------------------------------------------------------------------------------------
 
   sheet() {
-    return this.many("contact_sheet", {}, "pg2-poses.png");
+    return this.many("contact_sheet", {}, "All poses", "pg2-poses.png");
   }
 
   animate() {
     const pose = (choice) => this.presets.find(({ name }) => name === choice.value).pose;
     const format = this.format.value;
-    return this.many("animate", { first: pose(this.first), last: pose(this.last), format }, `pg2-animation.${format}`);
+    const name = `${this.first.value} to ${this.last.value}`;
+    return this.many("animate", { first: pose(this.first), last: pose(this.last), format }, name, `pg2-animation.${format}`);
   }
 
   async animateVideo() {
     const [file] = this.videoFile.files;
     this.videoFile.value = "";
-    if (file) await this.many("animate_video", { format: this.format.value }, `pg2-animation.${this.format.value}`, file);
+    const format = this.format.value;
+    if (file) await this.many("animate_video", { format }, "moves of a video", `pg2-animation.${format}`, file);
   }
 
-  async many(endpoint, more, name, video = null) {
+  async many(endpoint, more, name, fileName, video = null) {
+    await this.found;
     if (!this.photo) {
-      this.resultPanel.say("Choose a photo first: click an example, or use one of yours.");
+      this.resultPanel.say(NO_PHOTO);
       return;
     }
-    await this.work("Making pictures …", async (signal) => {
+    await this.work("Making pictures …", async (signal, made) => {
       const args = { ...(await this.choice()), ...more };
       if (video) args.video = await upload(video, `video${/\.[^.]*$/.exec(video.name)?.[0] ?? ".mp4"}`);
       const onProgress = ([, state]) => state && this.showProgress(state);
       const [file] = await call(endpoint, args, { onProgress, signal });
-      this.resultPanel.showFile(URL.createObjectURL(await fetched(file.url)), name, name.endsWith(".mp4"));
-      this.resultPanel.reveal();
+      this.keep({ ...made, name, pose: null, details: null, file: fileName, blob: await fetched(file.url) });
     });
   }
 
   showProgress({ done, of }) {
     this.progress.firstChild.textContent = of ? `${done} of ${of} pictures` : `Looking at the video: frame ${done}`;
-    this.progress.style.setProperty("--done", `${(100 * done) / Math.max(1, of)}%`);
+    this.progress.style.setProperty("--done", `${of ? (100 * done) / of : 0}%`);
   }
 
   // -- Work that can be cancelled and can fail ----------------------------------------------------------------------
 
-  /** Do something that takes a while; what is still running is cancelled. */
+  /** Do something that takes a while for the photo in use; what is still running is cancelled. */
   async work(words, action) {
     this.running?.abort();
     const controller = new AbortController();
     this.running = controller;
+    const [made, focused] = [this.inUse(), document.activeElement];
+    this.resultPanel.say("");
     this.progress.hidden = false;
     this.progress.style.setProperty("--done", "0%");
     this.progress.replaceChildren(
       make("span", {}, words), make("button", { type: "button", onclick: () => controller.abort() }, "Cancel"),
     );
-    await this.guarded(this.resultPanel, () => action(controller.signal));
+    await this.guarded(this.resultPanel, () => action(controller.signal, made));
     if (this.running === controller) {
+      if (this.progress.contains(document.activeElement)) focused.focus({ preventScroll: true });
       this.progress.hidden = true;
       this.running = null;
     }
@@ -452,6 +557,11 @@ class Page {
       panel.say(error.message, true);
     }
   }
+}
+
+/** A file with a pose, sent; only the end of its name is told. */
+function sentPose(file) {
+  return upload(file, `pose${/\.[^.]*$/.exec(file.name)?.[0] ?? ""}`);
 }
 
 async function fetched(url) {

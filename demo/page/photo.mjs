@@ -1,15 +1,23 @@
 // The photo: choosing it, the people found in it, and what to do when nobody was found.
 
 import { JOINTS, LIMBS, COLOURS } from "./geometry.mjs";
-import { make } from "./editor.mjs";
+import { make, refill } from "./editor.mjs";
 
 /** Joints that are asked for when a pose is placed by hand, in this order. */
 export const ASKED = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
 
+const KEYS = {
+  area: "Arrow keys move a cross, with Shift in small steps; Enter marks two corners of the box. Escape ends it.",
+  joints: "Arrow keys move a cross, with Shift in small steps; Enter places the joint. Escape ends it.",
+};
+
+const FEWEST = 4; // joints that the server takes for a pose
+
 export class PhotoPanel {
   /**
    * @param {HTMLElement} root is filled with the panel.
-   * @param {object} on callbacks: file(blob), turn(degrees), box(box), person(index), pose(pose).
+   * @param {object} on callbacks: file(blob), camera(), turn(degrees), box(box), person(index), pose(pose); redraw() when marking has
+   *   ended and the people are to be drawn again.
    */
   constructor(root, on) {
     this.on = on;
@@ -24,36 +32,40 @@ export class PhotoPanel {
       if (file) this.on.file(file);
     };
     this.input = make("input", { type: "file", accept: "image/*,.heic,.heif,.avif", hidden: true, onchange: chosen });
-    this.camera = make("input", { type: "file", accept: "image/*", capture: "user", hidden: true, onchange: chosen });
+    this.camera = make("input", { type: "file", accept: "image/*", capture: "environment", hidden: true, onchange: chosen });
     this.picture = make("img", { alt: "Your photo" });
     this.overlay = make("svg", {
       class: "overlay", preserveAspectRatio: "none",
-      onpointerdown: (event) => this.press(event), onpointermove: (event) => this.stretch(event),
-      onpointerup: (event) => this.drop(event),
+      onpointerdown: (event) => this.press(event), onpointermove: (event) => this.from && this.stretch(this.at(event)),
+      onpointerup: () => this.drop(), onkeydown: (event) => this.key(event),
     });
     this.stage = make("div", { class: "photo-stage", hidden: true }, this.picture, this.overlay);
+    const button = (text, onclick, more = {}) => make("button", { type: "button", onclick, ...more }, text);
+    // A phone has a camera app; elsewhere a file dialog would open.
+    const takePhoto = () => (matchMedia("(pointer: coarse)").matches ? this.camera.click() : this.on.camera());
     this.empty = make(
       "div", { class: "drop" },
       make("p", {}, "Drop a photo here, or paste one."),
       make(
         "div", { class: "tools" },
-        make("button", { type: "button", class: "primary", onclick: () => this.input.click() }, "Choose a photo"),
-        make("button", { type: "button", onclick: () => this.camera.click() }, "Camera"),
+        button("Choose a photo", () => this.input.click(), { class: "primary" }), button("Camera", takePhoto),
       ),
     );
-    this.turn = make("button", { type: "button", onclick: () => this.on.turn(90) }, "Turn");
-    this.area = make("button", { type: "button", "aria-pressed": "false", onclick: () => this.setMode("area") }, "Select an area");
-    this.joints = make(
-      "button", { type: "button", "aria-pressed": "false", onclick: () => this.setMode("joints") }, "Place joints by hand",
-    );
+    this.area = button("Mark the person", () => this.setMode("area"), { "aria-pressed": "false" });
+    this.joints = button("Place joints", () => this.setMode("joints"), { "aria-pressed": "false" });
     this.tools = make(
       "div", { class: "tools", hidden: true, role: "group", "aria-label": "Photo" },
-      make("button", { type: "button", onclick: () => this.input.click() }, "Another photo"),
-      this.turn, this.area, this.joints,
+      button("Another photo", () => this.input.click()), button("Camera", takePhoto),
+      button("Turn", () => this.on.turn(90)), this.area, this.joints,
     );
     this.note = make("div", { class: "note", role: "status" });
-    this.guide = make("div", { class: "guide", hidden: true, role: "status" });
-    root.append(this.input, this.camera, this.empty, this.stage, this.guide, this.tools, this.note);
+    this.question = make("p", { role: "status" });
+    this.answers = make(
+      "div", { class: "tools" }, button("Not visible", () => this.step(1)), button("Back", () => this.step(-1)),
+      button("Done", () => this.finish()),
+    );
+    this.guide = make("div", { class: "guide", hidden: true }, this.question, this.answers);
+    root.append(this.input, this.camera, this.empty, this.stage, this.guide, this.note, this.tools);
     root.addEventListener("dragover", (event) => {
       event.preventDefault();
       root.classList.add("dragging");
@@ -82,8 +94,8 @@ export class PhotoPanel {
     this.setMode("choose");
   }
 
-  /** Draw the people: the chosen one with a skeleton, the others as boxes to click. */
-  drawPeople(people, chosen) {
+  /** Draw the people: the chosen one with a skeleton, the others as boxes to click; and the area that was marked. */
+  drawPeople(people, chosen, area = null) {
     const unit = Math.max(...this.size) / 300;
     const groups = people.map(({ pose, box: [left, top, right, bottom] }, index) => {
       const ours = index === chosen;
@@ -95,102 +107,167 @@ export class PhotoPanel {
         onkeydown: (event) => ["Enter", " "].includes(event.key) && (event.preventDefault(), choose()),
       });
       group.append(make("rect", {
-        x: left, y: top, width: right - left, height: bottom - top, rx: 2 * unit, "stroke-width": 1.5 * unit,
+        x: left, y: top, width: right - left, height: bottom - top, rx: 2 * unit,
       }));
       if (ours) group.append(...skeleton(pose, unit));
       return group;
     });
-    this.overlay.replaceChildren(...groups);
+    const marked = area ? [frame(area, "frame marked")] : [];
+    refill(this.overlay, ...marked, ...groups);
   }
 
   /** Say something below the photo, with [label, action] pairs as buttons; a refusal is announced at once. */
   say(text, refused = false, actions = []) {
     this.note.setAttribute("role", refused ? "alert" : "status");
     this.note.classList.toggle("refused", refused);
-    this.note.replaceChildren(text, ...actions.map(([label, action]) => (
+    const held = this.note.contains(document.activeElement);
+    refill(this.note, text, ...actions.map(([label, action]) => (
       make("button", { type: "button", onclick: action }, label)
     )));
     this.note.hidden = !text;
+    if (held && !actions.length) this.tools.querySelector("button").focus({ preventScroll: true });
   }
 
   setMode(mode) {
+    const held = this.guide.contains(document.activeElement) || document.activeElement === this.overlay;
+    const before = this.mode;
     this.mode = this.mode === mode ? "choose" : mode;
     this.area.setAttribute("aria-pressed", this.mode === "area");
     this.joints.setAttribute("aria-pressed", this.mode === "joints");
     this.stage.dataset.mode = this.mode;
     this.placed = Array(JOINTS.length).fill(null);
     this.asking = 0;
+    this.from = this.sides = this.cross = null;
     this.guide.hidden = this.mode === "choose";
-    if (this.mode === "area") this.guide.replaceChildren("Draw a box around the person.");
-    if (this.mode === "joints") this.ask();
+    this.answers.hidden = this.mode !== "joints";
+    if (this.mode === "choose") {
+      for (const name of ["tabindex", "role", "aria-label", "aria-description"]) this.overlay.removeAttribute(name);
+      if (before === "choose") return;
+      if (held) (before === "area" ? this.area : this.joints).focus({ preventScroll: true });
+      this.on.redraw();
+      return;
+    }
+    this.overlay.replaceChildren();
+    if (this.mode === "area") this.question.replaceChildren("Draw a box around the person.");
+    else this.ask();
+    const named = { tabindex: 0, role: "application", "aria-label": "Photo", "aria-description": KEYS[this.mode] };
+    for (const [name, value] of Object.entries(named)) this.overlay.setAttribute(name, value);
+    this.overlay.focus({ preventScroll: true });
+    this.stage.scrollIntoView({ block: "nearest" });
+  }
+
+  step(by) {
+    this.asking = Math.max(0, this.asking + by);
+    this.ask();
   }
 
   ask() {
     if (this.asking >= ASKED.length) return this.finish();
-    const step = (by) => () => {
-      this.asking = Math.max(0, this.asking + by);
-      this.ask();
-    };
-    this.guide.replaceChildren(
-      make("strong", {}, `Click the ${JOINTS[ASKED[this.asking]]}.`), " Left and right are the person's own. ",
-      make("button", { type: "button", onclick: step(1) }, "Not visible"),
-      make("button", { type: "button", disabled: this.asking === 0, onclick: step(-1) }, "Back"),
-      make("button", { type: "button", onclick: () => this.finish() }, "Done"),
+    this.question.replaceChildren(
+      make("strong", {}, `Where is the ${JOINTS[ASKED[this.asking]]}?`), " Left and right are the person’s own.",
     );
-    const pose = { keypoints: this.placed };
-    this.overlay.replaceChildren(...skeleton(pose, Math.max(...this.size) / 300));
+    const [, back, done] = this.answers.children;
+    done.disabled = this.placed.filter(Boolean).length < FEWEST;
+    if (this.asking === 0 && document.activeElement === back) this.overlay.focus({ preventScroll: true });
+    back.disabled = this.asking === 0;
+    this.overlay.replaceChildren(...skeleton({ keypoints: this.placed }, Math.max(...this.size) / 300));
+    this.drawCross();
   }
 
   finish() {
     const pose = { canvas: this.size, keypoints: this.placed };
     this.setMode("choose");
-    if (pose.keypoints.some(Boolean)) this.on.pose(pose);
+    if (pose.keypoints.filter(Boolean).length >= FEWEST) this.on.pose(pose);
+    else this.say(`Place at least ${FEWEST} joints, such as both shoulders and both hips.`, true);
   }
 
   at(event) {
     const box = this.overlay.getBoundingClientRect();
     const [height, width] = this.size;
-    const clamp = (value, most) => Math.min(Math.max(value, 0), most);
-    return [
-      clamp(((event.clientX - box.left) / box.width) * width, width),
-      clamp(((event.clientY - box.top) / box.height) * height, height),
-    ];
+    return this.within([
+      ((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height,
+    ]);
+  }
+
+  within([x, y]) {
+    const [height, width] = this.size;
+    return [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)];
   }
 
   press(event) {
+    this.cross = null;
+    if (this.mode === "area") this.overlay.setPointerCapture(event.pointerId);
+    this.mark(this.at(event));
+  }
+
+  /** A joint is there, or the first corner of the box. */
+  mark(place) {
     if (this.mode === "joints") {
-      this.placed[ASKED[this.asking]] = this.at(event).map((value) => value - 0.5);
-      this.asking += 1;
-      this.ask();
+      this.placed[ASKED[this.asking]] = place.map((value) => value - 0.5);
+      this.step(1);
     } else if (this.mode === "area") {
-      this.overlay.setPointerCapture(event.pointerId);
-      this.from = this.at(event);
-      this.frame = make("rect", { class: "frame", "stroke-width": Math.max(...this.size) / 200 });
+      this.from = place;
+      this.frame = frame([...place, ...place]);
       this.overlay.replaceChildren(this.frame);
+      this.drawCross();
     }
   }
 
-  stretch(event) {
-    if (!this.from) return;
-    const [x, y] = this.at(event);
-    const sides = {
-      x: Math.min(x, this.from[0]), y: Math.min(y, this.from[1]),
-      width: Math.abs(x - this.from[0]), height: Math.abs(y - this.from[1]),
-    };
-    for (const [name, value] of Object.entries(sides)) this.frame.setAttribute(name, value);
-    this.sides = sides;
+  stretch([x, y]) {
+    const [left, top, right, bottom] = [
+      Math.min(x, this.from[0]), Math.min(y, this.from[1]), Math.max(x, this.from[0]), Math.max(y, this.from[1]),
+    ];
+    this.sides = [left, top, right, bottom];
+    for (const [name, value] of Object.entries({ x: left, y: top, width: right - left, height: bottom - top })) {
+      this.frame.setAttribute(name, value);
+    }
   }
 
   drop() {
     const { from, sides } = this;
     this.from = this.sides = null;
-    if (!from || !sides || sides.width < 8 || sides.height < 8) return;
+    if (!from || !sides || sides[2] - sides[0] < 8 || sides[3] - sides[1] < 8) return;
     this.setMode("choose");
-    this.on.box([sides.x, sides.y, sides.x + sides.width, sides.y + sides.height].map(Math.round));
+    this.on.box(sides.map(Math.round));
+  }
+
+  key(event) {
+    if (this.mode === "choose") return;
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.key in moves) {
+      const step = (event.shiftKey ? 0.004 : 0.02) * Math.max(...this.size);
+      this.cross ??= [this.size[1] / 2, this.size[0] / 2];
+      this.cross = this.within(this.cross.map((value, axis) => value + step * moves[event.key][axis]));
+      if (this.from) this.stretch(this.cross);
+      this.drawCross();
+    } else if (["Enter", " "].includes(event.key) && this.cross) {
+      if (this.from) this.drop();
+      else this.mark(this.cross);
+    } else if (event.key === "Escape") {
+      this.setMode("choose");
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  drawCross() {
+    this.overlay.querySelector(".cross")?.remove();
+    if (!this.cross || this.mode === "choose") return;
+    const [[x, y], arm] = [this.cross, Math.max(...this.size) / 20];
+    this.overlay.append(make(
+      "g", { class: "cross" }, make("line", { x1: x - arm, y1: y, x2: x + arm, y2: y }),
+      make("line", { x1: x, y1: y - arm, x2: x, y2: y + arm }),
+    ));
   }
 }
 
-/** Lines and circles of a pose for an SVG: each limb is drawn over a light line, so that blue shows on black. */
+/** A frame for an SVG around left, top, right, bottom. */
+function frame([left, top, right, bottom], name = "frame") {
+  return make("rect", { class: name, x: left, y: top, width: right - left, height: bottom - top });
+}
+
+/** Lines and circles of a pose for an SVG, each with a light edge, so that blue shows on black. */
 export function skeleton(pose, unit) {
   const drawn = [];
   for (const [a, b] of LIMBS) {
@@ -201,7 +278,9 @@ export function skeleton(pose, unit) {
     drawn.push(make("line", { ...ends, stroke: COLOURS[b], "stroke-width": 2.4 * unit }));
   }
   pose.keypoints.forEach((point, joint) => {
-    if (point) drawn.push(make("circle", { cx: point[0] + 0.5, cy: point[1] + 0.5, r: 2.4 * unit, fill: COLOURS[joint] }));
+    if (!point) return;
+    const outline = { stroke: "#fff", "stroke-opacity": 0.65, "stroke-width": 0.5 * unit };
+    drawn.push(make("circle", { cx: point[0] + 0.5, cy: point[1] + 0.5, r: 2.4 * unit, fill: COLOURS[joint], ...outline }));
   });
   return drawn;
 }

@@ -10,7 +10,8 @@ export class Gallery {
     this.list = make("div", { class: "gallery", role: "radiogroup", "aria-label": "Poses" });
     this.list.addEventListener("keydown", (event) => this.key(event));
     this.buttons = [];
-    root.append(this.list);
+    this.legend = make("p", { class: "quiet", hidden: true }, make("small", {}, "hard"), " often comes out badly");
+    root.append(this.list, this.legend);
   }
 
   /** @param {{name: string, pose: object, hard: boolean}[]} poses */
@@ -26,6 +27,11 @@ export class Gallery {
     ));
     this.poses = poses;
     this.list.replaceChildren(...this.buttons);
+    this.legend.hidden = !poses.some(({ hard }) => hard);
+  }
+
+  focus() {
+    this.buttons.find((button) => button.tabIndex === 0).focus();
   }
 
   choose(index) {

@@ -1,6 +1,6 @@
 // The result: beside the photo with a slider between them, and how it was made.
 
-import { make } from "./editor.mjs";
+import { make, refill } from "./editor.mjs";
 import { skeleton } from "./photo.mjs";
 
 export class ResultPanel {
@@ -68,12 +68,17 @@ export class ResultPanel {
   }
 
   /** A picture of its own kind, such as a contact sheet or an animation. */
-  showFile(url, name, video = false) {
+  showFile(url, name) {
     this.stage.hidden = true;
     this.placeholder.hidden = false;
-    const picture = video ? make("video", { controls: true, loop: true }) : make("img", { src: url, alt: "The result" });
-    if (video) Object.assign(picture, { muted: true, autoplay: true, src: url }); // muted videos may start by themselves
-    this.placeholder.replaceChildren(picture);
+    if (name.endsWith(".mp4")) {
+      const video = make("video", { controls: true, loop: true, playsinline: true, "aria-label": "The result" });
+      Object.assign(video, { muted: true, autoplay: !still(), src: url }); // muted videos may start by themselves
+      this.placeholder.replaceChildren(video);
+    } else {
+      const words = { target: "_blank", title: "Show it in full size", "aria-label": "The result, in full size" };
+      this.placeholder.replaceChildren(make("a", { href: url, ...words }, make("img", { src: url, alt: "" })));
+    }
     this.root.classList.add("made");
     this.actions.hidden = false;
     this.badge.hidden = this.poseLabel.hidden = true;
@@ -99,9 +104,8 @@ export class ResultPanel {
   showBadge({ pose_distance: distance }) {
     this.badge.hidden = distance === null || distance === undefined;
     if (this.badge.hidden) return;
-    const percent = Math.round(100 * distance);
-    this.badge.textContent = `Pose ${percent <= 50 ? "reached" : "missed"}: off by ${percent} % of a head`;
-    this.badge.classList.toggle("bad", percent > 50);
+    this.badge.textContent = `Pose ${distance <= 0.5 ? "reached" : "missed"}: off by ${heads(distance)}`;
+    this.badge.classList.toggle("bad", distance > 0.5);
     this.badge.title = "The pose was looked for again in the result and compared with the one you asked for.";
   }
 
@@ -120,13 +124,13 @@ export class ResultPanel {
 
   /** The last good picture stays, dimmed, while another photo is in use. */
   dim(stale = true) {
-    this.stage.classList.toggle("stale", stale);
+    if (!this.root.classList.contains("made")) return; // a sample belongs to no photo
+    for (const place of [this.stage, this.placeholder]) place.classList.toggle("stale", stale);
   }
 
   /** On a phone the place of the result may be out of sight. */
   reveal() {
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    (this.stage.hidden ? this.placeholder : this.stage).scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
+    (this.stage.hidden ? this.placeholder : this.stage).scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
   }
 
   say(text, refused = false) {
@@ -135,6 +139,16 @@ export class ResultPanel {
     this.note.replaceChildren(text);
     this.note.hidden = !text;
   }
+}
+
+/** A distance in words: a share of a head up to one head. */
+export function heads(distance) {
+  if (distance <= 1) return `${Math.round(100 * distance)} % of a head`;
+  return `${distance.toFixed(1)} heads`;
+}
+
+function still() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
 /** The results of this session as a strip of pictures; a click brings one back. */
@@ -147,13 +161,15 @@ export class Strip {
 
   fill(entries, photo) {
     this.list.hidden = !entries.length;
-    this.list.replaceChildren(...entries.map((entry) => make(
+    refill(this.list, ...entries.map((entry) => make(
       "button",
       {
         type: "button", "aria-label": `Result: ${entry.name}`, class: entry.photo === photo ? "" : "stale",
         onclick: () => this.onChoose(entry),
       },
-      make("img", { src: entry.url, alt: "" }),
+      entry.file?.endsWith(".mp4")
+        ? make("video", { src: entry.url, preload: "metadata", playsinline: true })
+        : make("img", { src: entry.url, alt: "" }),
     )));
   }
 }

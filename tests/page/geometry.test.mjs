@@ -114,3 +114,21 @@ test("undo and redo walk through what was done, and a new change forgets what wa
   assert.equal(history.redo(), "d");
   assert.deepEqual([history.undo(), history.undo(), history.undo()], ["b", "a", "a"]);
 });
+
+test("a pose laid over another has its canvas, height and centre, and keeps its shape", () => {
+  const other = { ...geometry.moved(geometry.scaled(front, 2.5), [40, 9]), canvas: [400, 600] };
+  const laid = geometry.fitted(presets.sitting, other);
+  assert.deepEqual(laid.canvas, [400, 600]);
+  geometry.centre(laid).forEach((value, axis) => assert.ok(Math.abs(value - geometry.centre(other)[axis]) < 1e-9));
+  const factor = distance(laid, 1, 8) / distance(presets.sitting, 1, 8);
+  assert.ok(Math.abs(distance(laid, 9, 10) / distance(presets.sitting, 9, 10) - factor) < 1e-9);
+  assertClose(geometry.fitted(front, other), other);
+});
+
+test("a close-up holds all joints and ends at the edge of the photo", () => {
+  const inPhoto = { ...geometry.moved(front, [5, 200]), canvas: [330, 500] };
+  const [left, top, width, height] = geometry.closeUp(inPhoto);
+  for (const [x, y] of inPhoto.keypoints) assert.ok(x > left && x < left + width && y > top && y < top + height);
+  assert.equal(left, 0);
+  assert.equal(top + height, 330);
+});

@@ -15,7 +15,8 @@ class FakeElement {
 
 globalThis.document = { createElement: (tag) => new FakeElement(tag), baseURI: "http://localhost/" };
 const { paragraphs } = await import("../../demo/page/text.mjs");
-const { events } = await import("../../demo/page/api.mjs");
+const { events, sentence } = await import("../../demo/page/api.mjs");
+const { heads } = await import("../../demo/page/result.mjs");
 const shown = ({ tag, children }) => [tag, ...children.map((child) => (typeof child === "string" ? child : shown(child)))];
 
 test("paragraphs, bold and code become elements, everything else stays text", () => {
@@ -41,4 +42,15 @@ test("events come whole, however the stream is cut", async () => {
       { event: "complete", data: ["a: b"] },
     ]);
   }
+});
+
+test("a refusal is a sentence, also where the library's message is none", () => {
+  assert.equal(sentence({ error: "the text is in no known format" }), "The text is in no known format.");
+  assert.equal(sentence("Choose a photo first."), "Choose a photo first.");
+  assert.match(sentence(null), /went wrong/);
+});
+
+test("a distance is told in heads", () => {
+  assert.equal(heads(0.084), "8 % of a head");
+  assert.equal(heads(3.94), "3.9 heads");
 });
