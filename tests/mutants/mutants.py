@@ -460,10 +460,10 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/evaluation/test_compare.py::test_the_intervals_of_a_report_are_drawn_with_its_seed",),
     ),
     Mutant(
-        "the target poses of narrow images move to the wrong side",
+        "of an odd rest, one more column is cut off at the left",
         "pg2lib/evaluation/scoring.py",
-        "self.target_xy - self.target_xy.new_tensor",
-        "self.target_xy + self.target_xy.new_tensor",
+        "left = (width - columns) // 2",
+        "left = (width - columns + 1) // 2",
         ("tests/evaluation/test_score.py::test_the_middle_of_a_batch_has_its_poses_in_its_own_pixels",),
     ),
     Mutant(
