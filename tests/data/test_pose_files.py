@@ -20,6 +20,7 @@ from PIL import Image
 from pg2lib import DataError, Pose, parse_poses, read_keypoints, read_poses
 from pg2lib.data.pose_files import import_keypoints, read_coco, read_openpose, read_pose_files, read_target_pose
 from pg2lib.data.pose_formats.content import MAX_BYTES
+from pg2lib.data.pose_formats.found import found_person
 from pg2lib.pose import JOINTS
 from tests.conftest import STANDING
 
@@ -434,6 +435,19 @@ def test_a_person_who_is_unsure_comes_after_one_of_the_same_size_who_is_not() ->
     assert float(first.xy[0, 0] - second.xy[0, 0]) == 10
 
 
+def test_a_neck_is_no_surer_than_the_less_sure_shoulder() -> None:
+    scores = [0.9 if name != "left shoulder" else 0.3 for name in COCO]
+    found = found_person([(x, y, score) for (x, y), score in zip(pairs(COCO), scores, strict=True)], "a.json")
+    assert float(found.scores[JOINTS.index("neck")]) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("point", [(0, 0, 0.9), (-1, -1, 0.9), (20, 30, 0)])
+def test_keypoints_that_formats_mark_as_missing_are_missing_at_any_threshold(point: tuple[float, ...]) -> None:
+    values = [*triples(JOINTS, 0.9)[:-3], *point]
+    (pose,) = parse_poses(json.dumps({"people": [body(values)], **CANVAS}), min_score=0.0)
+    assert pose.visible.tolist() == [True] * 17 + [False]
+
+
 def test_nobody_is_no_error_for_a_reader() -> None:
     for text in (
         '{"people": []}',
@@ -616,9 +630,13 @@ def test_skeletons_that_cannot_be_read_ask_for_json(tmp_path: Path, standing: Po
     large = standing.resize((512, 256))
     other = Pose(large.xy / 2, large.canvas)
     swapped = Image.fromarray(np.asarray(large.draw())[..., ::-1])
-    for picture in (standing.draw().resize((64, 128)), other.draw(large.draw()), swapped):
+    for picture, reason in (
+        (standing.draw().resize((64, 128)), "fewer than 200 pixels"),
+        (other.draw(large.draw()), "several people"),
+        (swapped, "no limbs"),
+    ):
         picture.save(tmp_path / "a.png")
-        with pytest.raises(DataError, match=r"a\.png .*(JSON|detect_pose)"):
+        with pytest.raises(DataError, match=rf"a\.png .*{reason}.*JSON"):
             read_poses(tmp_path / "a.png")
 
 
