@@ -55,8 +55,9 @@ def writing(path: str | PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # A failed write, unlike a failed open, does not say which file it is about.
-        about = Path(path if error.filename is None else str(error.filename))
+        # A failed write names no file, unlike a failed open, and a failed copy names the file that it reads first.
+        name = error.filename if error.filename2 is None else error.filename2
+        about = Path(path if name is None else str(name))
         ours = Path(path).parent in (about, *about.parents) or about in Path(path).parents
         if isinstance(error, WriteError) or not ours:
             raise

@@ -128,6 +128,14 @@ def test_an_error_of_reading_another_file_is_not_one_of_writing(tmp_path: Path) 
         raise PermissionError(errno.EACCES, "Permission denied", "/data/image.jpg")
 
 
+def test_a_copy_that_fails_is_about_the_file_that_it_writes(tmp_path: Path) -> None:
+    with (
+        pytest.raises(WriteError, match=rf"{tmp_path}/copy\.jpg cannot be written"),
+        atomic_path(tmp_path / "copy.jpg") as temporary,
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/image.jpg", None, str(temporary))
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match=r"file/report\.json cannot be written: "):
