@@ -428,6 +428,14 @@ def test_a_small_compressed_bmp_cannot_make_the_decoder_fill_the_memory(tmp_path
         load_photo(opened)
 
 
+def test_a_length_in_a_header_is_not_believed(tmp_path) -> None:
+    """A box of JPEG 2000 may claim 2^63 bytes, for which Pillow asks at once."""
+    box = struct.pack(">I4sQ", 1, b"xxxx", (1 << 62) + 16)
+    (tmp_path / "a.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 " + box)
+    with pytest.raises(DataError, match=r"a\.jp2 cannot be read: (?!MemoryError)"):
+        load_image(tmp_path / "a.jp2")
+
+
 def test_a_file_larger_than_the_limit_is_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     NOISE.resize((1000, 1000)).save(tmp_path / "a.bmp")
     monkeypatch.setattr(images, "MAX_BYTES", 2_000_000)
@@ -584,6 +592,17 @@ def test_a_huge_crop_takes_little_memory(size: float) -> None:
     tracemalloc.stop()
     assert cropped.size == (64, 128)
     assert cropped.getcolors() == [(64 * 128, (200, 40, 30))]
+
+
+@pytest.mark.parametrize("long", [1e5, 3e7, 1e30])
+def test_a_long_and_narrow_crop_takes_little_memory(long: float) -> None:
+    photo = Image.new("RGB", (30, 20), (200, 40, 30))
+    for crop in (Crop(3.5, -long, 5.5, long, (64, 32)), Crop(-long, 3.5, long, 5.5, (64, 32))):
+        tracemalloc.start()
+        cropped = crop.apply(photo)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+        tracemalloc.stop()
+        assert cropped.getcolors() == [(64 * 32, (200, 40, 30))]
 
 
 def test_points_follow_the_pixels_of_a_crop() -> None:

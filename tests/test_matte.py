@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_a_matte_is_soft_only_at_the_edge(finder: MatteFinder) -> None:
 
 def test_the_matte_is_all_ones_where_nobody_is_found(finder: MatteFinder) -> None:
     assert (finder.find(Image.new("RGB", (64, 128), (200, 200, 200))) == 255).all()
+
+
+@pytest.mark.parametrize("size", [(30_000, 12), (12, 30_000)])
+def test_a_long_narrow_picture_takes_little_memory(finder: MatteFinder, size: tuple[int, int]) -> None:
+    """The square around it would have 2.7 GB."""
+    tracemalloc.start()
+    matte = finder.find(Image.new("RGB", size, (200, 200, 200)))
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+    assert matte.shape == size[::-1]
 
 
 def test_a_graph_that_fails_leaves_no_matte_and_is_replaced(

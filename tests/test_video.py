@@ -76,6 +76,40 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
         list(read_frames(tmp_path / "missing.mp4"))
 
 
+def test_junk_in_the_metadata_is_harmless(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.mkv"), "w", format="matroska") as container:
+        container.metadata["title"] = "title of the video"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        for picture in dots(3):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    content = (tmp_path / "a.mkv").read_bytes()
+    assert b"title of the video" in content
+    (tmp_path / "a.mkv").write_bytes(content.replace(b"title of the video", b"\xff" * 18))
+    assert len(list(read_frames(tmp_path / "a.mkv"))) == 3
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+    write_animation(dots(3), tmp_path / "secret.mp4", fps=10)
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{tmp_path}/secret.mp4\n#EXT-X-ENDLIST\n"
+    (tmp_path / "list.m3u8").write_text(text)
+    (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    for name in ("list.m3u8", "list.ffconcat"):
+        with pytest.raises(DataError, match=rf"{name}: cannot be read as a video"):
+            list(read_frames(tmp_path / name))
+    with pytest.raises(DataError, match="is not a file"):
+        list(read_frames(tmp_path))
+
+
+def test_frames_of_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_animation(dots(2), tmp_path / "dots.mp4")
+    monkeypatch.setattr("pg2lib.video.MAX_PIXELS", 96 * 96 - 1)
+    with pytest.raises(DataError, match=r"dots\.mp4: has frames of 96x96 pixels"):
+        list(read_frames(path))
+
+
 def test_one_person_is_followed_even_when_another_one_is_larger(tmp_path: Path) -> None:
     path = write_animation(dots(8), tmp_path / "dots.mp4", fps=8)
     seen = []

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont
 from torch import Tensor
 
 from pg2lib.errors import DataError
-from pg2lib.images.formats import FORMATS, check_decoder, is_decoded_by_rows, open_image
+from pg2lib.images.formats import FORMATS, ImageBytes, check_decoder, is_decoded_by_rows, open_image
 from pg2lib.images.levels import check_memory, levels_of, megabytes, pil_from_array, to_rgb
 
 ImageLike = Image.Image | NDArray[np.generic] | str | PathLike[str]
@@ -36,8 +34,8 @@ PHOTO_PIXELS = 32_000_000
 """The most pixels of a picture that `load_photo` returns. A reduced photo keeps more than a quarter of them, so
 a person of a tenth of its height is still some 250 pixels high, as high as a model's canvas."""
 
-SMALLEST_SCALE = 1 / 8
-"""A crop that is much larger than its photo shows the photo at no less than this before the last step of resampling."""
+LONGEST_SIDE_PX = 65_536
+"""Of a crop with a longer side, only the part that shows the photo is resampled."""
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +122,8 @@ def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Ima
     """Return the upright RGB picture, reduced to `max_pixels`, and its (height, width) before the reduction."""
     if isinstance(image, np.ndarray):
         with _naming("an image array"):
-            return _upright_rgb(pil_from_array(image, max_bytes), image.shape[1::-1], max_pixels)
+            picture = pil_from_array(image, max_bytes)
+            return _upright_rgb(picture, picture.size, max_pixels)
     if isinstance(image, Image.Image):
         with _naming("the image"):
             needed = 4 * math.prod(_reduced(image.size, _factor(image.size, max_pixels)))
@@ -154,14 +153,14 @@ def _load(image: ImageLike, max_pixels: int | None, max_bytes: int) -> tuple[Ima
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[ImageBytes]:
     """Open an image file. Every exception becomes a DataError that names it."""
     with _naming(str(path)):
         if path.exists() and not path.is_file():
             raise DataError("is not a file: expected an image file")  # reading a pipe or a device might never end
-        with path.open("rb") as file:
-            if (length := os.fstat(file.fileno()).st_size) > MAX_BYTES:
-                raise DataError(f"has {megabytes(length)}, but only {megabytes(MAX_BYTES)} are allowed")
+        with ImageBytes(path) as file:
+            if file.length > MAX_BYTES:
+                raise DataError(f"has {megabytes(file.length)}, but only {megabytes(MAX_BYTES)} are allowed")
             yield file
 
 
@@ -381,7 +380,9 @@ class Crop:
 
         The memory that this takes is limited by the sizes of the picture and the canvas, however large the crop is.
         """
-        if (self.right - self.left) * (self.bottom - self.top) > max(PHOTO_PIXELS, image.width * image.height):
+        width, height = self.right - self.left, self.bottom - self.top
+        too_long = max(width, height) > max(LONGEST_SIDE_PX, *image.size)
+        if too_long or width * height > max(PHOTO_PIXELS, image.width * image.height):
             return self._resample_overlap(image)
         return self._resample(image)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,22 @@ _OTHER_FILES = {
     b"<html": "is a web page and not an image: download the image itself",
 }
 """What files are that often take the place of an image, by their first bytes. Tags are compared in lower case."""
+
+
+class ImageBytes(io.BufferedReader):
+    """A file that never prepares for more bytes than it has, whatever lengths its headers give.
+
+    Attributes:
+        length: bytes in the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.length = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes; all that are left if it is negative or None."""
+        return super().read(size if size is None else min(size, self.length))
 
 
 def open_image(file: BinaryIO, path: Path) -> tuple[ImageFile.ImageFile, str]:

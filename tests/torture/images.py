@@ -516,8 +516,8 @@ def read_file(path: Path) -> list[str | None]:
     def opened_by_pillow() -> object:
         try:
             image = Image.open(path)
-        except Exception as error:  # Pillow's own refusal, before this library has seen anything
-            raise PG2Error from error
+        except Exception:  # Pillow's own refusal, before this library has seen anything
+            raise PG2Error from None
         with image:
             return load_photo(image)
 
