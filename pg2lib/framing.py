@@ -79,8 +79,8 @@ class Framing:
                 if all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= 10 for n in numbers):
                     return cls(float(x), {name: float(place) for name, place in y.items()})
         raise DataError(
-            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}, all of them fractions of "
-            f"the canvas; got {str(values)[:200]}"
+            f"framing: expected a number x, and in y numbers for some of {', '.join(MIDLINE)}, all of them fractions "
+            f"of the canvas; got {str(values)[:200]}"
         )
 
     def crop(self, pose: Pose, canvas: tuple[int, int]) -> Crop:
