@@ -236,6 +236,8 @@ def shown(value: Any) -> str:
     """Return a value for a message: printable, on one line and short."""
     if isinstance(value, list | dict):
         return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)} fields"
+    if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
+        return f"a whole number of more than {MAX_DIGITS} digits"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
