@@ -24,6 +24,9 @@ MAX_BYTES = 64_000_000
 MAX_LINE_BYTES = 1_000_000
 """The longest line of a file of JSON lines."""
 
+MAX_VALUES = 5_000_000
+"""The most values in a file. A file of brackets alone takes 25 times its size in memory."""
+
 MAX_DEPTH = 32
 """How deep lists and objects may be nested."""
 
@@ -39,7 +42,7 @@ def parse_json(
     where: str,
     *,
     finite: bool = True,
-    max_depth: int = MAX_DEPTH,
+    max_values: int = MAX_VALUES,
     error: type[PG2Error] = DataError,
 ) -> Any:
     """Parse JSON.
@@ -48,32 +51,34 @@ def parse_json(
         content: Text, or bytes in UTF-8.
         where: The file or the place in it, for messages.
         finite: Refuse NaN and Infinity, which JSON does not have but Python writes.
-        max_depth: How deep lists and objects may be nested.
+        max_values: The most values, lists and objects that it may hold, judged by its commas and brackets.
         error: The exception to raise.
 
     Returns:
         Dictionaries, lists, strings, numbers, booleans and None.
 
     Raises:
-        PG2Error: Of the class `error`: the content is not JSON, is nested too deeply, or holds a number of more than
-            `MAX_DIGITS` digits, one beyond `LARGEST`, or text that is not Unicode.
+        PG2Error: Of the class `error`: the content is not JSON, holds too many values, is nested more than `MAX_DEPTH`
+            deep, or holds a number of more than `MAX_DIGITS` digits, one beyond `LARGEST`, or text that is not Unicode.
     """
     try:
         text = _decoded(content)
+        if text.count(",") + text.count("[") + text.count("{") > max_values:
+            raise ValueError(f"it holds more than {max_values:,} values")
         value = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_refuse if finite else None)
         _check_unicode(text, value)
     except (ValueError, RecursionError) as reason:
         said = "it is nested too deeply" if isinstance(reason, RecursionError) else reason
         raise error(f"{where} cannot be read as JSON: {said}") from reason
     level: list[Any] = [value]
-    for _ in range(max_depth + 1):
+    for _ in range(MAX_DEPTH + 1):
         level = [
             inner for outer in level if isinstance(outer, list | dict)
             for inner in (outer.values() if isinstance(outer, dict) else outer) if isinstance(inner, list | dict)
         ]  # fmt: skip
         if not level:
             return value
-    raise error(f"{where} is nested more than {max_depth} levels deep")
+    raise error(f"{where} is nested more than {MAX_DEPTH} levels deep")
 
 
 def read_json(
@@ -231,6 +236,8 @@ def shown(value: Any) -> str:
     """Return a value for a message: printable, on one line and short."""
     if isinstance(value, list | dict):
         return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)} fields"
+    if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
+        return f"a whole number of more than {MAX_DIGITS} digits"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

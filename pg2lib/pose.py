@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pg2lib.errors import DataError
 from pg2lib.images import Crop
-from pg2lib.json_files import checked_fields, parse_json, read_json
+from pg2lib.json_files import checked_fields, parse_json, read_json, shown
 
 JOINTS = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
@@ -201,12 +201,9 @@ class Pose:
         Raises:
             DataError: a joint is too far away from the canvas (see `far_outside`).
         """
-        for joint, (x, y) in zip(JOINTS, self.xy.tolist(), strict=True):
-            if abs(x) > far_outside(self.canvas) or abs(y) > far_outside(self.canvas):
-                raise DataError(
-                    f"{joint}: expected coordinates within {far_outside(self.canvas):,} pixels, {FAR_OUTSIDE} times "
-                    f"the canvas, got ({x:g}, {y:g})"
-                )
+        for joint, point in zip(JOINTS, self.xy.tolist(), strict=True):
+            if not math.isnan(point[0]):
+                _refuse_far(joint, point, self.canvas)
         return self
 
     def inside(self) -> Pose:
@@ -287,10 +284,10 @@ class Pose:
         if not all(1 <= side <= MAX_SIDE for side in canvas):
             raise DataError(f"expected a canvas of 1 to {MAX_SIDE:,} pixels in height and width, got {list(canvas)}")
         for joint, point in zip(JOINTS, keypoints, strict=True):
-            if point is not None and any(math.isnan(value) for value in point):
-                raise DataError(f"{joint}: expected two finite coordinates, or null, got {list(point)}")
+            if point is not None:
+                _refuse_far(joint, point, canvas)
         rows: Any = [(math.nan, math.nan) if point is None else point for point in keypoints]
-        return cls(rows, canvas).checked()
+        return cls(rows, canvas)
 
     @classmethod
     def from_blazepose(
@@ -361,6 +358,15 @@ def far_outside(canvas: tuple[int, int]) -> int:
     would only take time and memory.
     """
     return FAR_OUTSIDE * max(canvas)
+
+
+def _refuse_far(joint: str, point: Sequence[float], canvas: tuple[int, int]) -> None:
+    """Refuse coordinates that are NaN, or too far away from a canvas; see `far_outside`."""
+    if not all(abs(value) <= far_outside(canvas) for value in point):
+        raise DataError(
+            f"{joint}: expected coordinates within {far_outside(canvas):,} pixels, {FAR_OUTSIDE} times the canvas, got "
+            f"({', '.join(map(shown, point))})"
+        )
 
 
 def _lie_inside(xy: Tensor, canvas: tuple[int, int]) -> Tensor:

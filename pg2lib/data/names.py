@@ -8,6 +8,10 @@ from pathlib import Path, PureWindowsPath
 
 from pg2lib.errors import DataError
 from pg2lib.files import IMAGE_SUFFIXES
+from pg2lib.json_files import shown
+
+MOST_BYTES = 255
+"""The longest name of a file or folder, in bytes of UTF-8, that common file systems hold."""
 
 _SUFFIX = rf"(?i:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})"
 """Data sets are published as JPEG and often kept as PNG."""
@@ -118,18 +122,21 @@ def checked_name(name: str, where: str | None = None) -> str:
         The name.
 
     Raises:
-        DataError: If the name leads out of the folder (it is absolute, or contains ``..``), or if a keypoint CSV would
-            change it: it is not UTF-8, spans several lines, contains a tab, or has a blank at an end.
+        DataError: If the name leads out of the folder (it is absolute, or contains ``..``), if it is too long for a
+            file system, or if a keypoint CSV would change it: it is not UTF-8, spans several lines, contains a tab, or
+            has a blank at an end.
     """
     path = Path(name)
     if path.anchor or PureWindowsPath(name).drive or ".." in path.parts or not path.name or "\0" in name:
         reason = "it does not lie below the folder of the images; expected a path such as anna/beach.jpg"
     elif not is_a_line(name):
         reason = "it must be UTF-8 on one line, without a tab or a blank at its ends; rename the file"
+    elif max(map(len, name.encode().split(b"/"))) > MOST_BYTES or len(name.encode()) > 4 * MOST_BYTES:
+        reason = f"file systems hold names of at most {MOST_BYTES} bytes"
     else:
         return name
     place = "" if where is None else f"{where}: "
-    raise DataError(f"{place}the name {name!r} does not fit into a keypoint CSV: {reason}")
+    raise DataError(f"{place}the name {shown(name)} does not fit into a keypoint CSV: {reason}")
 
 
 def is_a_line(name: str) -> bool:

@@ -23,7 +23,7 @@ from pg2lib.data.pose_formats.skeleton import person_in_picture
 from pg2lib.data.pose_formats.text_formats import people_in_text
 from pg2lib.errors import DataError
 from pg2lib.files import files_below
-from pg2lib.json_files import MAX_BYTES, parse_json
+from pg2lib.json_files import MAX_BYTES, MAX_VALUES, parse_json
 from pg2lib.pose import Pose
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ OPENPOSE_ENDING = "_keypoints.json"
 SUFFIXES = frozenset({".json", ".txt", ".csv"})
 """The files of a folder that `read_pose_files` reads."""
 
-MAX_IMPORT_BYTES = 1_000_000_000
-"""The largest file of keypoints that is imported, such as COCO's annotations of a whole data set."""
+MAX_IMPORT_BYTES, MAX_IMPORT_VALUES = 1_000_000_000, 100_000_000
+"""The largest file of keypoints that is imported, such as COCO's annotations of a data set, and its most values."""
 
 
 def read_poses(
@@ -195,7 +195,7 @@ def read_coco(file: str | PathLike[str], min_score: float = MIN_SCORE) -> Iterat
         DataError: If there is no such file, or if it is malformed; see `read_poses`.
     """
     path = Path(file)
-    value = _json_of(text_of(read_bytes(path, MAX_IMPORT_BYTES), str(path)), str(path))
+    value = _json_of(text_of(read_bytes(path, MAX_IMPORT_BYTES), str(path)), str(path), MAX_IMPORT_VALUES)
     if not isinstance(value, dict) or "annotations" not in value:
         raise DataError(
             f"{path} has no field 'annotations', which COCO's annotations have; prepare --format auto imports other "
@@ -235,7 +235,7 @@ def read_pose_files(
     named: dict[str, list[Found]] = {}
     for file in files:
         text = text_of(read_bytes(file, MAX_IMPORT_BYTES), str(file))
-        value = _json_of(text, str(file)) if _is_json(text) else None
+        value = _json_of(text, str(file), MAX_IMPORT_VALUES) if _is_json(text) else None
         if isinstance(value, dict) and "annotations" in value:
             _add_coco(named, value, str(file), min_score)
             continue
@@ -300,9 +300,9 @@ def _found_in(text: str, where: str, min_score: float) -> list[Found]:
     return people_in_text(text, where, min_score)
 
 
-def _json_of(text: str, where: str) -> Any:
+def _json_of(text: str, where: str, max_values: int = MAX_VALUES) -> Any:
     """Return what JSON holds. NaN may stand where no keypoint is read from."""
-    return parse_json(text, where, finite=False)
+    return parse_json(text, where, finite=False, max_values=max_values)
 
 
 def _is_json(text: str) -> bool:

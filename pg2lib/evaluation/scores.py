@@ -44,7 +44,7 @@ class PairScores:
         try:
             with Path(path).open(encoding="utf-8", newline="") as file:
                 head, *rows = list(csv.reader(file))
-            if head[:2] != ["from", "to"] or not rows:
+            if head[:2] != ["from", "to"] or len(head) < 3 or not rows:
                 raise ValueError("it must have the columns from, to and scores, and at least one pair")
             values = [[float(cell) if cell else float("nan") for cell in row[2:]] for row in rows]
             return cls(

@@ -46,6 +46,8 @@ def test_y_comes_first_and_minus_one_is_missing(tmp_path) -> None:
         (f".: {GOOD}: {GOOD}", r":2: the name '\.' .* does not lie below"),
         (f"a\0b.png: {GOOD}: {GOOD}", r":2: the name 'a\\x00b\.png' .* does not lie below"),
         (f"holiday.jpg: {GOOD}: {GOOD}", r":2: 'holiday.jpg' .*person_of="),
+        (f"{'a' * 300}.jpg: {GOOD}: {GOOD}", r":2: .* at most 255 bytes"),
+        (f"0002_c1s1_000451_03.jpg: {GOOD}: {json.dumps([1e6] * 18)}", r":2: keypoints_x holds 1000000.0, .* 1,280 "),
     ],
 )
 def test_a_malformed_row_is_named_with_file_and_line(tmp_path, row: str, message: str) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pg2lib.detect import Detection, suggested_turn
 from pg2lib.detect.turns import find_turn, upright_turn
-from pg2lib.errors import NoPersonError
+from pg2lib.errors import DataError, NoPersonError
 from pg2lib.images import turn_photo
 from pg2lib.pose import JOINTS, Pose
 from tests.conftest import STANDING
@@ -132,3 +132,10 @@ def test_a_tight_crop_without_a_person_is_not_turned() -> None:
         looks = Looks()
         find_turn(photo(180, (64, height)), [], looks.detect)
         assert looks.count == count
+
+
+def test_a_detector_that_places_a_joint_far_away_is_refused() -> None:
+    xy = UPRIGHT.xy.clone()
+    xy[4] = torch.tensor([1e4, 0.0])
+    with pytest.raises(DataError, match="right wrist: expected coordinates within .* pixels, 10 times the canvas"):
+        Detection(Pose(xy, (200, 100)), 0, 0.9)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,31 @@ def test_nothing_is_kept_of_a_rater_but_a_name(study: Study) -> None:
         )
     assert sessions == "rater number model started"
     assert answers == "rater model position image says_real exposure_ms response_ms showings answered"
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE answers SET exposure_ms = 'long'", "an answer is of another form"),
+        ("UPDATE answers SET exposure_ms = 9e999", "an answer is of another form"),
+        ("DELETE FROM answers WHERE position = 0", "answers of a session are missing"),
+        ("UPDATE sessions SET model = 'two'", "study.json has no model 'two'"),
+        ("CREATE TRIGGER t AFTER INSERT ON answers BEGIN DELETE FROM answers; END", "it has a trigger t"),
+        ("DROP TABLE sessions; CREATE TABLE sessions (rater)", "cannot be read or written: no such column"),
+    ],
+)
+def test_a_database_of_another_form_is_refused(study: Study, statement: str, message: str) -> None:
+    rate(study.session("anna", "one"), lambda position, truth: True)
+    with closing(sqlite3.connect(study.folder / "answers.sqlite3")) as database:
+        database.executescript(statement)
+    with pytest.raises(DataError, match=rf"answers\.sqlite3 .*{message}"):
+        Study.open(study.folder)
+
+
+def test_a_damaged_database_is_refused(study: Study) -> None:
+    path = study.folder / "answers.sqlite3"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes()[:4096] + b"\xa5" * 8192)
+    with pytest.raises(DataError, match=r"answers\.sqlite3 .*(malformed|damaged)"):
+        Study.open(study.folder)

@@ -21,6 +21,9 @@ _CSV_ROW = re.compile(r"[^\[\]]+:\s*\[[^\[\]]*\]\s*:\s*\[[^\[\]]*\]\s*")
 _IMAGE_NAME = re.compile(r"\.(jpe?g|png)\b|^from,to\s*$", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
+MOST_CHARACTERS = 10_000
+"""The longest line that is read."""
+
 _YOLO_COUNTS = {5 + 17 * size + more: size for size in (2, 3) for more in (0, 1, 2)}
 """Numbers on a line of YOLO's labels, and those of each of 17 keypoints: after class and box, and before the confidence
 and the number of a track that a prediction may have."""
@@ -38,6 +41,11 @@ def people_in_text(text: str, where: str, min_score: float = MIN_SCORE) -> list[
         DataError: If the format is not known, or if a line is malformed. The message names the line.
     """
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    long = next((number for number, line in lines if len(line) > MOST_CHARACTERS), None)
+    if long is not None:
+        raise DataError(
+            f"{where}:{long} has more than {MOST_CHARACTERS:,} characters; expected the keypoints of a person"
+        )
     first = lines[0][1]
     header = first.replace(" ", "").strip() == CSV_HEADER
     if header or _CSV_ROW.fullmatch(first):
