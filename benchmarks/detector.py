@@ -87,11 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             far = sum(found_in(detector, far_away(photo)) > 0 for photo in photos)
             print(f"somebody found in {near} of {len(photos)} photos, and in {far} of them far away", flush=True)
         if options.nobody:
-            counts = {
-                path: found_in(detector, load_image(path)) for path in files_below(options.nobody, IMAGE_SUFFIXES)
-            }
-            wrong = [path.name for path, count in counts.items() if count]
-            print(f"somebody found in {len(wrong)} of {len(counts)} pictures of nobody: {', '.join(wrong)}", flush=True)
+            paths = list(files_below(options.nobody, IMAGE_SUFFIXES))
+            wrong = [path.name for path in paths if found_in(detector, load_image(path))]
+            print(f"somebody found in {len(wrong)} of {len(paths)} pictures of nobody: {', '.join(wrong)}", flush=True)
         if options.data:
             print(compare(detector, options.data, options.split, options.count, options.seed))
     return 0
