@@ -82,7 +82,11 @@ def read_target(target: Target, find_people: FindPeople) -> Pose:
             return pose
     people = find_people(load_photo(target)[0])
     if len(people) > 1 and isinstance(target, str | PathLike):
-        log.warning("%s: the pose of the most prominent of %d people is used", target, len(people))
+        log.warning(
+            "%s: the pose of the most prominent of %d people is used; --pose-number N chooses another",
+            target,
+            len(people),
+        )
     return people[0].pose
 
 

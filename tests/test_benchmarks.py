@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+from benchmarks import detector
 from benchmarks.ingredients import STAGE1, STAGE2, configuration
-from pg2lib import PG2Config
+from pg2lib import NoPersonError, PG2Config, Pose
+from pg2lib.detect import Detection
 from tests.conftest import ROOT, make_market1501
 
 TINY = {
@@ -47,6 +51,39 @@ def test_the_command_measures_a_table_and_a_picture(tmp_path: Path) -> None:
     assert kept["ratio"] < 0.6  # G1's activations, which are more than G2's, are not kept
     pictures = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert pictures == {"bench.png", "bf16.png"}
+
+
+def test_the_detector_is_measured(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, standing: Pose) -> None:
+    """With a detector that finds the annotated person mirrored, in every picture but those of one colour."""
+
+    class Finds:
+        def __enter__(self) -> Finds:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            return None
+
+        def detect(self, image: Image.Image) -> Detection:
+            if image.getextrema() == ((9, 9),) * 3:
+                raise NoPersonError("nobody")
+            mirrored = Pose(torch.stack((63 - standing.xy[:, 0], standing.xy[:, 1]), dim=1), standing.canvas)
+            return Detection(mirrored.resize((image.height, image.width)), 0, 1.0)
+
+        def find_people(self, image: Image.Image) -> list[Detection]:
+            return [self.detect(image)]
+
+    monkeypatch.setattr("benchmarks.detector.MediaPipeDetector", Finds)
+    for folder, colour in (("people", None), ("nobody", (9, 9, 9))):
+        (tmp_path / folder).mkdir()
+        picture = Image.effect_noise((64, 128), 80) if colour is None else Image.new("RGB", (64, 128), colour)
+        picture.save(tmp_path / folder / "a.png")
+    folders = ["--people", str(tmp_path / "people"), "--nobody", str(tmp_path / "nobody")]
+    data = make_market1501(tmp_path / "market")
+    assert detector.main([*folders, "--data", str(data), "--split", "train", "--count", "4"]) == 0
+    people, nobody, market = capsys.readouterr().out.splitlines()
+    assert people == "somebody found in 1 of 1 photos, and in 1 of them far away"
+    assert nobody.startswith("somebody found in 0 of 1 pictures of nobody")
+    assert "4 images, seed 0: 0 missed (0.0%), left and right exchanged in 4 of 4 (100.0%)" in market
 
 
 def test_an_ingredient_changes_what_it_is_called_after() -> None:

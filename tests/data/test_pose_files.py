@@ -286,6 +286,16 @@ OPENPOSE_ORDER = {
             "subset": [[*range(18), 30.1, 18]],
         }
     ),
+    "DWPose": json.dumps(
+        {
+            "bodies": {
+                "candidate": [[x / 64, y / 128] for x, y in pairs(JOINTS)],
+                "subset": [[*map(float, range(18))]],
+            },
+            "hands": [],
+            "faces": [],
+        }
+    ),
     "AlphaPose, cmu": json.dumps(
         {"a.jpg": {"version": "AlphaPose v0.3", "bodies": [{"joints": triples(JOINTS, 0.9)}]}}
     ),
@@ -313,6 +323,7 @@ COCO_ORDER = {
     "AlphaPose, Halpe 26": json.dumps([{"image_id": "a.jpg", "keypoints": triples(COCO, 0.8) + [9, 9, 0.9] * 9}]),
     "MMPose": json.dumps([{"keypoints": pairs(COCO), "keypoint_scores": [0.9] * 17, "bbox": [[1, 2, 3, 4]]}]),
     "MMPose, WholeBody": json.dumps([{"keypoints": pairs(COCO) + [[9, 9]] * 116, "keypoint_scores": [0.9] * 133}]),
+    "ViTPose": json.dumps([{"keypoints": pairs(COCO), "scores": [0.9] * 17, "labels": [*range(17)]}]),
     "MMPose, demo": json.dumps(
         {
             "meta_info": {"keypoint_id2name": {str(n): name.replace(" ", "_") for n, name in enumerate(COCO)}},
@@ -646,6 +657,11 @@ def test_a_skeleton_in_blended_colours_asks_for_json(tmp_path: Path, standing: P
     picture.save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.png looks like a picture of a skeleton.*colours.*JSON"):
         read_target_pose(tmp_path / "a.png")
+
+
+def test_vitposes_scores_tell_what_is_missing() -> None:
+    (pose,) = parse_poses(json.dumps([{"keypoints": pairs(COCO), "scores": [0.9] * 16 + [0.01]}]))
+    assert not pose.visible[JOINTS.index("right ankle")] and int(pose.visible.sum()) == 17
 
 
 def test_one_of_several_poses_is_the_target(tmp_path: Path, standing: Pose, caplog) -> None:

@@ -5,10 +5,11 @@
 | ``people``, ``pose_keypoints_2d``, sometimes ``canvas_width`` | OpenPose, ControlNet, sd-webui and ComfyUI editors |
 | ``people``, ``pose_keypoints`` | OpenPose before 1.3 |
 | ``bodies``, ``joints`` | AlphaPose, ``--format cmu`` |
-| ``candidate``, ``subset`` | pytorch-openpose |
+| ``candidate``, ``subset``, sometimes in ``bodies`` | pytorch-openpose, DWPose |
 | ``annotations``, ``images`` | COCO |
 | list of ``image_id``, ``keypoints`` | COCO results, AlphaPose |
 | list of ``keypoints``, ``keypoint_scores``; ``instances``; ``instance_info``; ``predictions`` | MMPose |
+| list of ``keypoints``, ``scores`` | ViTPose of transformers |
 | ``keypoints`` of ``x``, ``y``, ``visible`` | Ultralytics |
 | ``x``, ``y``, ``visibility`` 33 times; ``landmarks``, ``pose_landmarks`` | MediaPipe |
 | ``keypoints``, ``width``, ``height``; bare lists of points | older editors |
@@ -44,6 +45,7 @@ COCO_NAMES = (
 
 _LANDMARKS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark", "image_landmarks")
 _PERSON = ("pose_keypoints_2d", "pose_keypoints", "joints", "keypoints")
+_SCORES = ("keypoint_scores", "keypoints_scores", "kp_score")
 _IMAGE = ("image_id", "image_name", "file_name", "imgname", "image")
 
 _LOOKS = {
@@ -171,6 +173,8 @@ def _people_in_fields(values: dict[str, Any], place: _Place) -> Iterator[Found]:
     place = replace(place, canvas=_canvas(values, place) or place.canvas)
     if set(values) == {"canvas", "keypoints"}:
         yield _own(values, place)
+    elif isinstance(values.get("bodies"), dict):
+        yield from _candidates(values["bodies"], place.at("bodies"))
     elif "annotations" in values:
         yield from coco_annotations(values, place.where, place.min_score)[1]
     elif "people" in values or "bodies" in values:
@@ -221,7 +225,9 @@ def _person(values: Any, place: _Place) -> Iterator[Found]:
         yield from _people(keypoints, inside)
         return
     points = _points(keypoints, inside.where)
-    scores = next((values[key] for key in ("keypoint_scores", "keypoints_scores", "kp_score") if key in values), None)
+    scores = next((values[key] for key in _SCORES if key in values), None)
+    if scores is None and isinstance(own := values.get("scores"), list) and len(own) == len(points):
+        scores = own
     if scores is not None:
         if any(isinstance(item, list) and len(item) > 2 for item in keypoints):
             raise DataError(f"{inside.where} holds 3-D keypoints; expected x and y in the image")
