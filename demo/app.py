@@ -17,6 +17,7 @@ import functools
 import mimetypes
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -158,6 +159,7 @@ def launch(page: Page, host: str, port: int, password: str | None = None, limits
         server_name=host,
         server_port=port,
         auth=None if password is None else (USER, password),
+        auth_message=f"The user name is <b>{USER}</b>. The password is known to whoever runs this page.",
         app_kwargs={
             "middleware": middleware,
             "routes": routes,
@@ -262,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
     threading.Thread(target=page.warm_up, daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uploads are deleted
     page.block_thread()
     return 0
 

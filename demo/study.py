@@ -216,7 +216,11 @@ def serve_study(folder: Path, host: str, port: int) -> int:
     print(f"{study!r}", flush=True)
     print(f"The study runs on http://{host}:{port} (press Ctrl-C to stop)", flush=True)
     if host == "0.0.0.0":
-        print(f"Raters open http://NAME:{port}, where NAME is the name of this computer on the network.", flush=True)
+        print(
+            f"Raters open http://NAME:{port}, where NAME is the name of this computer on the network. Whoever reaches "
+            "it can take part: there is no password, and the page shows no results.",
+            flush=True,
+        )
     config = uvicorn.Config(page, log_level="warning", access_log=False)
     config.load()
     config.http_protocol_class = impatient(config.http_protocol_class)

@@ -116,6 +116,13 @@ def test_a_file_is_found_in_its_session_alone_and_for_an_hour(tmp_path: Path) ->
     assert own.exists() and store.bytes == 10
     store.sweep(time.time() + uploads.LIFETIME_S + 60)
     assert not list(store.folder.iterdir()) and store.bytes == 0
+    left = tmp_path / f"{uploads.PREFIX}of-a-page-that-was-killed" / "ann" / "photo.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"photo")
+    store.sweep()
+    assert left.exists()
+    store.sweep(time.time() + uploads.LIFETIME_S + 60)
+    assert not left.exists()
 
 
 def test_a_cookie_names_a_session_and_is_not_its_name() -> None:
