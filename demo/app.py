@@ -41,7 +41,7 @@ from demo.calls import check_call
 from demo.endpoints import WORKERS, add_endpoints
 from demo.examples import write_examples
 from demo.guard import EXPLAINED, Guard, served_addresses
-from demo.limits import Limits, impatient
+from demo.limits import Limits, make_impatient
 from demo.looks import Choice, RefusedError
 from demo.service import RELIABLE, Options, Service
 from demo.turns import Listeners, Turns
@@ -177,7 +177,7 @@ def launch(page: Page, host: str, port: int, password: str | None = None, limits
         quiet=True,
         prevent_thread_lock=True,
     )
-    page.server.config.http_protocol_class = impatient(page.server.config.http_protocol_class)
+    make_impatient(page.server.config)
     return str(address).rstrip("/")
 
 
