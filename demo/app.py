@@ -17,6 +17,7 @@ import functools
 import mimetypes
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -40,7 +41,7 @@ from demo.calls import check_call
 from demo.endpoints import WORKERS, add_endpoints
 from demo.examples import write_examples
 from demo.guard import EXPLAINED, Guard, served_addresses
-from demo.limits import Limits, impatient
+from demo.limits import Limits, make_impatient
 from demo.looks import Choice, RefusedError
 from demo.service import RELIABLE, Options, Service
 from demo.turns import Listeners, Turns
@@ -158,6 +159,7 @@ def launch(page: Page, host: str, port: int, password: str | None = None, limits
         server_name=host,
         server_port=port,
         auth=None if password is None else (USER, password),
+        auth_message=f"The user name is <b>{USER}</b>. The password is known to whoever runs this page.",
         app_kwargs={
             "middleware": middleware,
             "routes": routes,
@@ -175,7 +177,7 @@ def launch(page: Page, host: str, port: int, password: str | None = None, limits
         quiet=True,
         prevent_thread_lock=True,
     )
-    page.server.config.http_protocol_class = impatient(page.server.config.http_protocol_class)
+    make_impatient(page.server.config)
     return str(address).rstrip("/")
 
 
@@ -262,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
     threading.Thread(target=page.warm_up, daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uploads are deleted
     page.block_thread()
     return 0
 

@@ -11,8 +11,9 @@ import ipaddress
 import math
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
@@ -55,17 +56,18 @@ HEADERS = {
 """Headers of every answer: no other page may frame it, show its pictures, or learn its address."""
 
 
-async def explain(request: Request, error: Exception) -> Response:
+async def explain(request: Request, error: RequestValidationError) -> Response:
     """Say in a sentence what is wrong with a request.
 
     FastAPI would repeat the input, which JSON cannot hold if it is NaN or half a surrogate pair.
     """
-    assert isinstance(error, RequestValidationError)
     wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
     return JSONResponse({"detail": ascii(wrong)[1:-1]}, status_code=422)
 
 
-EXPLAINED = {RequestValidationError: explain}
+EXPLAINED: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    RequestValidationError: explain
+}
 """Exception handlers of an app that is made with FastAPI."""
 
 

@@ -19,7 +19,10 @@ MAX_BODY_SECONDS = 120
 """In which a request must have arrived: 32 MB at 2 Mbit/s."""
 
 MAX_HEADER_SECONDS = 15
-"""A connection is closed if it brings no request for so long, or, after a first one, for up to twice as long."""
+"""A connection is closed if its request is not complete after so long; after a first one, twice as long."""
+
+KEEP_ALIVE_S = 20
+"""How long a connection may be idle between requests; short times cut off requests to a busy computer."""
 
 MAX_OPEN = 64
 """Requests of one client that are answered at once, open streams among them."""
@@ -163,9 +166,9 @@ class Body:
 
 
 def impatient(protocol: type[Any]) -> type[Any]:
-    """Return an HTTP protocol of uvicorn that closes connections on which no request comes to an end of its headers.
+    """Return an HTTP protocol of uvicorn that closes connections on which the headers of a request do not end.
 
-    Uvicorn itself waits for headers without end.
+    Uvicorn itself waits for them for ever. It closes idle connections.
     """
 
     class Impatient(protocol):  # type: ignore[misc]
@@ -177,7 +180,8 @@ def impatient(protocol: type[Any]) -> type[Any]:
             """Close the connection if it still waits for the request that it waited for the last time."""
             if self.transport.is_closing():
                 return
-            waits = self.cycle is None or self.cycle.response_complete
+            idle = self.timeout_keep_alive_task is not None
+            waits = not idle and (self.cycle is None or self.cycle.response_complete)
             if waits and last is not None and last is (self.cycle or self):
                 self.transport.close()
             else:
@@ -185,3 +189,9 @@ def impatient(protocol: type[Any]) -> type[Any]:
                 asyncio.get_running_loop().call_later(MAX_HEADER_SECONDS, self.look_again, waiting_for)
 
     return Impatient
+
+
+def make_impatient(config: Any) -> None:
+    """Change how a server of uvicorn deals with slow clients, given its configuration."""
+    config.http_protocol_class = impatient(config.http_protocol_class)
+    config.timeout_keep_alive = KEEP_ALIVE_S

@@ -24,7 +24,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from demo.guard import EXPLAINED, Guard, served_addresses
-from demo.limits import Limits, impatient
+from demo.limits import Limits, make_impatient
 from pg2lib.errors import DataError, PG2Error
 from pg2lib.user_study import Session, Study, results
 
@@ -216,10 +216,14 @@ def serve_study(folder: Path, host: str, port: int) -> int:
     print(f"{study!r}", flush=True)
     print(f"The study runs on http://{host}:{port} (press Ctrl-C to stop)", flush=True)
     if host == "0.0.0.0":
-        print(f"Raters open http://NAME:{port}, where NAME is the name of this computer on the network.", flush=True)
+        print(
+            f"Raters open http://NAME:{port}, where NAME is the name of this computer on the network. Whoever reaches "
+            "it can take part: there is no password, and the page shows no results.",
+            flush=True,
+        )
     config = uvicorn.Config(page, log_level="warning", access_log=False)
     config.load()
-    config.http_protocol_class = impatient(config.http_protocol_class)
+    make_impatient(config)
     server = uvicorn.Server(config)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

@@ -47,6 +47,9 @@ MAX_STORED = 4 * 2**30
 
 LIFETIME_S = 3600
 
+PREFIX = "pg2-uploads-"
+"""How the names of stores begin."""
+
 COOKIE = "pg2-session"
 
 ANYONE = "anyone"
@@ -78,7 +81,7 @@ class Store:
 
     def __init__(self, parent: str | os.PathLike[str]) -> None:
         Path(parent).mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix="pg2-", dir=parent)
+        self._folder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent)
         self.folder = Path(self._folder.name).resolve()
         self.bytes = 0
 
@@ -94,20 +97,12 @@ class Store:
         return next(filter(None, (find_upload(value, self.folder / name) for name in folders)), None)
 
     def sweep(self, now: float | None = None) -> None:
-        """Delete the files that are older than an hour, and the folders of sessions without any."""
+        """Delete the files that are older than an hour, also those that a page left behind which was killed."""
         end = (time.time() if now is None else now) - LIFETIME_S
-        stored = 0
-        for folder in self.folder.iterdir():
-            for path in folder.iterdir():
-                status = path.lstat()
-                if status.st_mtime < end:
-                    path.unlink(missing_ok=True)
-                else:
-                    stored += status.st_size
-            if folder.stat().st_mtime < end:  # a young one may be about to be used
-                with contextlib.suppress(OSError):  # it is not empty
-                    folder.rmdir()
-        self.bytes = stored
+        self.bytes = _delete_old(self.folder, end)
+        for other in self.folder.parent.glob(f"{PREFIX}*"):
+            with contextlib.suppress(OSError):  # it belongs to somebody else, or is deleted meanwhile
+                _delete_old(other, end)
 
     async def upload(self, request: Request) -> Response:
         """Store the files of a request, and answer with their paths, as gradio does.
@@ -131,6 +126,26 @@ class Store:
                 await anyio.to_thread.run_sync(_write, file.file, path)
                 self.bytes += file.size or 0
         return JSONResponse([str(path) for path in paths])
+
+
+def _delete_old(store: Path, end: float) -> int:
+    """Delete what is older than a time from the folders of sessions, and these if they are empty; return what is left.
+
+    Raises:
+        OSError: a file cannot be deleted.
+    """
+    left = 0
+    for folder in store.iterdir():
+        for path in folder.iterdir():
+            status = path.lstat()
+            if status.st_mtime < end:
+                path.unlink(missing_ok=True)
+            else:
+                left += status.st_size
+        if folder.stat().st_mtime < end:  # a young one may be about to be used
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+    return left
 
 
 def _write(source: Any, path: Path) -> None:

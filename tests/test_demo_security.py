@@ -374,7 +374,9 @@ def test_strange_values_are_refused_without_a_fault(demo: Demo, photo: str, capl
     for (endpoint, place), value in itertools.product(VALUE_PLACES, STRANGE_VALUES):
         if endpoint != "repose" and place in SHARED:
             continue
-        _, text = demo.ask("call", endpoint, arguments(endpoint, photo, place, value))
+        stored = set(demo.folder.rglob("*"))
+        answered, text = demo.ask("call", endpoint, arguments(endpoint, photo, place, value))
+        assert answered or set(demo.folder.rglob("*")) == stored, "a refusal leaves no file"
         assert "/etc/passwd" not in text.replace("file:" + "///etc/passwd", "") and str(
             demo.folder
         ) not in text.replace(str(demo.cache), "")

@@ -116,6 +116,13 @@ def test_a_file_is_found_in_its_session_alone_and_for_an_hour(tmp_path: Path) ->
     assert own.exists() and store.bytes == 10
     store.sweep(time.time() + uploads.LIFETIME_S + 60)
     assert not list(store.folder.iterdir()) and store.bytes == 0
+    left = tmp_path / f"{uploads.PREFIX}of-a-page-that-was-killed" / "ann" / "photo.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"photo")
+    store.sweep()
+    assert left.exists()
+    store.sweep(time.time() + uploads.LIFETIME_S + 60)
+    assert not left.exists()
 
 
 def test_a_cookie_names_a_session_and_is_not_its_name() -> None:
@@ -189,15 +196,17 @@ def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatc
 
     class Protocol:
         cycle: Any = None
+        timeout_keep_alive_task: Any = None
 
         def connection_made(self, transport: Any) -> None:
             self.transport = transport
 
-    async def closed(cycles: list[Any]) -> bool:
+    async def closed(cycles: list[Any], keep_alive: Any = None) -> bool:
         """Whether it is closed by the time all cycles were seen."""
         transport = SimpleNamespace(closing=False)
         transport.is_closing, transport.close = lambda: transport.closing, lambda: setattr(transport, "closing", True)
         connection = impatient(Protocol)()
+        connection.timeout_keep_alive_task = keep_alive
         connection.connection_made(transport)
         for connection.cycle in cycles:
             await asyncio.sleep(0.05)
@@ -205,7 +214,7 @@ def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatc
 
     busy, idle = SimpleNamespace(response_complete=False), SimpleNamespace(response_complete=True)
     assert asyncio.run(closed([None])) and asyncio.run(closed([busy, idle]))
-    assert not asyncio.run(closed([busy]))
+    assert not asyncio.run(closed([busy])) and not asyncio.run(closed([idle], keep_alive="runs"))
 
 
 def test_a_client_of_the_network_has_an_allowance_that_refills(monkeypatch: pytest.MonkeyPatch) -> None:

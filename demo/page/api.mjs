@@ -25,7 +25,7 @@ async function request(path, options) {
   } catch {
     // The body is no JSON: the status has to do.
   }
-  if (answer.status === 413) throw new Refused(TOO_LARGE);
+  if (answer.status === 413 && path === "upload") throw new Refused(TOO_LARGE);
   if (answer.status === 503) throw new Refused("Too many people are using this page. Wait a moment, then try again.");
   throw new Refused(typeof detail === "string" && detail ? detail : BROKEN);
 }

@@ -228,12 +228,18 @@ async def closed_connection(client: Client) -> str:
     return "gone"
 
 
-async def without_end(client: Client) -> str:
-    """Send headers, or a body, one byte at a time."""
+async def slow_headers(client: Client) -> str:
+    return await without_end(client, b"X-Long: ")
+
+
+async def slow_body(client: Client) -> str:
+    return await without_end(client, b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+
+
+async def without_end(client: Client, beginning: bytes) -> str:
+    """Send a request one byte at a time."""
     reader, writer = await connected(client)
-    writer.write(f"POST {API}/call/v2/repose HTTP/1.1\r\nHost: a\r\n".encode())
-    if client.random.random() < 0.5:
-        writer.write(b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+    writer.write(f"POST {API}/call/v2/repose HTTP/1.1\r\nHost: a\r\n".encode() + beginning)
     answer = asyncio.ensure_future(reader.read())
     for _ in range(40):
         writer.write(b"a")
@@ -269,8 +275,8 @@ async def unheard_work(client: Client) -> str:
 HOSTILE: dict[str, Callable[[Client], Awaitable[str]]] = {
     work.__name__: work
     for work in (
-        huge_upload, endless_upload, junk_json, deep_json, large_json, no_image, bomb, closed_connection, without_end,
-        cancelled_work, unheard_work,
+        huge_upload, endless_upload, junk_json, deep_json, large_json, no_image, bomb, closed_connection,
+        slow_headers, slow_body, cancelled_work, unheard_work,
     )
 }  # fmt: skip
 
