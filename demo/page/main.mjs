@@ -348,7 +348,7 @@ class Page {
   }
 
   fillStrip() {
-    this.strip.fill(this.history, this.photo?.id);
+    this.strip.fill(this.history, this.photo?.id, this.shown);
     this.forgetButton.hidden = !this.history.length;
   }
 
@@ -394,6 +394,7 @@ class Page {
 
   async readPose(file) {
     if (!file) return;
+    this.resultPanel.say("Looking for the pose …");
     await this.guarded(this.resultPanel, async () => {
       const sent = await sentPose(file);
       const [{ poses, notes, recipe }] = await call("read_pose", { file: sent });
@@ -539,6 +540,7 @@ class Page {
     this.progress.replaceChildren(
       make("span", {}, words), make("button", { type: "button", onclick: () => controller.abort() }, "Cancel"),
     );
+    this.progress.scrollIntoView({ block: "nearest" });
     await this.guarded(this.resultPanel, () => action(controller.signal, made));
     if (this.running === controller) {
       if (this.progress.contains(document.activeElement)) focused.focus({ preventScroll: true });

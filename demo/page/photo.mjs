@@ -66,12 +66,16 @@ export class PhotoPanel {
     );
     this.guide = make("div", { class: "guide", hidden: true }, this.question, this.answers);
     root.append(this.input, this.camera, this.empty, this.stage, this.guide, this.note, this.tools);
-    root.addEventListener("dragover", (event) => {
+    // A file that misses the photo would replace the page, so it is taken wherever it is dropped.
+    const isFile = (event) => event.dataTransfer.types.includes("Files");
+    document.addEventListener("dragover", (event) => {
+      if (!isFile(event)) return;
       event.preventDefault();
       root.classList.add("dragging");
     });
-    root.addEventListener("dragleave", () => root.classList.remove("dragging"));
-    root.addEventListener("drop", (event) => {
+    document.addEventListener("dragleave", (event) => event.relatedTarget ?? root.classList.remove("dragging"));
+    document.addEventListener("drop", (event) => {
+      if (!isFile(event)) return;
       event.preventDefault();
       root.classList.remove("dragging");
       const [file] = event.dataTransfer.files;

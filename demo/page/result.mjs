@@ -28,8 +28,9 @@ export class ResultPanel {
       this.download, this.poseLabel, this.badge,
     );
     this.note = make("div", { class: "note", role: "status" });
+    this.announcement = make("p", { class: "visually-hidden", role: "status" });
     this.stage.hidden = true;
-    place.append(this.placeholder, this.stage, this.actions, this.note);
+    place.append(this.placeholder, this.stage, this.actions, this.note, this.announcement);
     this.say("");
     this.steps = make("div", { class: "steps" });
   }
@@ -46,7 +47,7 @@ export class ResultPanel {
   }
 
   /** @param {{url: string, details: object}} result */
-  show({ url, details }) {
+  show({ url, details, name }) {
     this.details = details;
     this.download.setAttribute("download", "pg2-result.png");
     this.root.classList.add("made");
@@ -54,6 +55,7 @@ export class ResultPanel {
     this.stage.style.setProperty("--aspect", width / height);
     this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.after.src = url;
+    this.after.alt = `The result: ${name}`;
     this.before.src = details.stages.used;
     this.slider.value = 0;
     this.compare();
@@ -64,6 +66,7 @@ export class ResultPanel {
     this.stage.classList.remove("stale");
     this.showBadge(details);
     this.say(details.notes[0] ?? "");
+    this.announcement.textContent = `The picture is there: ${name}. ${this.badge.hidden ? "" : this.badge.textContent}`;
     this.showSteps(details);
   }
 
@@ -81,6 +84,7 @@ export class ResultPanel {
     }
     this.root.classList.add("made");
     this.actions.hidden = false;
+    this.announcement.textContent = "The pictures are there.";
     this.badge.hidden = this.poseLabel.hidden = true;
     this.download.href = url;
     this.download.setAttribute("download", name);
@@ -159,12 +163,13 @@ export class Strip {
     root.append(this.list);
   }
 
-  fill(entries, photo) {
+  fill(entries, photo, shown) {
     this.list.hidden = !entries.length;
     refill(this.list, ...entries.map((entry) => make(
       "button",
       {
         type: "button", "aria-label": `Result: ${entry.name}`, class: entry.photo === photo ? "" : "stale",
+        "aria-current": entry === shown,
         onclick: () => this.onChoose(entry),
       },
       entry.file?.endsWith(".mp4")
