@@ -337,7 +337,7 @@ class _Journal:
             return
         self._file.close()
         raise DataError(
-            f"{self.path} is the journal of an interrupted run with {field} {shown(known.get(field))}, not "
+            f"{self.path} is the journal of an interrupted run with {field} {shown(known.get(field), 300)}, not "
             f"{run[field]!r}; finish that run, delete the journal to start again, or write another CSV"
         )
 
