@@ -232,14 +232,14 @@ def checked_fields(
     }
 
 
-def shown(value: Any) -> str:
-    """Return a value for a message: printable, on one line and short."""
+def shown(value: Any, most: int = 60) -> str:
+    """Return a value for a message: printable, on one line and of at most so many characters."""
     if isinstance(value, list | dict):
         return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)} fields"
     if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
         return f"a whole number of more than {MAX_DIGITS} digits"
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _record(kind: Any, value: Any, where: str, field: str, error: type[PG2Error]) -> Any:

@@ -330,7 +330,7 @@ class _Journal:
         if field is None:
             return
         raise DataError(
-            f"{self.path} is the journal of an interrupted run with {field} {shown(known.get(field))}, not "
+            f"{self.path} is the journal of an interrupted run with {field} {shown(known.get(field), 300)}, not "
             f"{run[field]!r}; finish that run, delete the journal to start again, or write another CSV"
         )
 
