@@ -20,7 +20,7 @@ from pg2lib.doctor.findings import Examined, Finding, report
 from pg2lib.doctor.keypoints import without_joint
 from pg2lib.doctor.remedies import RUN_AGAIN, where_to_look
 from pg2lib.errors import DataError, PG2Error
-from pg2lib.files import lies_in
+from pg2lib.files import atomic_path, lies_in
 from pg2lib.images import image_grid
 from pg2lib.pipeline import PG2Pipeline
 from pg2lib.pipeline_folder import shipped_checkpoints
@@ -106,7 +106,8 @@ def _draw(examined: Examined, file: Path) -> Finding:
         return Finding("WRONG", f"{failed}: the file exists among the data", "Choose a file elsewhere.")
     for split, table in examined.tables.items():
         try:
-            picture_of_people(table).save(file)
+            with atomic_path(file) as temporary:
+                picture_of_people(table).save(temporary)
         except (PG2Error, OSError, ValueError) as error:
             return Finding("WRONG", f"{failed}: {error}", "Correct this. The name must end in .png or .jpg.")
         return Finding(
