@@ -66,6 +66,21 @@ def test_who_is_not_found_again_in_their_surroundings_does_not_count() -> None:
     assert len(search_tiles(picture, Nearsighted(tallest=0.7))) == 1
 
 
+@pytest.mark.parametrize(("hidden_from", "people"), [(25, 0), (27, 1)])
+def test_of_whom_little_is_seen_in_their_surroundings_does_not_count(hidden_from: int, people: int) -> None:
+    """From the head to the hips a person measures 0.27 of their surroundings, down to the knees 0.42."""
+    see = Nearsighted()
+
+    def cut_off(picture: Image.Image, min_confidence: float) -> Landmarks | None:
+        found = see(picture, min_confidence)
+        if found is not None and float(found.xy[:, 1].max() - found.xy[:, 1].min()) > 0.4 * picture.height:
+            found.visibility[hidden_from:] = 0
+        return found
+
+    picture = scene((RED, (350, 250, 380, 350))).crop((50, 0, 750, 525))  # too small for the smaller tiles
+    assert len(search_tiles(picture, cut_off)) == people
+
+
 @pytest.mark.parametrize(("confidence", "people"), [(0.79, 0), (0.81, 1)])
 def test_who_is_seen_unsurely_in_a_tile_does_not_count(confidence: float, people: int) -> None:
     see = Nearsighted()

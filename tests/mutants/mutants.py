@@ -339,6 +339,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/detect/test_tiles.py::test_who_is_seen_unsurely_in_a_tile_does_not_count",),
     ),
     Mutant(
+        "in the surroundings of a tile, the hair of a person is enough",
+        "pg2lib/detect/tiles.py",
+        "MIN_HEIGHT_AGAIN = 0.15, 0.3",
+        "MIN_HEIGHT_AGAIN = 0.15, 0.0",
+        ("tests/detect/test_tiles.py::test_of_whom_little_is_seen_in_their_surroundings_does_not_count",),
+    ),
+    Mutant(
         "any number of people is found in tiles",
         "pg2lib/detect/tiles.py",
         "most_prominent(people)[:MAX_PEOPLE]",
