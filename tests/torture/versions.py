@@ -2,7 +2,7 @@
 
     python tests/torture/versions.py oldest
     python tests/torture/versions.py newest --keep
-    python tests/torture/versions.py oldest --extras onnx,dev -- tests/models/test_onnx.py
+    python tests/torture/versions.py oldest --extras onnx,dev --python 3.11 -- tests/models/test_onnx.py
 
 ``oldest`` installs every direct dependency at the lowest version that pyproject.toml declares, with the oldest Python;
 ``newest`` installs what is found without constraints, with the newest Python. uv (``pip install uv``) reads
