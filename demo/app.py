@@ -58,7 +58,7 @@ USER = "guest"
 SESSIONS = 100
 """Sessions whose settings gradio keeps, though the page has none; each call without a cookie is one."""
 
-SWEEP_S = 15
+SWEEP_S = 30
 """How often old files are deleted, and answers that nobody fetches forgotten."""
 
 UPLOAD = "/gradio_api/upload"

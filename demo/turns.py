@@ -15,8 +15,8 @@ from gradio.queueing import Event, Queue
 from gradio.server_messages import ProcessCompletedMessage
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from demo.limits import REMEMBERED, client_of
-from demo.words import FULL, WAITED
+from demo.limits import REMEMBERED, Refusal, client_of
+from demo.words import FULL, NO_CALL, WAITED
 
 MAX_WAITING = 128
 """Calls that wait."""
@@ -24,7 +24,7 @@ MAX_WAITING = 128
 MAX_WAIT_S = 300
 """How long a call waits for its turn."""
 
-UNHEARD_S = 3
+UNHEARD_S = 30
 """A call whose answer nobody has asked for in this time is given up."""
 
 STREAM = re.compile(r"/gradio_api/(?:call/(?:v2/)?[^/]+/(?P<event>[^/]+)|queue/data)/?")
@@ -52,20 +52,27 @@ class Turns(Queue):
 
     @contextmanager
     def listener(self, scope: Scope) -> Iterator[None]:
-        """Note that somebody listens for as long as a request for a stream is answered."""
-        found = STREAM.fullmatch(scope["path"])
+        """Note that somebody listens for as long as a request for a stream is answered.
+
+        Raises:
+            Refusal: there is nothing to hear.
+        """
+        found = STREAM.fullmatch(scope["path"]) if scope["method"] == "GET" else None
         if found is None:
             yield
             return
         queries = parse_qs(scope["query_string"].decode("latin-1"))
         name = found["event"] or next(iter(queries.get("session_hash", [""])))
-        self.listening[name] += 1
+        session = next((each for each, events in self.pending_event_ids_session.items() if name in events), name)
+        if session not in self.pending_messages_per_session:
+            raise Refusal(404, NO_CALL)
+        self.listening[session] += 1
         try:
             yield
         finally:
-            self.listening[name] -= 1
-            if not self.listening[name]:
-                del self.listening[name]
+            self.listening[session] -= 1
+            if not self.listening[session]:
+                del self.listening[session]
 
     async def push(self, body: PredictBodyInternal, request: Any, username: str | None) -> Any:
         """Let a call wait, if there is a place for it."""
@@ -115,12 +122,13 @@ class Turns(Queue):
     def _end_old(self, now: float) -> None:
         for line in self.event_queue_per_concurrency_id.values():
             for event in list(line.queue):
-                if now - event.enqueue_time > MAX_WAIT_S or self._is_unheard(event, now):
+                if self._is_unheard(event, now):
+                    self._end(event, NO_CALL)
+                elif now - event.enqueue_time > MAX_WAIT_S:
                     self._end(event, WAITED.format(minutes=MAX_WAIT_S // 60))
 
     def _is_unheard(self, event: Event, now: float) -> bool:
-        heard = event._id in self.listening or event.session_hash in self.listening
-        return not heard and now - event.enqueue_time > UNHEARD_S
+        return event.session_hash not in self.listening and now - event.enqueue_time > UNHEARD_S
 
     def _end(self, event: Event, sentence: str) -> None:
         """End a call that waits."""

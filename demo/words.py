@@ -29,6 +29,7 @@ TOO_MANY = "At most {most} {what} are possible, and {count} were asked for."
 TOO_LONG = "This takes longer than {minutes} minutes. Ask for fewer pictures."
 FULL = "Too many people are using this page. Wait a moment, then try again."
 WAITED = "Too many people are using this page: after {minutes} minutes it was still not your turn. Try again later."
+NO_CALL = "There is no such call, or its answer was not asked for in time. Try again."
 BROKEN = "Something went wrong on the server, and not with what you chose. The terminal that runs this page says more."
 
 PARTS: Mapping[VisiblePart, str] = {

@@ -553,6 +553,13 @@ def test_a_request_that_is_no_file_has_a_largest_size(demo: Demo) -> None:
     assert reply.status_code == 413 and "256 KB" in reply.json()["detail"]
 
 
+def test_a_call_that_is_not_there_is_a_refusal(demo: Demo, capfd: pytest.CaptureFixture[str]) -> None:
+    for path in ("call/repose/nothing", "call/v2/repose/nothing", "queue/data?session_hash=nothing", "queue/data"):
+        reply = demo.get(f"/gradio_api/{path}")
+        assert reply.status_code == 404 and "no such call" in reply.json()["detail"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_work_stops_when_its_client_goes_away(demo: Demo, photo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     make = Service._make
