@@ -200,7 +200,7 @@ class Service:
 
     def contact_sheet(self, choice: Choice, names: object, path: Path, options: Options) -> Iterator[Progress]:
         """Write one sheet with a picture for each of the named presets, all if None."""
-        presets = {entry["name"]: Pose.from_json(json.dumps(entry["pose"])) for entry in self.presets()}
+        presets = {entry["name"]: Pose.from_values(entry["pose"]) for entry in self.presets()}
         chosen = list(presets) if names is None else names
         if not isinstance(chosen, list) or not chosen or not all(name in presets for name in map(str, chosen)):
             raise RefusedError(f"names: expected a list of presets ({', '.join(presets)}), got {names!r}")
@@ -380,15 +380,11 @@ def read_pose(value: object) -> Pose:
             raise RefusedError(f"pose: expected one in JSON, or one of: {'; '.join(presets)}. Got {value!r:.60}")
         return presets[value]
     try:
-        pose = Pose.from_json(json.dumps(value))
-    except OverflowError as error:
-        raise RefusedError(words.BEYOND_PIXELS) from error
-    except (DataError, ValueError, RecursionError) as error:
+        pose = Pose.from_values(value)
+    except DataError as error:
         raise RefusedError(str(error)) from error
     if not bool(pose.visible.any()):
         raise RefusedError("The pose has no joint.")
-    if float(pose.xy.nan_to_num(0).abs().max()) > 1e6 or max(pose.canvas) > 1e6:
-        raise RefusedError(words.BEYOND_PIXELS)
     return pose
 
 

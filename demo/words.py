@@ -12,7 +12,6 @@ from pg2lib.pose import VisiblePart, visible_part
 
 UNREADABLE = "The {what} cannot be read: it is damaged, far too large, or of an unknown kind. Try {instead}."
 NOBODY = "Nobody was found. Mark the person with a box, or place the joints by hand."
-BEYOND_PIXELS = "The pose has coordinates beyond a million pixels."
 NO_RECIPE = (
     "That picture does not say how it was made. Choose a PNG file that was downloaded from this page, unchanged."
 )
