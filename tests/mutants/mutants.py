@@ -325,6 +325,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/test_video.py::test_one_frame_with_a_wide_gesture_neither_shrinks_the_person_nor_makes_them_jump",),
     ),
     Mutant(
+        "detected landmarks count from the corner of the picture",
+        "pg2lib/detect/blazepose.py",
+        "torch.tensor(picture.size) - 0.5",
+        "torch.tensor(picture.size)",
+        (
+            "tests/detect/test_blazepose.py::test_fractions_of_the_picture_become_pixels_whose_centres_are_whole_numbers",
+        ),
+    ),
+    Mutant(
         "people who touch are one person",
         "pg2lib/detect/person.py",
         "_core_box(b.pose)) > 0.5",
