@@ -9,7 +9,7 @@ UNFINISHED := .venv/.unfinished
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-.PHONY: help install demo test lint bench mutants notebooks clean
+.PHONY: help install demo test lint bench mutants torture versions notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,8 @@ help:
 	@echo 'make lint    ruff, ruff format and mypy'
 	@echo 'make bench   speed and memory, as ratios'
 	@echo 'make mutants   break a copy of the code, one fault at a time, and list the faults that no test notices'
+	@echo 'make torture   damaged files, killed processes, full disks, a crowded page: some hours (docs/reliability.md)'
+	@echo 'make versions   the core tests with the oldest and the newest versions of everything'
 	@echo 'make notebooks   run the notebooks and keep their outputs'
 	@echo 'make clean   remove the environment, caches and build products (data/ and runs/ stay)'
 
@@ -40,6 +42,19 @@ bench: $(INSTALLED)
 # Fifteen minutes or so on two cores; MUTANTS_ARGS="--only EMA" runs those whose name contains a word.
 mutants: $(INSTALLED)
 	@$(ENV_PYTHON) tests/mutants/run.py $(MUTANTS_ARGS)
+
+# All campaigns go on when one has found something, so that a night is not lost. Full disks need root, on Linux.
+TORTURE = tests.torture.readers tests.torture.images 'tests.torture.kill training' 'tests.torture.kill prepare' \
+	'tests.torture.kill store' 'tests.torture.kill study' tests.torture.disk tests.torture.load
+
+torture: $(INSTALLED)
+	@status=0; for campaign in $(TORTURE); do echo "-- $$campaign"; $(ENV_PYTHON) -m $$campaign || status=1; done; exit $$status
+
+# Two further environments, some GB each, which are removed at the end.
+versions: $(INSTALLED)
+	$(ENV_PYTHON) -m pip install uv
+	$(ENV_PYTHON) tests/torture/versions.py oldest
+	$(ENV_PYTHON) tests/torture/versions.py newest
 
 # The outputs go to build/ first, so that the checkout has no changes while the notebooks name its commit. Progress bars
 # and widgets, in cells with the tag "live", are not stored: they show nothing without a kernel.
