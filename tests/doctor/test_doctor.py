@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import os
 import random
 from pathlib import Path
 
@@ -135,3 +137,15 @@ def test_the_exit_code_tells_whether_anything_is_wrong(market: Path, tmp_path: P
 def test_options_about_data_need_data(capsys) -> None:
     assert main(["doctor", "--picture", "people.png"]) == 1
     assert "--data FOLDER" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_old_picture(market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    picture = tmp_path / "people.png"
+    picture.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    last = examine_data(market, picture=picture)[-1]
+    assert last.level == "WRONG" and str(picture) in last.text and "No space left" in last.text
+    assert picture.read_bytes() == b"old"
