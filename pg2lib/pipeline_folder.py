@@ -161,8 +161,8 @@ def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:
         found = sha256_of(path)
     except FileNotFoundError as error:
         pickles = sorted(file.name for file in folder.glob("*") if file.suffix in _PICKLES)
-        others = f". {pickles[0]} is a PyTorch file, which is never loaded, as it can run code" if pickles else ""
-        raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}{others}") from error
+        hint = f". {pickles[0]} is a PyTorch file, which is never loaded, as it can run code" if pickles else ""
+        raise CheckpointError(f"{folder} is not a pipeline folder: it has no {WEIGHTS_NAME}{hint}") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
     bad = _not_finite(tensors)
