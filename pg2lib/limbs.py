@@ -147,9 +147,10 @@ def _between(first: Tensor, last: Tensor, share: float) -> Tensor:
 
 
 def _turned(first: Tensor, last: Tensor, share: float) -> Tensor:
-    """A bone between two bones: its angle by the shorter way, its length evenly."""
+    """A bone between two bones: its angle by the shorter way, its length evenly. One without length has no angle."""
     length = (1 - share) * math.hypot(*first.tolist()) + share * math.hypot(*last.tolist())
-    start, end = (math.atan2(bone[1], bone[0]) for bone in (first.tolist(), last.tolist()))
+    with_angle = (first if bool(first.any()) else last, last if bool(last.any()) else first)
+    start, end = (math.atan2(float(bone[1]), float(bone[0])) for bone in with_angle)
     turn = math.remainder(end - start, 2 * math.pi)
     angle = start + share * turn
     return first.new_tensor((length * math.cos(angle), length * math.sin(angle)))
