@@ -93,7 +93,8 @@ def test_junk_in_the_metadata_is_harmless(tmp_path: Path) -> None:
 
 def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
     write_animation(dots(3), tmp_path / "secret.mp4", fps=10)
-    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{tmp_path}/secret.mp4\n#EXT-X-ENDLIST\n"
+    address = (tmp_path / "secret.mp4").as_uri()
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}\n#EXT-X-ENDLIST\n"
     (tmp_path / "list.m3u8").write_text(text)
     (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile secret.mp4\n")
     for name in ("list.m3u8", "list.ffconcat"):

@@ -208,8 +208,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "keypoints are rounded for the heatmaps",
         "pg2lib/raster.py",
-        "clamp(-1e6, 1e6).trunc()",
-        "clamp(-1e6, 1e6).round()",
+        "clamp(-FARTHEST_PX, FARTHEST_PX).trunc()",
+        "clamp(-FARTHEST_PX, FARTHEST_PX).round()",
         ("tests/test_raster.py::test_a_disc_has_49_pixels",),
     ),
     Mutant(
@@ -243,8 +243,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the framing is off to the wrong side",
         "pg2lib/framing.py",
-        "(0.5 - self.x)",
-        "(self.x - 0.5)",
+        "middle_x + (0.5 - self.x)",
+        "middle_x + (self.x - 0.5)",
         ("tests/test_framing.py::test_a_photo_is_cropped_so_that_the_person_stands_off_the_middle_as_in_the_data",),
     ),
     Mutant(
