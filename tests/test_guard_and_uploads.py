@@ -12,6 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'pg2lib[demo]'")
+
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
