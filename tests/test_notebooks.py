@@ -37,6 +37,7 @@ NAMES = (
 PARAMETERS = {
     "00_quickstart": {"profile": "full"},
     "01_data": {"profile": "full", "data": "synthetic"},
+    "04_table1": {"profile": "laptop", "data": "market1501"},
 }
 """The parameters that the outputs are stored for, where they are not {"profile": "fast", "data": "synthetic"}."""
 
