@@ -18,7 +18,7 @@ pytest.importorskip("gradio", reason="the demo needs gradio: pip install 'pg2lib
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from demo import limits
+from demo import limits, turns, uploads
 from demo.guard import HEADERS, Guard, served_addresses
 from demo.limits import MAX_JSON, Allowance, Limits, Refusal, client_of, impatient
 
@@ -78,7 +78,6 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def find(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], Path | None]:
     """Look for what a request names, among uploads of at most ten bytes."""
-    uploads = pytest.importorskip("demo.uploads", reason="needs gradio")
     monkeypatch.setattr(uploads, "MAX_BYTES", 10)
     return lambda value: uploads.find_upload(value, cache)
 
@@ -107,7 +106,6 @@ def test_what_names_no_path_is_not_found(find: Callable[[object], Path | None], 
 
 
 def test_a_file_is_found_in_its_session_alone_and_for_an_hour(tmp_path: Path) -> None:
-    uploads = pytest.importorskip("demo.uploads", reason="needs gradio")
     store = uploads.Store(tmp_path)
     own, shared = store.new_path("ann", ".png"), store.new_path(uploads.ANYONE, ".png")
     for path in (own, shared):
@@ -129,7 +127,6 @@ def test_a_file_is_found_in_its_session_alone_and_for_an_hour(tmp_path: Path) ->
 
 
 def test_a_cookie_names_a_session_and_is_not_its_name() -> None:
-    uploads = pytest.importorskip("demo.uploads", reason="needs gradio")
     names = {uploads.session_of({"cookie": f"{uploads.COOKIE}={value}"}) for value in ("a", "b", "../a")}
     assert len(names) == 3 and all(name.isalnum() and len(name) == 64 for name in names)
     assert {uploads.session_of({"cookie": cookie}) for cookie in ("", "other=a", "\0;=")} == {uploads.ANYONE}
@@ -140,7 +137,7 @@ def test_a_cookie_names_a_session_and_is_not_its_name() -> None:
     [("a.PNG", ".png"), ("a", ""), (None, ""), ("a.b/c", ""), ("a.\ud800", ""), ("a.png\0", ""), ("..", "")],
 )
 def test_of_a_files_name_only_its_kind_is_kept(name: str | None, suffix: str) -> None:
-    assert pytest.importorskip("demo.uploads", reason="needs gradio").suffix_of(name) == suffix
+    assert uploads.suffix_of(name) == suffix
 
 
 # -- Limits ------------------------------------------------------------------------------------------------------------
@@ -284,7 +281,7 @@ class Line:
     """A queue in which calls of several clients wait, and what they were told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.turns = pytest.importorskip("demo.turns", reason="needs gradio")
+        self.turns = turns
         monkeypatch.setattr(self.turns, "MAX_WAITING", 4)
         self.queue = self.turns.Turns(
             live_updates=False, concurrency_count=9, update_intervals=1, max_size=None,
