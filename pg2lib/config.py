@@ -78,6 +78,8 @@ class ModelConfig:
             (`pg2lib.warp_parts`), and G1 blends that warped image into the coarse result. Not in the paper.
         matte: Whether G1 sees a matte of the person in the condition image, and predicts the matte of its result. Not
             in the paper.
+        backdrop: Whether G1 blends the backdrop of the condition image, with the person's place filled from its
+            surroundings, into the coarse result. Needs ``matte``. Not in the paper.
         stem_px: Images enter and leave G1 as blocks of ``stem_px`` x ``stem_px`` pixels on channels (pixel unshuffle),
             so that its convolutions work at a fraction of the resolution. 1, the paper's, leaves the pixels in place.
         heatmap_background: Value of a heatmap away from its keypoint: 0 (paper) or -1 (released code).
@@ -100,6 +102,7 @@ class ModelConfig:
     g2_pose: bool = False
     part_warp: bool = False
     matte: bool = False
+    backdrop: bool = False
     stem_px: int = 1
     heatmap_background: int = 0
     pose_embedding: PoseEmbedding = "heatmaps"
@@ -124,6 +127,8 @@ class ModelConfig:
                 f"model.stem_px must be a power of two that leaves G1 at least 32 rows, got {self.stem_px} for a "
                 f"height of {self.height}"
             )
+        if self.backdrop and not self.matte:
+            raise ConfigError("model.backdrop needs model.matte = true, which tells the backdrop from the person")
         if self.heatmap_background not in (0, -1):
             raise ConfigError(
                 f"model.heatmap_background must be 0 (paper) or -1 (released), got {self.heatmap_background}"

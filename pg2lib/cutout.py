@@ -11,16 +11,13 @@ import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
+from pg2lib.backdrop import backdrop_of
 from pg2lib.images import Crop, from_uint8, pil_from_tensor, tensor_from_pil
 from pg2lib.pose import DRAWN_LIMBS, FARTHEST_PX, Pose
 
 BACKDROP = 0.81
 """Grey level in [-1, 1] of a plain backdrop: the mean of the surroundings in DeepFashion's training images."""
-
-SMALLEST_WEIGHT = 1e-3
-"""Least divisor of a weighted mean: if no pixel at all is known, the fill is grey."""
 
 
 def matte_of_one(
@@ -95,28 +92,12 @@ def without_person(
 ) -> Float[Tensor, "3 height width"]:
     """Remove a person from a picture: the person's place is filled from its surroundings.
 
-    The fill comes from a pyramid of weighted means ("push-pull", Gortler et al., "The Lumigraph", SIGGRAPH 1996): each
-    level averages the known pixels of the finer one, and fills those that the finer level does not know.
-
     Args:
         image: [-1, 1].
         matte: matte of the person.
         inside: which pixels show the photo (`inside_photo`); pixels beyond its edge are filled, too.
     """
-    # Pixels near the edge of the matte still show a little of the person.
-    known = 1 - F.max_pool2d(matte[None], 9, stride=1, padding=4)
-    known = (known > 0.95).float() * (1.0 if inside is None else inside[None])
-    levels = [(image[None] * known, known)]
-    while min(levels[-1][0].shape[-2:]) > 1:
-        colour, weight = (F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1])
-        levels.append((colour, weight))
-    filled = levels[-1][0] / levels[-1][1].clamp_min(SMALLEST_WEIGHT)
-    for colour, weight in reversed(levels[:-1]):
-        coarser = F.interpolate(filled, size=colour.shape[-2:], mode="bilinear", align_corners=False)
-        share = weight.clamp(0, 1)
-        filled = colour + (1 - share) * coarser
-    soft = F.avg_pool2d(F.pad(known, [4] * 4, mode="replicate"), 9, stride=1) * known
-    return torch.lerp(filled, image[None], soft)[0]
+    return backdrop_of(image[None], matte[None], None if inside is None else inside[None]).image[0]
 
 
 def composed(

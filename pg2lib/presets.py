@@ -27,12 +27,13 @@ _PLUS: Settings = {
     "model.g2_pose": True,
     "model.part_warp": True,
     "model.matte": True,
+    "model.backdrop": True,
     "augment.recolour": 0.6,
     "augment.backdrop": 0.2,
     "augment.shift": 0.3,
     "augment.matte_missing": 0.1,
     "augment.matte_error": 0.2,
-    "stage1.blend_weight": 0.05,
+    "stage1.blend_weight": 0.2,
 }
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pg2lib.backdrop import backdrop_of
 from pg2lib.config import ModelConfig
 from pg2lib.models.blocks import DoubleConv, Stem, conv3x3, relu, xavier_init
 from pg2lib.pose import JOINTS
@@ -90,7 +91,8 @@ class G1(nn.Module):
 
     With ``config.part_warp`` it also sees the warped image and its coverage, and blends the warped image with the
     colours that it paints, as Balakrishnan et al. (CVPR 2018) fuse moved body parts. With ``config.matte`` it also sees
-    the matte of the condition image and predicts that of the result.
+    the matte of the condition image and predicts that of the result. With ``config.backdrop`` it blends in the backdrop
+    of the condition image, the person's place filled.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -114,7 +116,8 @@ class G1(nn.Module):
             nn.Conv2d(width, above, kernel_size=size, padding=size // 2)
             for width, above in zip(widths, encoder_widths(config)[-2::-1], strict=False)
         )
-        self.last = conv3x3(widths[-1], (RGB + config.part_warp + config.matte) * config.stem_px**2)
+        painted = RGB + config.part_warp + config.matte + config.backdrop
+        self.last = conv3x3(widths[-1], painted * config.stem_px**2)
         self.embedding = _pose_embedding(config)
         xavier_init(self)
 
@@ -156,7 +159,12 @@ class G1(nn.Module):
                 # is the same at a quarter of the cost.
                 x = _doubled(relu(self.up[i](x)))  # twice the resolution
         result: Tensor = F.pixel_shuffle(self.last(x), self.config.stem_px)
-        return _blended(result, warped, coverage) if self.config.part_warp else result
+        # In float32, as bfloat16 has only some 128 steps from 0.5 to 1.
+        if self.config.part_warp:
+            result = _with_warp(result.float(), warped, coverage)
+        if self.config.backdrop:
+            result = _with_backdrop(result.float(), condition_image, matte, self.config)
+        return result
 
     def _stack(
         self,
@@ -396,16 +404,29 @@ def _warp_channels(warped: Tensor | None, coverage: Tensor | None) -> list[Tenso
     return [warped * coverage, coverage]
 
 
-def _blended(output: Tensor, warped: Tensor | None, coverage: Tensor | None) -> Tensor:
+def _with_warp(output: Tensor, warped: Tensor | None, coverage: Tensor | None) -> Tensor:
     """Mix the painted colours with the warped image by the blend a = sigmoid(blend logit) * coverage.
 
-    The fourth channel becomes a; the channels after it stay. In float32, as bfloat16 has only some 128 steps from 0.5
-    to 1.
+    The fourth channel becomes a; the channels after it stay.
     """
     assert warped is not None and coverage is not None
-    painted, blend_logit, matte_logits = torch.split(output.float(), [RGB, 1, output.shape[1] - RGB - 1], dim=1)
+    painted, blend_logit, others = torch.split(output, [RGB, 1, output.shape[1] - RGB - 1], dim=1)
     blend = blend_logit.sigmoid() * coverage
-    return torch.cat((torch.lerp(painted, warped, blend), blend, matte_logits), dim=1)
+    return torch.cat((torch.lerp(painted, warped, blend), blend, others), dim=1)
+
+
+def _with_backdrop(output: Tensor, condition_image: Tensor, matte: Tensor | None, config: ModelConfig) -> Tensor:
+    """Mix the colours with the backdrop of the condition image, by the sigmoid of the last channel, and drop it.
+
+    The blend, which is the share of the warped image in the result, shrinks with it. Where the matte shows no backdrop,
+    the colours stay.
+    """
+    assert matte is not None
+    backdrop = backdrop_of(condition_image.float(), matte.float())
+    share = output[:, -1:].sigmoid() * (backdrop.known > 0)
+    colours = torch.lerp(output[:, :RGB], backdrop.image, share)
+    blend = output[:, RGB : RGB + config.part_warp] * (1 - share)
+    return torch.cat((colours, blend, output[:, RGB + config.part_warp : -1]), dim=1)
 
 
 # -- Other embeddings of the target pose (Table 1) ---------------------------------------------------------------------

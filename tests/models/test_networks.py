@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pg2lib import PG2Config, build_models, render_heatmaps
+from pg2lib.backdrop import backdrop_of
 from pg2lib.config import AugmentConfig, ModelConfig
 from pg2lib.models import Discriminator
 from pg2lib.models.blocks import DoubleConv
@@ -229,6 +230,7 @@ def test_what_the_paper_says_of_the_networks_trains() -> None:
 
 
 WARPING = dataclasses.replace(SMALL[128, 64], part_warp=True, matte=True, stem_px=2, g2_pose=True)
+BACKDROP = dataclasses.replace(WARPING, backdrop=True)
 
 
 def seen(size: tuple[int, int] = (128, 64)) -> list[torch.Tensor]:
@@ -240,11 +242,12 @@ def seen(size: tuple[int, int] = (128, 64)) -> list[torch.Tensor]:
 def test_what_is_beyond_the_paper_is_off_in_the_papers_presets() -> None:
     for name in ("market1501", "deepfashion", "market1501-released", "deepfashion-released", "compact", "fast"):
         config = PG2Config.preset(name)
-        assert (config.model.part_warp, config.model.matte, config.model.stem_px) == (False, False, 1), name
+        assert not (config.model.part_warp or config.model.matte or config.model.backdrop), name
+        assert config.model.stem_px == 1, name
         assert config.augment == AugmentConfig(), name
 
 
-@pytest.mark.parametrize("config", [SMALL[128, 64], WARPING], ids=["paper", "part warp"])
+@pytest.mark.parametrize("config", [SMALL[128, 64], WARPING, BACKDROP], ids=["paper", "part warp", "backdrop"])
 def test_a_batch_is_its_images_in_any_order(config: ModelConfig) -> None:
     torch.manual_seed(0)
     g1, g2, _ = build_models(config)
@@ -253,7 +256,7 @@ def test_a_batch_is_its_images_in_any_order(config: ModelConfig) -> None:
 
     def generate(rows: list[int]) -> torch.Tensor:
         image, heatmaps, warped, coverage, matte, coarse = (tensor[rows] for tensor in inputs)
-        beyond = (warped, coverage, matte) if config is WARPING else ()
+        beyond = (warped, coverage, matte) if config.part_warp else ()
         return torch.cat((g1(image, heatmaps, *beyond), g2(image, coarse, heatmaps, *beyond[:2])), dim=1)
 
     with torch.no_grad():
@@ -299,6 +302,43 @@ def test_the_warped_image_is_blended_where_it_covers() -> None:
         painted = g1.split(g1(image, heatmaps, warped, coverage, matte)).coarse
     assert torch.allclose(coarse, coverage * warped + (1 - coverage) * painted, atol=1e-5)
     assert not torch.allclose(painted[:, :, 64:], colour[:, :, 64:], atol=1e-4)  # G1 sees the warped image, too
+
+
+def with_person() -> torch.Tensor:
+    """Mattes of a person in the middle of the image."""
+    matte = torch.zeros(2, 1, 128, 64)
+    matte[:, :, 40:90, 24:40] = 1
+    return matte
+
+
+def test_the_backdrop_of_the_condition_image_is_blended() -> None:
+    """With the last channel far above zero the result is the backdrop, and nothing of the warped image is left."""
+    g1 = build_models(BACKDROP)[0]
+    image, heatmaps, warped, coverage, _ = seen()
+    with torch.no_grad():
+        g1.last.weight[20:], g1.last.bias[20:] = 0, 100.0  # the logits of the backdrop's share
+        coarse, blend, matte_logits = g1.split(g1(image, heatmaps, warped, coverage, with_person()))
+        torch.testing.assert_close(coarse, backdrop_of(image, with_person()).image)
+        assert (blend == 0).all() and matte_logits.shape == (2, 1, 128, 64)
+        g1.last.bias[20:] = -100.0
+        g1.last.weight[12:16], g1.last.bias[12:16] = 0, 100.0  # copy the warped image
+        copied = g1(image, heatmaps, warped, torch.ones_like(coverage), with_person())
+        torch.testing.assert_close(g1.split(copied).coarse, warped)
+
+
+def test_without_a_known_backdrop_g1_paints_it() -> None:
+    """A matte of ones hides the backdrop: its share counts for nothing."""
+    g1 = build_models(BACKDROP)[0]
+    image, heatmaps, warped, coverage, _ = seen()
+    everything = torch.ones(2, 1, 128, 64)
+    with torch.no_grad():
+        expected = g1(image, heatmaps, warped, coverage, everything)
+        g1.last.bias[20:] += 5
+        assert torch.equal(g1(image, heatmaps, warped, coverage, everything), expected)
+        g1.last.bias[20:] -= 5
+        some = g1(image, heatmaps, warped, coverage, with_person())
+        g1.last.bias[20:] += 5
+        assert not torch.allclose(g1(image, heatmaps, warped, coverage, with_person()), some, atol=1e-3)
 
 
 def test_what_the_configuration_asks_for_must_come() -> None:

@@ -34,6 +34,9 @@ PIPELINES = {
         "model.height": 64, "model.width": 64, "model.stem_px": 2, "model.part_warp": True, "model.matte": True,
         "model.g2_pose": True,
     },
+    "part warp, mattes, backdrop": {
+        "model.height": 64, "model.width": 32, "model.part_warp": True, "model.matte": True, "model.backdrop": True,
+    },
     "no G2": {"model.height": 32, "model.width": 16, "networks": "G1", "model.pose_embedding": "coordinates"},
 }  # fmt: skip
 
