@@ -166,7 +166,7 @@ def _load_torchscript(path: Path, device: torch.device | str) -> InceptionNetwor
         raise PG2Error(f"there is no file {str(path)!r}: give a TorchScript file, or the name {INCEPTION_2015}")
     try:
         module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
+    except (IndexError, RuntimeError, ValueError) as error:  # torch turns faults of its parser into any of these
         raise PG2Error(f"{path} is not a TorchScript file: {str(error).splitlines()[0]}") from error
     if {"return_features", "no_output_bias"} <= {argument.name for argument in module.forward.schema.arguments}:
         return InceptionNetwork(INCEPTION_2015, _NvidiaInception(module), "bilinear to 299x299 as TensorFlow 1 does")

@@ -7,6 +7,7 @@ import sys
 import types
 import warnings
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -251,6 +252,18 @@ def test_missing_weights_are_named_with_the_way_to_get_them(hub: Path, tmp_path:
     (tmp_path / "text.pt").write_text("no archive")
     with pytest.raises(PG2Error, match=r"text\.pt"):
         load_inception(tmp_path / "text.pt")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_damaged_torchscript_file_is_named(tmp_path: Path) -> None:
+    """Torch reports text that is no UTF-8 as another exception than other damage."""
+    write_script(Plain(), tmp_path / "whole.pt")
+    for name, text in (("utf8", b"\xbf"), ("class", b"class"), ("empty", b"")):
+        with ZipFile(tmp_path / "whole.pt") as whole, ZipFile(tmp_path / f"{name}.pt", "w") as damaged:
+            for entry in whole.namelist():
+                damaged.writestr(entry, text if entry.endswith(".py") else whole.read(entry))
+        with pytest.raises(PG2Error, match=rf"{name}\.pt is not a TorchScript file"):
+            load_inception(tmp_path / f"{name}.pt")
 
 
 @pytest.mark.parametrize("name", [TORCHSCRIPT_NAME, FIDELITY_NAME])
