@@ -322,7 +322,7 @@ class Study:
 
     def _check_answers(self, database: sqlite3.Connection) -> None:
         """Check that the database is sound and holds nothing but what this module writes."""
-        (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        (sound,) = database.execute("PRAGMA integrity_check(1)").fetchone()
         wrong = None if sound == "ok" else sound
         for problem in SOUND:
             row = database.execute(problem).fetchone() if wrong is None else None

@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import math
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -57,15 +55,6 @@ def test_models_are_judged_apart(tmp_path: Path) -> None:
     models = results(study).models
     assert (models["one"].r2g.value, models["one"].g2r.value) == (0.0, 0.0)
     assert (models["two"].r2g.value, models["two"].g2r.value) == (1.0, 1.0)
-
-
-def test_answers_for_a_model_that_the_study_lost_are_refused(study: Study) -> None:
-    """The database was damaged after the study was opened."""
-    rate(study.session("anna", "one"), lambda position, truth: truth)
-    with closing(sqlite3.connect(study.folder / "answers.sqlite3")) as database, database:
-        database.execute("UPDATE answers SET model = 'ole' WHERE position = 0")
-    with pytest.raises(DataError, match=r"answers in .* are damaged: the study has no model 'ole'"):
-        results(study)
 
 
 def test_every_answer_is_counted_or_its_exclusion_is_stated(study: Study) -> None:

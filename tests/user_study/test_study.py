@@ -340,6 +340,18 @@ def test_a_database_of_another_form_is_refused(study: Study, statement: str, mes
         Study.open(study.folder)
 
 
+def test_a_database_whose_index_differs_from_its_table_is_refused(study: Study) -> None:
+    rate(study.session("anna", "one"), lambda position, truth: True)
+    path = study.folder / "answers.sqlite3"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    assert b"annaone" in content  # rater and model side by side: the index, as the table has a number between them
+    path.write_bytes(content.replace(b"annaone", b"annaole"))
+    with pytest.raises(DataError, match=r"answers\.sqlite3 is damaged: .*index"):
+        Study.open(study.folder)
+
+
 def test_a_damaged_database_is_refused(study: Study) -> None:
     path = study.folder / "answers.sqlite3"
     with closing(sqlite3.connect(path)) as database:
