@@ -167,7 +167,8 @@ def _load_torchscript(path: Path, device: torch.device | str) -> InceptionNetwor
     try:
         module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except (IndexError, RuntimeError, ValueError) as error:  # torch turns faults of its parser into any of these
-        raise PG2Error(f"{path} is not a TorchScript file: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PG2Error(f"{path} is not a TorchScript file: {reason}") from error
     if {"return_features", "no_output_bias"} <= {argument.name for argument in module.forward.schema.arguments}:
         return InceptionNetwork(INCEPTION_2015, _NvidiaInception(module), "bilinear to 299x299 as TensorFlow 1 does")
     return InceptionNetwork(path.name, module, "left to the network")

@@ -235,9 +235,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a rim of the person stays in the background",
-        "pg2lib/cutout.py",
-        "1 - F.max_pool2d(matte[None], 9, stride=1, padding=4)",
-        "1 - matte[None]",
+        "pg2lib/backdrop.py",
+        "(_widened(person, F.max_pool2d) < 0.05)",
+        "(person < 0.05)",
         ("tests/test_cutout.py::test_no_rim_of_the_person_is_left_where_the_matte_is_a_little_too_small",),
     ),
     Mutant(
@@ -298,10 +298,24 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "pixels that show half of the person fill the background",
-        "pg2lib/cutout.py",
-        "(known > 0.95)",
-        "(known > 0.5)",
+        "pg2lib/backdrop.py",
+        "F.max_pool2d) < 0.05)",
+        "F.max_pool2d) < 0.5)",
         ("tests/test_cutout.py::test_a_pixel_that_shows_a_little_of_the_person_is_filled_too",),
+    ),
+    Mutant(
+        "what is behind a matte of ones counts as a backdrop",
+        "pg2lib/models/generators.py",
+        "output[:, -1:].sigmoid() * (backdrop.known > 0)",
+        "output[:, -1:].sigmoid()",
+        ("tests/models/test_networks.py::test_without_a_known_backdrop_g1_paints_it",),
+    ),
+    Mutant(
+        "the prior towards copying overlooks what the backdrop hides",
+        "pg2lib/models/generators.py",
+        "blend = output[:, RGB : RGB + config.part_warp] * (1 - share)",
+        "blend = output[:, RGB : RGB + config.part_warp]",
+        ("tests/models/test_networks.py::test_the_backdrop_of_the_condition_image_is_blended",),
     ),
     Mutant(
         "grey levels of a matte are truncated",

@@ -112,7 +112,7 @@ def test_the_one_stage_model_learns_its_matte_too(store: ImageStore, pairs: Pair
         with torch.no_grad():
             matte = g1.split(g1(*seen)).matte_logits.sigmoid()
         error[weight] = float((matte - batch.target_matte).abs().mean())
-    assert error[5.0] < 0.7 * error[0.0]
+    assert error[5.0] < 0.9 * error[0.0]
 
 
 def test_the_batches_of_a_run_are_augmented_by_their_number(
