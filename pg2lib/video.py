@@ -61,7 +61,7 @@ def read_frames(path: str | PathLike[str], fps: float = 12.0, max_frames: int = 
         # FFmpeg gets an open file and no protocol, so that a playlist cannot make it open others.
         with (
             Path(path).open("rb") as file,
-            av.open(file, metadata_errors="replace", options={"protocol_whitelist": "none"}) as container,
+            av.open(file, options={"protocol_whitelist": "none"}, **_any_text(av)) as container,
         ):
             if not container.streams.video:
                 raise DataError(f"{path}: expected a video, and the file has no video stream")
@@ -300,3 +300,8 @@ def _pyav(purpose: str) -> Any:
         return importlib.import_module("av")
     except ImportError as error:
         raise PG2Error(f'{purpose} needs PyAV: pip install "pg2lib[video]" ({error})') from error
+
+
+def _any_text(av: Any) -> dict[str, str]:
+    """Return the option of `av.open` for metadata that are not UTF-8. PyAV 19 reads them as they are, without it."""
+    return {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}

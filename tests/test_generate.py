@@ -117,6 +117,7 @@ def test_of_several_people_in_a_target_image_one_is_chosen(generate, caplog, num
 
 
 def test_a_box_says_where_the_person_is(generate, capsys, monkeypatch: pytest.MonkeyPatch, standing: Pose) -> None:
+    pytest.importorskip("mediapipe.python.solutions", reason="needs mediapipe with its models")
     large = Image.effect_noise((600, 500), 90)
     large.save("me.png")
     assert generate("--pose", "waving", "--out", "out.png") == 1
