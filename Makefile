@@ -28,8 +28,9 @@ install: $(INSTALLED)
 demo: $(INSTALLED)
 	@$(ENV_PYTHON) demo/app.py $(DEMO_ARGS)
 
+# Two processes, each with one thread. Tests of one file stay together, as they share what is costly to make.
 test: $(INSTALLED)
-	@$(ENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(ENV_PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(ENV_PYTHON) -m ruff check

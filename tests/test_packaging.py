@@ -315,7 +315,7 @@ def test_make_installs_once_from_the_pins_in_one_command(checkout: Path) -> None
     assert [call for call in first if "install" in call] == ["-m pip install -c constraints.txt -e .[all]"]
 
     assert make("test", "PYTEST_ARGS=-k pose", folder=checkout).returncode == 0
-    assert calls(checkout) == ["-m pytest -k pose"]
+    assert calls(checkout) == ["-m pytest -n 2 --dist loadfile -k pose"]
 
     for name in ("constraints.txt", "pyproject.toml"):
         os.utime(checkout / name, (later := (checkout / ".venv/.installed").stat().st_mtime + 10, later))
