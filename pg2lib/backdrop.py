@@ -47,7 +47,7 @@ def backdrop_of(
     # At half the resolution, which is enough for a fill and takes a quarter of the time. Pixels near the edge of the
     # matte still show a little of the person.
     person = F.max_pool2d(person, 2, ceil_mode=True)
-    known = (_widened(person, F.max_pool2d) < 0.05).float()
+    known = (_widened(person, F.max_pool2d, reach=2) < 0.05).float()
     levels = [(F.avg_pool2d(image, 2, ceil_mode=True) * known, known)]
     while min(levels[-1][0].shape[-2:]) > 1:
         colour, weight = (F.avg_pool2d(x, 2, ceil_mode=True) for x in levels[-1])
@@ -55,14 +55,15 @@ def backdrop_of(
     filled = levels[-1][0] / levels[-1][1].clamp_min(SMALLEST_WEIGHT)
     for colour, weight in reversed(levels[:-1]):
         filled = colour + (1 - weight) * _enlarged(filled, colour.shape[-2:])
-    soft = _enlarged(_widened(known, F.avg_pool2d) * known, size)
+    soft = _enlarged(_widened(known, F.avg_pool2d, reach=1) * known, size)
     return Backdrop(_enlarged(filled, size).lerp(image, soft), known.mean(dim=(1, 2, 3), keepdim=True))
 
 
-def _widened(image: Tensor, pool: Callable[..., Tensor]) -> Tensor:
-    """Return the greatest value, or the mean, of 5 x 5 pixels around each: first along rows, then along columns."""
-    rows = pool(F.pad(image, [2, 2, 0, 0], mode="replicate"), (1, 5), stride=1)
-    return pool(F.pad(rows, [0, 0, 2, 2], mode="replicate"), (5, 1), stride=1)
+def _widened(image: Tensor, pool: Callable[..., Tensor], reach: int) -> Tensor:
+    """Return the greatest value, or the mean, of the square of pixels within `reach`: first rows, then columns."""
+    size = 2 * reach + 1
+    rows = pool(F.pad(image, [reach, reach, 0, 0], mode="replicate"), (1, size), stride=1)
+    return pool(F.pad(rows, [0, 0, reach, reach], mode="replicate"), (size, 1), stride=1)
 
 
 def _enlarged(image: Tensor, size: torch.Size) -> Tensor:

@@ -116,12 +116,15 @@ def test_of_several_people_in_a_target_image_one_is_chosen(generate, caplog, num
     assert ("most prominent of 3 people" in caplog.text) == (number is None)
 
 
-def test_a_box_says_where_the_person_is(generate, capsys, monkeypatch: pytest.MonkeyPatch, standing: Pose) -> None:
+def test_where_nobody_is_found_a_box_is_suggested(generate, capsys) -> None:
     pytest.importorskip("mediapipe.python.solutions", reason="needs mediapipe with its models")
-    large = Image.effect_noise((600, 500), 90)
-    large.save("me.png")
+    Image.effect_noise((600, 500), 90).save("me.png")
     assert generate("--pose", "waving", "--out", "out.png") == 1
     assert "me.png: nobody there, or say where the person is with --box" in capsys.readouterr().err
+
+
+def test_a_box_says_where_the_person_is(generate, capsys) -> None:
+    Image.effect_noise((600, 500), 90).save("me.png")
     assert generate("--pose", "waving", "--out", "out.png", "--person", 2, "--box", 300, 200, 540, 350) == 0
     assert neck_x("out.png") == 300 + 70 + 32
     assert generate("--list-people", "--box", 300, 200, 540, 350) == 0

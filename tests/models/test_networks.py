@@ -252,7 +252,7 @@ def test_a_batch_is_its_images_in_any_order(config: ModelConfig) -> None:
     torch.manual_seed(0)
     g1, g2, _ = build_models(config)
     order = [1, 0]
-    inputs = [*seen(), *seen()[:1]]
+    inputs = [*seen()[:4], with_person(), *seen()[:1]]
 
     def generate(rows: list[int]) -> torch.Tensor:
         image, heatmaps, warped, coverage, matte, coarse = (tensor[rows] for tensor in inputs)

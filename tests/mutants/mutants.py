@@ -236,7 +236,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a rim of the person stays in the background",
         "pg2lib/backdrop.py",
-        "(_widened(person, F.max_pool2d) < 0.05)",
+        "(_widened(person, F.max_pool2d, reach=2) < 0.05)",
         "(person < 0.05)",
         ("tests/test_cutout.py::test_no_rim_of_the_person_is_left_where_the_matte_is_a_little_too_small",),
     ),
@@ -299,8 +299,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "pixels that show half of the person fill the background",
         "pg2lib/backdrop.py",
-        "F.max_pool2d) < 0.05)",
-        "F.max_pool2d) < 0.5)",
+        "F.max_pool2d, reach=2) < 0.05)",
+        "F.max_pool2d, reach=2) < 0.5)",
         ("tests/test_cutout.py::test_a_pixel_that_shows_a_little_of_the_person_is_filled_too",),
     ),
     Mutant(

@@ -97,7 +97,7 @@ def test_the_one_stage_model_learns_its_matte_too(store: ImageStore, pairs: Pair
     error = {}
     for weight in (0.0, 5.0):
         settings = config(
-            networks="G1+D", stage1__steps=15, stage2__steps=15, stage2__lr=3e-3, stage1__matte_weight=weight
+            networks="G1+D", stage1__steps=15, stage2__steps=30, stage2__lr=3e-3, stage1__matte_weight=weight
         )
         g1, _ = train_one_stage(settings, store, pairs, tmp_path / str(weight))
         batch = store.batch(pairs, torch.arange(8))
@@ -112,7 +112,7 @@ def test_the_one_stage_model_learns_its_matte_too(store: ImageStore, pairs: Pair
         with torch.no_grad():
             matte = g1.split(g1(*seen)).matte_logits.sigmoid()
         error[weight] = float((matte - batch.target_matte).abs().mean())
-    assert error[5.0] < 0.9 * error[0.0]
+    assert error[5.0] < 0.7 * error[0.0], error
 
 
 def test_the_batches_of_a_run_are_augmented_by_their_number(
