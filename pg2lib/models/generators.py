@@ -24,6 +24,10 @@ from pg2lib.warp import warp_parts
 RGB, WARP = 3, 3 + 1
 """Channels of an image, and of the warped image with its coverage."""
 
+BACKDROP_LOGIT = -2.0
+"""The logit of the backdrop's share before training, a share of 0.12: the colours that G1 paints learn the backdrop as
+well, for places where that of the condition image is not the target's, such as borders that the data set padded."""
+
 
 class G1Input(NamedTuple):
     """The arguments of `G1.forward`; None where the configuration has no such input."""
@@ -120,6 +124,8 @@ class G1(nn.Module):
         self.last = conv3x3(widths[-1], painted * config.stem_px**2)
         self.embedding = _pose_embedding(config)
         xavier_init(self)
+        if config.backdrop:
+            nn.init.constant_(self.last.bias[-(config.stem_px**2) :], BACKDROP_LOGIT)
 
     def forward(
         self,

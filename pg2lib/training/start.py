@@ -39,7 +39,8 @@ def _gentler(stage: Settings) -> Settings:
 def refuse_another_architecture(config: PG2Config, start: PG2Pipeline) -> None:
     """Refuse to start a run from a pipeline whose generators have another architecture. Changes nothing.
 
-    Settings of D may differ, as no pipeline holds a D.
+    Settings of D may differ, as no pipeline holds a D, and a run may add ``model.backdrop``, which gives G1 one more
+    output channel.
 
     Raises:
         ConfigError: A setting of the generators differs (the message names it), or the pipeline was not loaded from a
@@ -48,6 +49,8 @@ def refuse_another_architecture(config: PG2Config, start: PG2Pipeline) -> None:
     if start.checkpoint is None:
         raise ConfigError("start: expected a pipeline that was loaded by from_pretrained, got one that was not")
     ours, theirs = dataclasses.asdict(config.model), dataclasses.asdict(start.config.model)
+    if ours["backdrop"]:
+        del ours["backdrop"]
     differing = [key for key in ours if ours[key] != theirs[key] and not key.startswith("discriminator_")]
     if differing:
         listed = "; ".join(f"model.{key}: {theirs[key]!r} there, {ours[key]!r} here" for key in differing)
@@ -79,13 +82,18 @@ def record_of_start(start: PG2Pipeline | None) -> dict[str, Any]:
 def initialise(generator: Generator, name: str, start: PG2Pipeline | None) -> Generator:
     """Copy the weights of a pipeline's generator into a new one, and return it.
 
-    Without a pipeline, or where the pipeline has no such generator, the initial weights stay random.
+    Without a pipeline, or where the pipeline has no such generator, the initial weights stay random. So do those of an
+    output channel that the pipeline's G1 does not have.
 
     Args:
         generator: It is changed in place.
         name: ``"g1"`` or ``"g2"``.
-        start: A pipeline of the same architecture.
+        start: A pipeline that `refuse_another_architecture` accepts.
     """
     if start is not None and name in start.generators:
-        generator.load_state_dict(start.generators[name].state_dict())
+        weights = generator.state_dict()
+        for key, values in start.generators[name].state_dict().items():
+            # The channel of model.backdrop is the last one, so the others keep their places.
+            weights[key][: len(values)] = values
+        generator.load_state_dict(weights)
     return generator

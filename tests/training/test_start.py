@@ -14,15 +14,17 @@ from pg2lib import CheckpointError, ConfigError, PG2Config, PG2Pipeline
 from pg2lib.cli import main
 from pg2lib.framing import Framing
 from pg2lib.models import build_models
+from pg2lib.models.generators import BACKDROP_LOGIT
 from pg2lib.training.checkpoint import find_checkpoint
 from pg2lib.training.loop import identity_of
 from pg2lib.training.run import Reports, load_stage1, load_stage2, train
-from pg2lib.training.start import digest_of_start, fine_tuning
+from pg2lib.training.start import digest_of_start, fine_tuning, initialise, refuse_another_architecture
 from tests.training.conftest import TINY, Data, config, same, weights
 
 QUIET = Reports(progress=False, sample_every=0, checkpoint_every=1, time_share=1.0)
 STILL = config(stage1__steps=1, stage2__steps=1, stage1__lr=1e-30, stage2__lr=1e-30)
 """Steps that change no weight by more than rounding."""
+WITHOUT_BACKDROP = STILL.override({"model.part_warp": True, "model.matte": True, "networks": "G1"})
 
 
 def close(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -73,6 +75,23 @@ def test_without_a_g2_in_the_pipeline_stage_two_starts_from_random_weights(data:
     made = go(data, tmp_path / "run", start=start)
     assert close(made.g1, start.g1)
     assert close(made.g2, go(data, tmp_path / "plain").g2)
+
+
+def test_a_run_may_add_the_backdrop(tmp_path: Path) -> None:
+    start = save(tmp_path / "start", WITHOUT_BACKDROP)
+    settings = WITHOUT_BACKDROP.override({"model.backdrop": True})
+    refuse_another_architecture(settings, start)
+    ours, theirs = weights(initialise(build_models(settings)[0], "g1", start)), weights(start.g1)
+    for key, values in theirs.items():
+        assert torch.equal(ours[key][: len(values)], values), key
+    assert len(ours["last.bias"]) == len(theirs["last.bias"]) + 1
+    assert ours["last.bias"][-1] == BACKDROP_LOGIT
+
+
+def test_a_run_may_not_drop_the_backdrop(tmp_path: Path) -> None:
+    start = save(tmp_path / "start", WITHOUT_BACKDROP.override({"model.backdrop": True}))
+    with pytest.raises(ConfigError, match=r"model\.backdrop: True there, False here"):
+        refuse_another_architecture(WITHOUT_BACKDROP, start)
 
 
 def test_the_card_says_from_what(data: Data, tmp_path: Path, start: PG2Pipeline) -> None:
