@@ -115,7 +115,7 @@ def add_hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("auto", "no", "bf16"), default="auto",
         help="auto: bf16 mixed precision on a GPU that supports it, otherwise float32; no: float32; bf16: bf16 mixed "
-        "precision, which also speeds up CPUs with AVX512-BF16 or AMX (default: %(default)s)",
+        "precision, which also speeds up CPUs with AMX (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--compile", action="store_true",
