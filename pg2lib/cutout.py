@@ -19,6 +19,10 @@ from pg2lib.pose import DRAWN_LIMBS, FARTHEST_PX, Pose
 BACKDROP = 0.81
 """Grey level in [-1, 1] of a plain backdrop: the mean of the surroundings in DeepFashion's training images."""
 
+EDGE = (0.3, 0.8)
+"""Where a result is set into a background, a pixel shows the background alone up to the first value of its matte, and
+the person alone from the second one on."""
+
 
 def matte_of_one(
     matte: Float[Tensor, "1 height width"], pose: Pose, others: Sequence[Pose]
@@ -107,8 +111,9 @@ def composed(
 ) -> Float[Tensor, "3 height width"]:
     """Replace the plain backdrop of a person by a background.
 
-    At soft edges a pixel already mixes person and backdrop. The share of the backdrop is replaced there; mixing the
-    pixel a second time would leave a rim in the backdrop's colour.
+    At soft edges a pixel mixes person and backdrop. The person's own colour is worked out there, as mixing the pixel a
+    second time would leave a rim in the backdrop's colour. A model's matte is soft as well where the model is unsure of
+    the outline, which would surround the person with mist, so the edge is made steeper (see `EDGE`).
 
     Args:
         image: a person on a plain backdrop, [-1, 1].
@@ -118,4 +123,6 @@ def composed(
     clear = 1 - matte
     weight = (clear > 0.98).float()
     backdrop = (image * weight).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp_min(1)
-    return (image + clear * (background - backdrop)).clamp(-1, 1)
+    person = ((image - clear * backdrop) / matte.clamp_min(EDGE[0])).clamp(-1, 1)
+    edge = ((matte - EDGE[0]) / (EDGE[1] - EDGE[0])).clamp(0, 1)
+    return background.lerp(person, edge * edge * (3 - 2 * edge))

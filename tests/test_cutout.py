@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pg2lib.cutout import composed, inside_photo, matte_of_one, on_backdrop, without_person
+from pg2lib.cutout import EDGE, composed, inside_photo, matte_of_one, on_backdrop, without_person
 from pg2lib.images import Crop
 from pg2lib.pose import Pose
 
@@ -36,11 +36,23 @@ def test_which_pixels_show_the_photo() -> None:
 
 
 def test_a_person_on_a_backdrop_can_be_set_into_another_without_a_rim() -> None:
-    """A soft edge: the composed picture is what a camera would have seen before the other backdrop."""
+    """A soft edge mixes person and background; of the plain backdrop, which is lighter than both, none is left."""
     matte = torch.linspace(0, 1, 64).clamp(0.2, 0.8).sub(0.2).div(0.6).expand(1, 32, 64)
     person, background = torch.full((3, 32, 64), -0.5), torch.full((3, 32, 64), 0.3)
-    cut = on_backdrop(person, matte)
-    assert torch.allclose(composed(cut, matte, background), background + (person - background) * matte, atol=0.01)
+    result = composed(on_backdrop(person, matte), matte, background)
+    assert (result.diff(dim=2) <= 1e-6).all(), "from the background to the person without going up"
+    assert torch.allclose(result[:, :, 0], torch.tensor(0.3)) and torch.allclose(result[:, :, -1], torch.tensor(-0.5))
+    half = (matte[0, 0] - sum(EDGE) / 2).abs().argmin()
+    assert torch.allclose(result[:, :, half], torch.tensor(-0.1), atol=0.03), "half of each in the middle of the edge"
+
+
+def test_where_the_matte_is_unsure_there_is_no_mist() -> None:
+    """A faint matte shows the background as it is, and a nearly full one the person."""
+    matte = torch.cat([torch.full((1, 8, 8), value) for value in (0.0, EDGE[0], EDGE[1], 1.0)], dim=2)
+    person, background = torch.full((3, 8, 32), -0.5), torch.rand(3, 8, 32)
+    result = composed(on_backdrop(person, matte), matte, background)
+    assert torch.equal(result[:, :, :16], background[:, :, :16])
+    assert torch.allclose(result[:, :, 16:], person[:, :, 16:], atol=1e-5)
 
 
 def test_the_place_of_a_person_is_filled_from_what_surrounds_it() -> None:
