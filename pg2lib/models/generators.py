@@ -24,6 +24,9 @@ from pg2lib.warp import warp_parts
 RGB, WARP = 3, 3 + 1
 """Channels of an image, and of the warped image with its coverage."""
 
+OVERSHOOT = 0.02
+"""The share that stays of what painted colours exceed [-1, 1] by, with the part warp; at 0 no gradient would stay."""
+
 BACKDROP_LOGIT = -2.0
 """The logit of the backdrop's share before training, a share of 0.12: the colours that G1 paints learn the backdrop as
 well, for places where that of the condition image is not the target's, such as borders that the data set padded."""
@@ -413,10 +416,13 @@ def _warp_channels(warped: Tensor | None, coverage: Tensor | None) -> list[Tenso
 def _with_warp(output: Tensor, warped: Tensor | None, coverage: Tensor | None) -> Tensor:
     """Mix the painted colours with the warped image by the blend a = sigmoid(blend logit) * coverage.
 
-    The fourth channel becomes a; the channels after it stay.
+    The fourth channel becomes a; the channels after it stay. The painted colours are kept near [-1, 1]. Otherwise G1
+    learns to paint far beyond it where a is near 1, and covers up what the blend seems to copy.
     """
     assert warped is not None and coverage is not None
     painted, blend_logit, others = torch.split(output, [RGB, 1, output.shape[1] - RGB - 1], dim=1)
+    inside = painted.clamp(-1, 1)
+    painted = inside + OVERSHOOT * (painted - inside)
     blend = blend_logit.sigmoid() * coverage
     return torch.cat((torch.lerp(painted, warped, blend), blend, others), dim=1)
 
