@@ -10,7 +10,7 @@ from pg2lib.backdrop import backdrop_of
 from pg2lib.config import AugmentConfig, ModelConfig
 from pg2lib.models import Discriminator
 from pg2lib.models.blocks import DoubleConv
-from pg2lib.models.generators import coordinates, g1_input
+from pg2lib.models.generators import OVERSHOOT, coordinates, g1_input
 
 SMALL = {
     size: ModelConfig(*size, base_width=4, bottleneck=8, discriminator_width=4) for size in ((128, 64), (256, 256))
@@ -302,6 +302,19 @@ def test_the_warped_image_is_blended_where_it_covers() -> None:
         painted = g1.split(g1(image, heatmaps, warped, coverage, matte)).coarse
     assert torch.allclose(coarse, coverage * warped + (1 - coverage) * painted, atol=1e-5)
     assert not torch.allclose(painted[:, :, 64:], colour[:, :, 64:], atol=1e-4)  # G1 sees the warped image, too
+
+
+def test_painted_colours_cannot_cover_up_what_is_copied() -> None:
+    """Colours far beyond the range of images leave 19 of 20 parts of the warped image, and can still be learned."""
+    g1 = build_models(WARPING)[0]
+    image, heatmaps, warped, coverage, matte = seen()
+    with torch.no_grad():
+        g1.last.weight[:16], g1.last.bias[:12] = 0, 3.0  # the colours
+        g1.last.bias[12:16] = torch.tensor(19.0).log()  # the blend's logits
+    coarse = g1.split(g1(image, heatmaps, warped, torch.ones_like(coverage), matte)).coarse
+    assert torch.allclose(coarse, 0.95 * warped + 0.05 * (1 + 2 * OVERSHOOT), atol=1e-5)
+    coarse.sum().backward()
+    assert (g1.last.bias.grad[:12] > 0).all()
 
 
 def with_person() -> torch.Tensor:
