@@ -44,7 +44,7 @@ MAX_FRAMES = 120
 MIN_JOINTS = 4
 """The fewest joints of a pose that is placed by hand."""
 
-RELIABLE = ("hands on hips", "waving", "standing, front", "hands joined", "walking, front", "arms raised")
+RELIABLE = ("hands on hips", "waving", "standing, front", "hands joined", "walking, front")
 """Presets that come out well; for all others, photos that show a person from the front lack a side or the back."""
 
 FOUND_AGAIN_PX = 512

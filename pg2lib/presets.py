@@ -33,7 +33,7 @@ _PLUS: Settings = {
     "augment.shift": 0.3,
     "augment.matte_missing": 0.1,
     "augment.matte_error": 0.2,
-    "stage1.blend_weight": 0.1,
+    "stage1.blend_weight": 0.5,
 }
 
 

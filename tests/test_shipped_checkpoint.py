@@ -40,10 +40,16 @@ MARKET1501 = Shipped(MARKET1501_CHECKPOINT, "compact", 263_632, 12_000, "market-
 DEEPFASHION = Shipped(
     DEFAULT_CHECKPOINT,
     "deepfashion-compact",
-    16_782,
+    16_714,
     2_708,
     "pairs-test.csv",
-    {"networks": "G1", "model.backdrop": False, "stage1.blend_weight": 0.05},
+    {
+        "networks": "G1",
+        "stage1.steps": 950,
+        "stage1.lr_decay_steps": 600,
+        "stage1.lr": 2e-4,
+        "stage1.seed": 1,
+    },
 )
 
 
