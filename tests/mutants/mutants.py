@@ -311,6 +311,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/models/test_networks.py::test_without_a_known_backdrop_g1_paints_it",),
     ),
     Mutant(
+        "painted colours far out of range cover up what is copied",
+        "pg2lib/models/generators.py",
+        "inside = painted.clamp(-1, 1)",
+        "inside = painted",
+        ("tests/models/test_networks.py::test_painted_colours_cannot_cover_up_what_is_copied",),
+    ),
+    Mutant(
+        "mist surrounds a person in a new background",
+        "pg2lib/cutout.py",
+        "background.lerp(person, edge * edge * (3 - 2 * edge))",
+        "background.lerp(person, matte)",
+        ("tests/test_cutout.py::test_where_the_matte_is_unsure_there_is_no_mist",),
+    ),
+    Mutant(
         "the prior towards copying overlooks what the backdrop hides",
         "pg2lib/models/generators.py",
         "blend = output[:, RGB : RGB + config.part_warp] * (1 - share)",
