@@ -128,6 +128,7 @@ class G1(nn.Module):
         self.embedding = _pose_embedding(config)
         xavier_init(self)
         if config.backdrop:
+            assert self.last.bias is not None
             nn.init.constant_(self.last.bias[-(config.stem_px**2) :], BACKDROP_LOGIT)
 
     def forward(
