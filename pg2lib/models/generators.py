@@ -111,8 +111,7 @@ class G1(nn.Module):
         self.inner = config.base_width, *_bottleneck_size(config)  # (h, 8, 4 or 8)
         self.squeeze = nn.Linear(_encoder_features(config), config.bottleneck)
         # A pose that is embedded, instead of stacked as heatmaps, joins here with z more features.
-        embedded = config.pose_embedding != "heatmaps"
-        self.expand = nn.Linear(config.bottleneck * (2 if embedded else 1), math.prod(self.inner))
+        self.expand = nn.Linear(config.bottleneck * (1 + (config.pose_embedding != "heatmaps")), math.prod(self.inner))
 
         stacked, widths = g1_decoder_widths(config)
         symmetric = config.g1_decoder == "symmetric"
