@@ -43,13 +43,7 @@ DEEPFASHION = Shipped(
     16_714,
     2_708,
     "pairs-test.csv",
-    {
-        "networks": "G1",
-        "stage1.steps": 950,
-        "stage1.lr_decay_steps": 600,
-        "stage1.lr": 2e-4,
-        "stage1.seed": 1,
-    },
+    {"networks": "G1"},
 )
 
 
