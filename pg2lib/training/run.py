@@ -14,6 +14,7 @@ A run that cannot be finished is refused before it writes anything (see `check_r
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import multiprocessing
@@ -146,13 +147,22 @@ def make_accelerator(
             It needs a C++ compiler on a CPU and Triton on a GPU, and takes a minute at the start of each stage.
     """
     bf16 = torch.cuda.is_available() and not cpu and torch.cuda.is_bf16_supported()
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=("bf16" if bf16 else "no") if precision == "auto" else precision,
         cpu=cpu,
         dynamo_backend="inductor" if compile else "no",
         # The main process evaluates alone while the others wait.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
     )
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_process_group)
+    return accelerator
+
+
+def _leave_process_group() -> None:
+    """End the threads of the process group; the interpreter's own end aborts now and then where they still run."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def run_stage1(
