@@ -1,4 +1,4 @@
-"""The backdrop of an image: the person's place filled from its surroundings."""
+"""The two layers of an image: its backdrop without the person, and the person's colours without the backdrop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from torch.nn import functional as F
 
 SMALLEST_WEIGHT = 1e-3
 """Least divisor of a weighted mean: if no pixel at all is known, the fill is grey."""
+
+SURELY_PERSON = 0.95
+"""From this value of the matte on, a pixel shows nothing but the person."""
+
+PERSON_REACH_PX = 4
+"""How far the colours of people are continued beyond their edge."""
 
 
 class Backdrop(NamedTuple):
@@ -57,6 +63,27 @@ def backdrop_of(
         filled = colour + (1 - weight) * _enlarged(filled, colour.shape[-2:])
     soft = _enlarged(_widened(known, F.avg_pool2d, reach=1) * known, size)
     return Backdrop(_enlarged(filled, size).lerp(image, soft), known.mean(dim=(1, 2, 3), keepdim=True))
+
+
+def person_of(
+    image: Float[Tensor, "batch 3 height width"], matte: Float[Tensor, "batch 1 height width"]
+) -> Float[Tensor, "batch 3 height width"]:
+    """Continue the colours of the people a few pixels beyond their edge.
+
+    Pixels at the edge of the matte mix the person with the backdrop. Where the part warp moves them onto another part
+    of the body, they would show as a seam.
+
+    Args:
+        image: [-1, 1].
+        matte: mattes of the people, [0, 1]. Where they are 1, the image stays.
+    """
+    known = (matte >= SURELY_PERSON).float()
+    sure = torch.cat((image * known, known), dim=1)
+    # At half the resolution, as in `backdrop_of`.
+    near = _widened(F.avg_pool2d(sure, 2, ceil_mode=True), F.avg_pool2d, PERSON_REACH_PX // 2)
+    colour, weight = _enlarged(near, image.shape[-2:]).split([3, 1], dim=1)
+    continued = torch.where(weight > SMALLEST_WEIGHT, colour / weight.clamp_min(SMALLEST_WEIGHT), image)
+    return torch.where(known > 0, image, continued)
 
 
 def _widened(image: Tensor, pool: Callable[..., Tensor], reach: int) -> Tensor:

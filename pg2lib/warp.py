@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
+from pg2lib.backdrop import SURELY_PERSON
 from pg2lib.pose import JOINTS
 
 NOSE, NECK = 0, 1
@@ -76,10 +77,6 @@ SCALE_BOUNDS = (0.6, 1.6)
 
 FARTHEST_PX = 1e5
 """Coordinates are clamped to this magnitude, so that sums of squares stay finite and precise."""
-
-SURELY_PERSON = 0.95
-"""Where parts overlap, those whose matte is at least this lie on top of the others. Otherwise the backdrop next to an
-arm would hide the torso."""
 
 MATTE_CELL_PX = 2
 """The matte is looked up once for each square of this side."""
@@ -328,15 +325,24 @@ def _boxes(target_xy: Tensor, target_known: Tensor, torso_length: Tensor) -> Box
 def _brings_the_person(
     matrix: Float[Tensor, "batch part 2 2"], offset: Float[Tensor, "batch part 2"], matte: Tensor
 ) -> UInt8[Tensor, "batch part rows width"]:
-    """Return 255 where a part surely shows the person (`SURELY_PERSON`), by the nearest pixel of the matte, else 0.
+    """Return 255 where a part surely shows the person, else 0.
+
+    It does where the nearest pixel of the matte and the eight around it are at least `SURELY_PERSON`. Where parts
+    overlap, it lies on top of those that do not. Otherwise the backdrop next to an arm would hide the torso.
 
     The matte is looked up once for each square of `MATTE_CELL_PX`, so there is one row for each row of squares.
     """
     height, width = matte.shape[2:]
     cell = MATTE_CELL_PX if height % MATTE_CELL_PX == width % MATTE_CELL_PX == 0 else 1
-    # Integers with all bits set, of as many bytes as a square is wide; a rim of zeros surrounds the matte.
+    # Integers with all bits set, of as many bytes as a square is wide; in the end a rim of zeros surrounds the matte.
     sure = torch.ge(matte, SURELY_PERSON, out=torch.empty_like(matte)).neg_().to({1: torch.int8, 2: torch.int16}[cell])
-    sure = pad(sure, (1, 1, 1, 1)).flatten(1)
+    sure = pad(sure, (1, 1, 1, 1), value=-1)
+    # Pixels at the edge of the person are left out, as a square may reach beyond it.
+    sure[:, :, 1:-1] &= sure[:, :, :-2] & sure[:, :, 2:]
+    sure[..., 1:-1] &= sure[..., :-2] & sure[..., 2:]
+    sure[:, :, :: height + 1] = 0
+    sure[..., :: width + 1] = 0
+    sure = sure.flatten(1)
     column, row = (
         _pixels(matrix[:, :, i], offset[:, :, i] + 1, height, width, cell).clamp_(0, size + 1).round_()
         for i, size in enumerate((width, height))

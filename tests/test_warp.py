@@ -371,6 +371,24 @@ def test_the_backdrop_beside_an_arm_does_not_hide_the_torso(standing: Pose, canv
     torch.testing.assert_close(warped[torso], torch.ones_like(warped[torso]))
 
 
+@pytest.mark.parametrize("degrees", [20, 35, 60])
+def test_no_gaps_at_the_edge_of_an_arm_in_front_of_the_torso(standing: Pose, degrees: float) -> None:
+    """A thin arm that hung beside the body lies over the torso: behind its edge is the torso, not the backdrop."""
+    condition = standing.resize((256, 128)).xy
+    rows, columns = torch.meshgrid(torch.arange(256), torch.arange(128), indexing="ij")
+    elbow, wrist = condition[3], condition[4]
+    arm = ((rows >= elbow[1] - 20) & (rows <= wrist[1] + 20) & ((columns - elbow[0]).abs() < 4)).float()
+    torso = ((rows > 52) & (rows < 130) & (columns > 44) & (columns < 86)).float()
+    target = condition.clone()
+    turn = torch.deg2rad(torch.tensor(float(degrees)))
+    target[3] = torch.tensor([60.0, 75.0])
+    target[4] = target[3] + (wrist - elbow).norm() * torch.stack((turn.sin(), turn.cos()))
+    image = torch.zeros(1, 3, 256, 128)
+    _, coverage = warp_parts(image, condition[None], target[None], torch.maximum(arm, torso)[None, None])
+    inside = coverage[0, 0, 72:112, 52:78]
+    assert (inside > 0.6).all(), f"{int((inside <= 0.6).sum())} gaps"
+
+
 def sources(xy: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Where each pixel of the target comes from, (2, height, width), read from a photo that shows its coordinates."""
     y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")

@@ -15,17 +15,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pg2lib.backdrop import backdrop_of
+from pg2lib.backdrop import person_of
 from pg2lib.config import ModelConfig
+from pg2lib.models.blending import RGB, with_backdrop, with_warp, without_grid
 from pg2lib.models.blocks import DoubleConv, Stem, conv3x3, relu, xavier_init
 from pg2lib.pose import JOINTS
 from pg2lib.warp import warp_parts
 
-RGB, WARP = 3, 3 + 1
-"""Channels of an image, and of the warped image with its coverage."""
-
-OVERSHOOT = 0.02
-"""The share that stays of what painted colours exceed [-1, 1] by, with the part warp; at 0 no gradient would stay."""
+WARP = RGB + 1
+"""Channels of the warped image with its coverage."""
 
 BACKDROP_LOGIT = -2.0
 """The logit of the backdrop's share before training, a share of 0.12: the colours that G1 paints learn the backdrop as
@@ -70,7 +68,8 @@ def g1_input(
         return G1Input(condition_image, target_heatmaps, matte=matte)
     if condition_xy is None or target_xy is None:
         raise ValueError("model.part_warp is set: expected condition_xy and target_xy, got None")
-    warped, coverage = warp_parts(condition_image, condition_xy, target_xy, matte)
+    person = condition_image if matte is None else person_of(condition_image, matte)
+    warped, coverage = warp_parts(person, condition_xy, target_xy, matte)
     return G1Input(condition_image, target_heatmaps, warped, coverage, matte)
 
 
@@ -167,12 +166,14 @@ class G1(nn.Module):
                 # A 1x1 convolution works on each pixel alone, so it can run before the pixels are doubled: the result
                 # is the same at a quarter of the cost.
                 x = _doubled(relu(self.up[i](x)))  # twice the resolution
-        result: Tensor = F.pixel_shuffle(self.last(x), self.config.stem_px)
+        result: Tensor = self.last(x)
+        if self.config.stem_px > 1:
+            result = without_grid(F.pixel_shuffle(result, self.config.stem_px))
         # In float32, as bfloat16 has only some 128 steps from 0.5 to 1.
         if self.config.part_warp:
-            result = _with_warp(result.float(), warped, coverage)
+            result = with_warp(result.float(), warped, coverage)
         if self.config.backdrop:
-            result = _with_backdrop(result.float(), condition_image, matte, self.config)
+            result = with_backdrop(result.float(), condition_image, matte, self.config)
         return result
 
     def _stack(
@@ -411,34 +412,6 @@ def _warp_channels(warped: Tensor | None, coverage: Tensor | None) -> list[Tenso
     if warped is None or coverage is None:
         raise ValueError("model.part_warp is set: expected the warped image and coverage, got None")
     return [warped * coverage, coverage]
-
-
-def _with_warp(output: Tensor, warped: Tensor | None, coverage: Tensor | None) -> Tensor:
-    """Mix the painted colours with the warped image by the blend a = sigmoid(blend logit) * coverage.
-
-    The fourth channel becomes a; the channels after it stay. The painted colours are kept near [-1, 1]. Otherwise G1
-    learns to paint far beyond it where a is near 1, and covers up what the blend seems to copy.
-    """
-    assert warped is not None and coverage is not None
-    painted, blend_logit, others = torch.split(output, [RGB, 1, output.shape[1] - RGB - 1], dim=1)
-    inside = painted.clamp(-1, 1)
-    painted = inside + OVERSHOOT * (painted - inside)
-    blend = blend_logit.sigmoid() * coverage
-    return torch.cat((torch.lerp(painted, warped, blend), blend, others), dim=1)
-
-
-def _with_backdrop(output: Tensor, condition_image: Tensor, matte: Tensor | None, config: ModelConfig) -> Tensor:
-    """Mix the colours with the backdrop of the condition image, by the sigmoid of the last channel, and drop it.
-
-    The blend, which is the share of the warped image in the result, shrinks with it. Where the matte shows no backdrop,
-    the colours stay.
-    """
-    assert matte is not None
-    backdrop = backdrop_of(condition_image.float(), matte.float())
-    share = output[:, -1:].sigmoid() * (backdrop.known > 0)
-    colours = torch.lerp(output[:, :RGB], backdrop.image, share)
-    blend = output[:, RGB : RGB + config.part_warp] * (1 - share)
-    return torch.cat((colours, blend, output[:, RGB + config.part_warp : -1]), dim=1)
 
 
 # -- Other embeddings of the target pose (Table 1) ---------------------------------------------------------------------

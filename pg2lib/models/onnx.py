@@ -31,7 +31,7 @@ from pg2lib.provenance import __version__
 if TYPE_CHECKING:
     import onnx
 
-FORMAT = "pg2lib onnx 1"
+FORMAT = "pg2lib onnx 2"
 INSTALL = 'pip install "pg2lib[onnx]"'
 
 

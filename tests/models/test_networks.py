@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from pg2lib import PG2Config, build_models, render_heatmaps
+from pg2lib import PG2Config, build_models, pose_presets, render_heatmaps
 from pg2lib.backdrop import backdrop_of
 from pg2lib.config import AugmentConfig, ModelConfig
 from pg2lib.models import Discriminator
+from pg2lib.models.blending import OVERSHOOT, without_grid
 from pg2lib.models.blocks import DoubleConv
-from pg2lib.models.generators import OVERSHOOT, coordinates, g1_input
+from pg2lib.models.generators import coordinates, g1_input
 
 SMALL = {
     size: ModelConfig(*size, base_width=4, bottleneck=8, discriminator_width=4) for size in ((128, 64), (256, 256))
@@ -282,11 +283,34 @@ def test_a_stem_is_a_convolution_over_blocks_of_pixels() -> None:
 
 
 def test_a_stem_gives_every_pixel_of_its_own() -> None:
-    """The last convolution's channels become blocks of pixels again."""
+    """The last convolution's channels become blocks of pixels again, which are smoothed."""
     g1 = build_models(dataclasses.replace(SMALL[128, 64], stem_px=2))[0]
     image = torch.rand(1, 3, 128, 64)
     g1.last.register_forward_hook(lambda *_: torch.nn.functional.pixel_unshuffle(image, 2))
-    assert torch.equal(g1(image, torch.zeros(1, 18, 128, 64)), image)
+    smooth = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    expected = torch.nn.functional.conv2d(image, smooth.expand(3, 1, 3, 3), groups=3)
+    result = g1(image, torch.zeros(1, 18, 128, 64))
+    torch.testing.assert_close(result[:, :, 1:-1, 1:-1], expected)
+
+
+def test_a_grid_of_the_stem_is_smoothed_away() -> None:
+    """A pattern that repeats from cell to cell becomes its mean; a plain image stays."""
+    grid = torch.tensor([[0.9, -0.3], [0.1, 0.5]]).repeat(1, 1, 8, 8)
+    torch.testing.assert_close(without_grid(grid)[:, :, 1:-1, 1:-1], torch.full((1, 1, 14, 14), 0.3))
+    torch.testing.assert_close(without_grid(torch.full((1, 2, 6, 4), 0.7)), torch.full((1, 2, 6, 4), 0.7))
+
+
+def test_the_backdrop_does_not_show_where_parts_of_the_person_meet() -> None:
+    """Pixels at the edge of the matte are warped in the person's colours."""
+    image, matte = torch.full((1, 3, 128, 64), 0.8), torch.zeros(1, 1, 128, 64)
+    matte[:, :, 20:120, 15:50] = 0.5
+    matte[:, :, 22:118, 17:48] = 1.0
+    image = torch.where(matte == 1, -0.5, torch.where(matte > 0, 0.15, image))
+    xy = pose_presets()["standing, front"].xy[None]
+    given = g1_input(WARPING, image, torch.zeros(1, 18, 128, 64), xy, xy, matte)
+    edge = given.coverage == 0.5
+    assert edge.sum() > 50
+    torch.testing.assert_close(given.warped[:, :1][edge], torch.full((int(edge.sum()),), -0.5))
 
 
 def test_the_warped_image_is_blended_where_it_covers() -> None:

@@ -326,10 +326,31 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the prior towards copying overlooks what the backdrop hides",
-        "pg2lib/models/generators.py",
+        "pg2lib/models/blending.py",
         "blend = output[:, RGB : RGB + config.part_warp] * (1 - share)",
         "blend = output[:, RGB : RGB + config.part_warp]",
         ("tests/models/test_networks.py::test_the_backdrop_of_the_condition_image_is_blended",),
+    ),
+    Mutant(
+        "an arm in front of the torso has gaps along its edge",
+        "pg2lib/warp.py",
+        "sure[..., 1:-1] &= sure[..., :-2] & sure[..., 2:]",
+        "pass",
+        ("tests/test_warp.py::test_no_gaps_at_the_edge_of_an_arm_in_front_of_the_torso",),
+    ),
+    Mutant(
+        "the stem shows as a grid",
+        "pg2lib/models/generators.py",
+        "if self.config.stem_px > 1:\n            result = without_grid(",
+        "if self.config.stem_px > 1:\n            result = (",
+        ("tests/models/test_networks.py::test_a_stem_gives_every_pixel_of_its_own",),
+    ),
+    Mutant(
+        "the backdrop shows where parts of the person meet",
+        "pg2lib/backdrop.py",
+        "return torch.where(known > 0, image, continued)",
+        "return image",
+        ("tests/models/test_networks.py::test_the_backdrop_does_not_show_where_parts_of_the_person_meet",),
     ),
     Mutant(
         "grey levels of a matte are truncated",
