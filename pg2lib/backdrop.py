@@ -81,7 +81,7 @@ def person_of(
     sure = torch.cat((image * known, known), dim=1)
     # At half the resolution, as in `backdrop_of`.
     near = _widened(F.avg_pool2d(sure, 2, ceil_mode=True), F.avg_pool2d, PERSON_REACH_PX // 2)
-    colour, weight = _enlarged(near, image.shape[-2:]).split([3, 1], dim=1)
+    colour, weight = torch.split(_enlarged(near, image.shape[-2:]), [3, 1], dim=1)
     continued = torch.where(weight > SMALLEST_WEIGHT, colour / weight.clamp_min(SMALLEST_WEIGHT), image)
     return torch.where(known > 0, image, continued)
 
