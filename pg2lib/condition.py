@@ -54,6 +54,7 @@ class ConditionView:
             was given or not needed.
         picture: the crop as the photo shows it, [-1, 1]; None if there is no matte.
         inside: which of its pixels show the photo, and not what lies beyond its edge; None if there is no matte.
+        others: matte of the other people in it; None if there is no matte, or the image came as a model canvas.
         photo_poses: poses of everybody, found or given, the person's first, in pixels of the file; empty if unknown.
         photo_size: (height, width) of the file, upright and before `turn`.
         turn: by how many degrees the photo was turned clockwise. Everything "in pixels of the file" is in pixels of the
@@ -68,6 +69,7 @@ class ConditionView:
     people: Sequence[Detection] = ()
     picture: Float[Tensor, "3 height width"] | None = None
     inside: Bool[Tensor, "1 height width"] | None = None
+    others: Float[Tensor, "1 height width"] | None = None
     photo_poses: Sequence[Pose] = ()
     photo_size: tuple[int, int] = (0, 0)
     turn: int = 0
@@ -80,7 +82,7 @@ class ConditionView:
             return None
         if not bool((self.inside & (self.matte < 0.5)).any()):
             return None
-        return without_person(self.picture, self.matte, self.inside)
+        return without_person(self.picture, self.matte, self.inside, self.others)
 
     def background(self, kind: Background) -> Float[Tensor, "3 height width"] | None:
         """Return what results are set into, [-1, 1]; None for the backdrop that the model paints.
@@ -253,7 +255,14 @@ def view_photo(
     inside = inside_photo(crop, photo.size)
     everybody = _find_matte(part) if given is None else _matte_tensor(crop_loaded.apply(given))
     own = matte_of_one(everybody, own_pose, others) * inside
-    return replace(view, condition_image=on_backdrop(picture, own), matte=own, picture=picture, inside=inside)
+    return replace(
+        view,
+        condition_image=on_backdrop(picture, own),
+        matte=own,
+        picture=picture,
+        inside=inside,
+        others=(everybody - own).clamp(0, 1) * inside,
+    )
 
 
 def view_canvas(

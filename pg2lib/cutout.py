@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from pg2lib.backdrop import backdrop_of
 from pg2lib.images import Crop, from_uint8, pil_from_tensor, tensor_from_pil
+from pg2lib.inpaint import fill_with_texture
 from pg2lib.pose import DRAWN_LIMBS, FARTHEST_PX, Pose
 
 BACKDROP = 0.81
@@ -22,6 +24,12 @@ BACKDROP = 0.81
 EDGE = (0.3, 0.8)
 """Where a result is set into a background, a pixel shows the background alone up to the first value of its matte, and
 the person alone from the second one on."""
+
+MARGIN_PX = 4
+"""Where a person is removed, the margin around the matte that goes as well."""
+
+FADE = 10
+"""Beyond the photo's edge, texture fades within this fraction of the height."""
 
 
 def matte_of_one(
@@ -93,15 +101,33 @@ def without_person(
     image: Float[Tensor, "3 height width"],
     matte: Float[Tensor, "1 height width"],
     inside: Bool[Tensor, "1 height width"] | None = None,
+    others: Float[Tensor, "1 height width"] | None = None,
 ) -> Float[Tensor, "3 height width"]:
-    """Remove a person from a picture: the person's place is filled from its surroundings.
+    """Remove a person from a picture: the person's place is filled with texture from its surroundings.
+
+    Pixels beyond the photo's edge are filled, too; the texture fades into smooth colours there.
 
     Args:
         image: [-1, 1].
         matte: matte of the person.
-        inside: which pixels show the photo (`inside_photo`); pixels beyond its edge are filled, too.
+        inside: which pixels show the photo (`inside_photo`); None means all.
+        others: matte of other people, who stay, but are not copied.
     """
-    return backdrop_of(image[None], matte[None], None if inside is None else inside[None]).image[0]
+    inside = torch.ones_like(matte, dtype=torch.bool) if inside is None else inside
+    smooth = backdrop_of(image[None], matte[None], inside[None]).image[0]
+    people = matte if others is None else matte.maximum(others)
+    hole, usable = _near(matte) | ~inside, inside & ~_near(people)
+    textured = fill_with_texture(torch.where(hole, smooth, image), hole, usable)
+    if textured is None:
+        return smooth
+    reach = max(1, image.shape[1] // FADE)
+    share = F.avg_pool2d(inside.float(), 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+    return smooth.lerp(textured, torch.where(inside, 1.0, (2 * share).clamp(max=1)))
+
+
+def _near(matte: Float[Tensor, "1 height width"]) -> Bool[Tensor, "1 height width"]:
+    """Return the pixels within `MARGIN_PX` of a person, who may show a little there."""
+    return F.max_pool2d(matte, 2 * MARGIN_PX + 1, stride=1, padding=MARGIN_PX) > 0.05
 
 
 def composed(

@@ -13,7 +13,7 @@ import pg2lib
 
 ROOT = Path(pg2lib.__file__).parent
 LAYERS = [
-    {"backdrop", "errors", "presets", "processes", "provenance"},
+    {"backdrop", "errors", "inpaint", "presets", "processes", "provenance"},
     {"json_files"},
     {"config", "files", "images", "tables"},
     {"losses", "pose"},
