@@ -20,15 +20,15 @@ Offsets = Int64[Tensor, "2 rows columns"]
 PATCH, REACH = 5, 2
 """Side of the patches and their reach around the middle, in pixels of the small copies."""
 
-SIDES_PX = (16, 32, 64)
-"""Longest sides of the small copies."""
+LEVELS = ((16, 1.5), (32, 1.2), (64, 0.9))
+"""For each small copy, its longest side in pixels, and what vertical distance between a patch and its copy counts
+beside differences of colour, in longest sides: the ground stays below and the sky above."""
+
+HORIZONTAL = 0.07
+"""What horizontal distance counts in comparison with vertical distance."""
 
 ROUNDS = 5
 """How often patches are compared and colours are taken on each small copy."""
-
-PLACE_WEIGHT = (1.0, 0.1)
-"""What distance counts beside differences of colour, vertically and horizontally, in longest sides of the image: the
-ground stays below and the sky above."""
 
 JUMPS = (4, 2, 1) * 3
 """From how far away offsets are proposed, one after the other, until neighbours agree."""
@@ -61,9 +61,10 @@ def fill_with_texture(
     usable = usable & ~hole
     offsets: Tensor | None = None
     if usable.float().mean() >= SMALLEST_SHARE:
-        for cell in (max(height, width) // side for side in SIDES_PX):
+        for side, distance_weight in LEVELS:
+            cell = max(height, width) // side
             if cell and height % cell == width % cell == 0 and min(height, width) // cell > PATCH:
-                offsets = _search(image, hole, usable, cell, offsets)
+                offsets = _search(image, hole, usable, cell, distance_weight, offsets)
     return None if offsets is None else torch.where(hole, _copied(image, offsets), image)
 
 
@@ -72,11 +73,13 @@ def _search(
     hole: Bool[Tensor, "1 height width"],
     usable: Bool[Tensor, "1 height width"],
     cell: int,
+    distance_weight: float,
     offsets: Tensor | None,
 ) -> Offsets | None:
     """Find what the hole is copied from, on a copy of the image that is `cell` times smaller.
 
     Args:
+        distance_weight: see `LEVELS`.
         offsets: what a search on a smaller copy found.
 
     Returns:
@@ -92,7 +95,7 @@ def _search(
     if not len(sources) or not len(targets):
         return None
     pixels = _pixels(gap.shape)
-    place = pixels.T / max(gap.shape) * torch.tensor(PLACE_WEIGHT)
+    place = pixels.T / max(gap.shape) * torch.tensor([distance_weight, distance_weight * HORIZONTAL])
 
     def features(filled: Tensor) -> Float[Tensor, "pixels features"]:
         return torch.cat((_patches(filled) / PATCH, place), dim=1)
@@ -102,8 +105,9 @@ def _search(
     half_square = known.square().sum(dim=1) / 2
     filled = small
     if offsets is not None:
-        doubled = F.interpolate(offsets[None].float(), size=gap.shape, mode="nearest")[0] * 2
-        row, column = _moved(pixels, doubled.long().flatten(1), gap.shape)
+        larger = F.interpolate(offsets[None].float(), size=gap.shape, mode="nearest")[0]
+        larger *= gap.shape[0] / offsets.shape[1]
+        row, column = _moved(pixels, larger.round().long().flatten(1), gap.shape)
         filled = torch.where(gap, small[:, :, row, column].view_as(small), small)
     for _ in range(ROUNDS):
         nearest = sources[(features(filled)[targets] @ known.T - half_square).argmax(dim=1)]
