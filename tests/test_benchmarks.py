@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import detector
+from benchmarks import augmentations, detector
 from benchmarks.ingredients import STAGE1, STAGE2, configuration
 from pg2lib import NoPersonError, PG2Config, Pose
+from pg2lib.data.synthetic import write_market1501
 from pg2lib.detect import Detection
 from tests.conftest import ROOT, make_market1501
 
@@ -117,3 +118,14 @@ def test_the_ingredients_of_stage_2_are_trained_from_one_g1_and_scored(tmp_path:
     assert len({tuple(row[2:]) for row in rows}) > 1  # one step each, and not all of them the same
     assert len(list((out / "grids").glob("stage2-*.png"))) == len(STAGE2)
     assert not (out / "stage1").exists()
+
+
+def test_pairs_are_scored_under_each_augmentation(tmp_path: Path, capsys) -> None:
+    pytest.importorskip("mediapipe.python.solutions", reason="needs mediapipe with its models")
+    root = write_market1501(tmp_path / "data", people=1, test_people=3)
+    assert augmentations.main([str(root), "--count", "5", "--weights", "market1501-compact"]) == 0
+    table = capsys.readouterr().out
+    assert [kind for kind in augmentations.KINDS if kind not in table] == []
+    row = next(line for line in table.splitlines() if "| masked L1" in line)
+    plain, recoloured = (float(cell) for cell in row.split("|")[3:5])
+    assert 0 < plain < 255 and recoloured != plain
