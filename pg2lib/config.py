@@ -81,7 +81,8 @@ class ModelConfig:
         backdrop: Whether G1 blends the backdrop of the condition image, with the person's place filled from its
             surroundings, into the coarse result. Needs ``matte``. Not in the paper.
         stem_px: Images enter and leave G1 as blocks of ``stem_px`` x ``stem_px`` pixels on channels (pixel unshuffle),
-            so that its convolutions work at a fraction of the resolution. 1, the paper's, leaves the pixels in place.
+            so that its convolutions work at a fraction of the resolution. What it paints is smoothed afterwards, as the
+            blocks would show. 1, the paper's, leaves the pixels in place.
         heatmap_background: Value of a heatmap away from its keypoint: 0 (paper) or -1 (released code).
         pose_embedding: How the target pose enters G1 (Table 1). ``"heatmaps"``, the paper's choice, stacks the heatmaps
             on the condition image. ``"coordinates"`` (CE) passes the 18 coordinates through two linear layers, and
