@@ -17,7 +17,7 @@ SURELY_PERSON = 0.95
 """From this value of the matte on, a pixel shows nothing but the person."""
 
 PERSON_REACH_PX = 4
-"""How far the colours of people are continued beyond their edge."""
+"""How far the colours of people are continued beyond their edge for the part warp."""
 
 
 class Backdrop(NamedTuple):
@@ -66,7 +66,9 @@ def backdrop_of(
 
 
 def person_of(
-    image: Float[Tensor, "batch 3 height width"], matte: Float[Tensor, "batch 1 height width"]
+    image: Float[Tensor, "batch 3 height width"],
+    matte: Float[Tensor, "batch 1 height width"],
+    reach_px: int = PERSON_REACH_PX,
 ) -> Float[Tensor, "batch 3 height width"]:
     """Continue the colours of the people a few pixels beyond their edge.
 
@@ -76,11 +78,12 @@ def person_of(
     Args:
         image: [-1, 1].
         matte: mattes of the people, [0, 1]. Where they are 1, the image stays.
+        reach_px: how far beyond their edge. Farther away, the image stays.
     """
     known = (matte >= SURELY_PERSON).float()
     sure = torch.cat((image * known, known), dim=1)
     # At half the resolution, as in `backdrop_of`.
-    near = _widened(F.avg_pool2d(sure, 2, ceil_mode=True), F.avg_pool2d, PERSON_REACH_PX // 2)
+    near = _widened(F.avg_pool2d(sure, 2, ceil_mode=True), F.avg_pool2d, reach_px // 2)
     colour, weight = torch.split(_enlarged(near, image.shape[-2:]), [3, 1], dim=1)
     continued = torch.where(weight > SMALLEST_WEIGHT, colour / weight.clamp_min(SMALLEST_WEIGHT), image)
     return torch.where(known > 0, image, continued)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pg2lib.backdrop import backdrop_of
+from pg2lib.backdrop import backdrop_of, person_of
 from pg2lib.images import Crop, from_uint8, pil_from_tensor, tensor_from_pil
 from pg2lib.inpaint import fill_with_texture
 from pg2lib.pose import DRAWN_LIMBS, FARTHEST_PX, Pose
@@ -24,6 +24,10 @@ BACKDROP = 0.81
 EDGE = (0.3, 0.8)
 """Where a result is set into a background, a pixel shows the background alone up to the first value of its matte, and
 the person alone from the second one on."""
+
+UNSURE_PX, SHARE_ERROR, UNLIKE = 12, 0.05, 0.3
+"""How far from where it is sure a matte is compared with the colours, by how much these may differ from it, and from
+which distance of the person's colour from that of the backdrop on (a Euclidean distance, in [-1, 1]) they count."""
 
 MARGIN_PX = 4
 """Where a person is removed, the margin around the matte that goes as well."""
@@ -139,16 +143,30 @@ def composed(
 
     At soft edges a pixel mixes person and backdrop. The person's own colour is worked out there, as mixing the pixel a
     second time would leave a rim in the backdrop's colour. A model's matte is soft as well where the model is unsure of
-    the outline, which would surround the person with mist, so the edge is made steeper (see `EDGE`).
+    the outline, which would surround the person with mist, so pixels in the backdrop's colour are taken out of it, and
+    the edge is made steeper (see `EDGE`).
 
     Args:
         image: a person on a plain backdrop, [-1, 1].
         matte: matte of the person.
         background: [-1, 1].
     """
-    clear = 1 - matte
-    weight = (clear > 0.98).float()
+    weight = (matte < 0.02).float()
     backdrop = (image * weight).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp_min(1)
-    person = ((image - clear * backdrop) / matte.clamp_min(EDGE[0])).clamp(-1, 1)
+    matte = _without_backdrop(image, matte, backdrop)
+    person = ((image - (1 - matte) * backdrop) / matte.clamp_min(EDGE[0])).clamp(-1, 1)
     edge = ((matte - EDGE[0]) / (EDGE[1] - EDGE[0])).clamp(0, 1)
     return background.lerp(person, edge * edge * (3 - 2 * edge))
+
+
+def _without_backdrop(image: Tensor, matte: Tensor, backdrop: Tensor) -> Float[Tensor, "1 height width"]:
+    """Lower a matte where the image is nearer to the colour of the backdrop than the matte says.
+
+    The share of the person in a colour is where it lies on the way from the backdrop's colour to that of the person
+    nearby. Where these two are alike, the matte stays.
+    """
+    way = person_of(image[None], matte[None], UNSURE_PX)[0] - backdrop
+    length = torch.linalg.vector_norm(way, dim=0, keepdim=True)
+    share = ((image - backdrop) * way).sum(dim=0, keepdim=True) / length.square().clamp_min(1e-4)
+    lower = matte.minimum((share + SHARE_ERROR).clamp(0, 1))
+    return matte.lerp(lower, (length / UNLIKE).clamp(max=1))

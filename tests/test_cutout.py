@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pg2lib.cutout import EDGE, composed, inside_photo, matte_of_one, on_backdrop, without_person
+from pg2lib.cutout import BACKDROP, EDGE, composed, inside_photo, matte_of_one, on_backdrop, without_person
 from pg2lib.images import Crop
 from pg2lib.pose import Pose
 
@@ -56,6 +56,20 @@ def test_where_the_matte_is_unsure_there_is_no_mist() -> None:
     assert torch.allclose(result[:, :, 16:], person[:, :, 16:], atol=1e-5)
 
 
+def test_the_plain_backdrop_does_not_show_where_the_matte_is_too_wide() -> None:
+    """The model is half sure of a band beside the person, which is in the backdrop's colour: the background shows."""
+    matte = torch.zeros(1, 32, 64)
+    matte[:, :, :24], matte[:, :, 24:32] = 1, 0.75
+    image = on_backdrop(torch.full((3, 32, 64), -0.5), (matte == 1).float())
+    background = torch.full((3, 32, 64), 0.1)
+    result = composed(image, matte, background)
+    assert torch.allclose(result[:, :, 25:], background[:, :, 25:], atol=0.01)
+    assert torch.allclose(result[:, :, :24], image[:, :, :24], atol=1e-5)
+    # A person in the backdrop's own colour stays where the matte says.
+    pale = composed(torch.full((3, 32, 64), BACKDROP), matte, background)
+    assert (pale[:, :, :32] > 0.7).all()
+
+
 def test_the_place_of_a_person_is_filled_from_what_surrounds_it() -> None:
     """On a slope of grey the fill goes on with the slope, and what is far from the person stays as it is."""
     slope = torch.linspace(-0.8, 0.8, 96).expand(3, 96, 96).clone()
@@ -82,6 +96,18 @@ def test_what_lies_beyond_the_photo_is_filled_without_streaks() -> None:
 def test_a_person_who_fills_the_picture_leaves_a_picture() -> None:
     everything = torch.ones(1, 32, 32)
     assert without_person(torch.zeros(3, 32, 32), everything).isfinite().all()
+
+
+def test_other_people_are_not_copied() -> None:
+    """Somebody in red stands on either side of the person, and stays alone there."""
+    picture = 0.2 * torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0))
+    matte, others = torch.zeros(1, 128, 128), torch.zeros(1, 128, 128)
+    matte[:, 30:110, 55:75] = 1
+    others[:, 30:110, 32:44] = others[:, 30:110, 86:98] = 1
+    picture = torch.where(others > 0, torch.tensor([1.0, -1.0, -1.0])[:, None, None], picture)
+    filled = without_person(picture, matte, others=others)
+    assert filled[1, 30:110, 50:80].min() >= 0
+    assert torch.equal(filled[:, 40:100, 33:43], picture[:, 40:100, 33:43])
 
 
 def test_somebody_far_away_claims_little() -> None:

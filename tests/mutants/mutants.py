@@ -325,6 +325,27 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/test_cutout.py::test_where_the_matte_is_unsure_there_is_no_mist",),
     ),
     Mutant(
+        "the plain backdrop shows beside a person in a new background",
+        "pg2lib/cutout.py",
+        "matte = _without_backdrop(image, matte, backdrop)",
+        "pass",
+        ("tests/test_cutout.py::test_the_plain_backdrop_does_not_show_where_the_matte_is_too_wide",),
+    ),
+    Mutant(
+        "other people are copied into the place of a person",
+        "pg2lib/cutout.py",
+        "people = matte if others is None else matte.maximum(others)",
+        "people = matte",
+        ("tests/test_cutout.py::test_other_people_are_not_copied",),
+    ),
+    Mutant(
+        "texture is copied from the hole itself",
+        "pg2lib/inpaint.py",
+        "usable = usable & ~hole",
+        "pass",
+        ("tests/test_inpaint.py::test_the_hole_is_never_copied",),
+    ),
+    Mutant(
         "the prior towards copying overlooks what the backdrop hides",
         "pg2lib/models/blending.py",
         "blend = output[:, RGB : RGB + config.part_warp] * (1 - share)",
