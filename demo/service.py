@@ -256,7 +256,7 @@ class Service:
             raise RefusedError(str(error)) from error
         own = smooth([self._in_proportion(view, pose, options) for pose in poses])
         pictures: list[Image.Image] = []
-        for pose in in_time(frame_poses(own, pipeline.framing, pipeline.config.model.canvas)):
+        for pose in in_time(frame_poses(own, pipeline.framing, pipeline.config.model.canvas, view.portrait)):
             yield Progress(len(pictures), len(own))
             pictures.append(self._make(pipeline, view, pose, options).to_pil())
         write_animation(pictures, path, fps)
@@ -279,7 +279,7 @@ class Service:
 
     def _target(self, pipeline: PG2Pipeline, view: ConditionView, pose: Pose, options: Options) -> Pose:
         """Return a pose on the model's canvas, with the person's proportions."""
-        return pipeline.frame_pose(self._in_proportion(view, pose, options))
+        return pipeline.frame_pose(self._in_proportion(view, pose, options), view)
 
     def _make(self, pipeline: PG2Pipeline, view: ConditionView, pose: Pose, options: Options) -> PG2Output:
         if options.background not in ("photo", "plain"):
@@ -341,8 +341,11 @@ def stages(output: PG2Output) -> Json:
 
 
 def pose_distance(found: Pose, target: Pose) -> float | None:
-    """Return the mean distance of the joints that both poses have, in head sizes of the target; None without any."""
-    height = target.canvas[0]
+    """Return the mean distance of the joints that both poses have, in head sizes of the target; None without any.
+
+    Joints outside the picture do not count.
+    """
+    height, target = target.canvas[0], target.inside()
     error = pose_accuracy(found.resize(target.canvas).xy[None], target.xy[None], height).mean_error
     head = float(head_sizes(target.xy[None])[0])
     return None if error is None or not head > 0 else round(error * height / head, 3)

@@ -21,6 +21,7 @@ SEVERAL = "{people} people were found: click the one to use."
 UNCERTAIN = "The person was hard to find: check that the skeleton fits, or place the joints by hand."
 LYING = "The person seems to lie on their side or stand on their head. If that is the photo's fault, turn it."
 HALF_A_PERSON = "The photo shows {part}. A photo from head to feet comes out better: what it does not show is invented."
+PORTRAIT = "The photo shows {part}, and so do the pictures. From a photo from head to feet they show the whole person."
 SMALL = "The person is small in the photo: a closer photo gives a sharper picture."
 SEVERAL_POSES = "The picture shows {people} people; the pose is that of the most prominent one."
 FEW_JOINTS = "Place at least {joints} joints, such as both shoulders and both hips."
@@ -66,7 +67,7 @@ def about_photo(view: ConditionView) -> list[str]:
     assert view.condition_pose is not None and view.crop is not None
     part = visible_part(view.condition_pose)
     if part != "full body":
-        return [HALF_A_PERSON.format(part=PARTS[part])]
+        return [(HALF_A_PERSON if view.portrait is None else PORTRAIT).format(part=PARTS[part])]
     if view.crop.bottom - view.crop.top < 0.75 * view.crop.canvas[0]:
         return [SMALL]
     return []

@@ -60,6 +60,8 @@ class ConditionView:
         turn: by how many degrees the photo was turned clockwise. Everything "in pixels of the file" is in pixels of the
             turned photo.
         matte_given: whether the matte was given, and not found.
+        portrait: the part of the canvas, as the model's training images frame people, that a half-length portrait
+            shows; None if the photo is none. Target poses are framed in the same way.
     """
 
     condition_image: Float[Tensor, "3 height width"]
@@ -74,6 +76,7 @@ class ConditionView:
     photo_size: tuple[int, int] = (0, 0)
     turn: int = 0
     matte_given: bool = False
+    portrait: Crop | None = None
 
     @cached_property
     def scene(self) -> Float[Tensor, "3 height width"] | None:

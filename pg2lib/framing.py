@@ -23,7 +23,10 @@ HEAD_ABOVE, SHOES_BELOW, SIDES = 0.35, 0.2, 0.1
 """Room for the body beyond its joints, in torso lengths: the head above eyes and ears, shoes below the ankles, and on
 all sides, as for a hand that is raised above the head."""
 
-FACE, ANKLES = (0, 14, 15, 16, 17), (10, 13)
+FACE, ARMS, ANKLES = (0, 14, 15, 16, 17), (2, 3, 4, 5, 6, 7), (10, 13)
+
+LEAST_PART, MOST_PART = 0.45, 0.95
+"""How much of the height of the usual framing a half-length portrait shows at least, and from where on it is none."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +149,65 @@ class Framing:
         middle_x = (crop.left + crop.right) / 2 + (height - (crop.bottom - crop.top)) * off_middle
         return _moved_to(box, Crop.around(middle_x, middle_y, height, canvas))
 
+    def portrait(self, pose: Pose, canvas: tuple[int, int]) -> Crop | None:
+        """Return the crop of a photo that shows the head of a person but not their feet; None for all others.
+
+        It is that of `crop_to_seen`, but shows at least `LEAST_PART` of the height of `crop`.
+
+        Args:
+            pose, canvas: see `crop_to_seen`.
+
+        Raises:
+            DataError: the pose has no joint.
+        """
+        seen = pose.visible
+        if not bool(seen[list(FACE)].any()) or bool(seen[list(ANKLES)].any()):
+            return None
+        whole, part = self.crop(pose, canvas), self.crop_to_seen(pose, canvas)
+        height, least = part.bottom - part.top, LEAST_PART * (whole.bottom - whole.top)
+        if height < least:
+            part = Crop.around((part.left + part.right) / 2, part.top + least / 2, least, canvas)
+        return part if max(height, least) < MOST_PART * (whole.bottom - whole.top) else None
+
+    def place(self, pose: Pose, canvas: tuple[int, int], portrait: Crop | None = None) -> Pose:
+        """Return a pose as a person would stand in the training images.
+
+        Args:
+            pose: on a canvas of its own.
+            canvas: (height, width) in pixels of the result.
+            portrait: the part of that canvas that a half-length portrait shows, which becomes all of the canvas. It is
+                enlarged, its lower edge staying, where the head or an arm would lie outside.
+
+        Raises:
+            DataError: the pose has no joint.
+        """
+        placed = pose.crop(self.crop(pose, canvas))
+        if portrait is None:
+            return placed
+        upper = torch.full_like(placed.xy, math.nan)
+        joints = [1, *FACE, *ARMS]
+        upper[joints] = placed.xy[joints]
+        if not bool(upper.isfinite().any()):
+            return placed.crop(portrait)
+        left, top, right, _ = _body_box(Pose(upper, canvas))
+        bottom = portrait.bottom
+        box = left, min(top, bottom - 8), right, bottom
+        height = max(portrait.bottom - portrait.top, _smallest_height(box, canvas))
+        crop = Crop.around((portrait.left + portrait.right) / 2, bottom - height / 2, height, canvas)
+        return placed.crop(_moved_to(box, crop))
+
     def _points(self, pose: Pose) -> dict[str, Float[Tensor, "2"]]:
         """Return the midline points that both the pose and the training images show."""
         xy = pose.xy.clamp(-FARTHEST_PX, FARTHEST_PX)
         points = {name: xy[list(MIDLINE[name])].mean(dim=0) for name in self.y}
         return {name: point for name, point in points.items() if not bool(point.isnan().any())}
+
+
+def part_of(whole: Crop, part: Crop) -> Crop:
+    """Return one crop of a photo in pixels of the canvas of another."""
+    corners = torch.tensor([(part.left, part.top), (part.right, part.bottom)], dtype=torch.float64)
+    (left, top), (right, bottom) = whole.to_canvas(corners).tolist()
+    return Crop(left, top, right, bottom, part.canvas)
 
 
 Box = tuple[float, float, float, float]

@@ -28,7 +28,7 @@ from pg2lib.condition import (
 )
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
 from pg2lib.errors import CheckpointError, ConfigError, DataError
-from pg2lib.framing import Framing
+from pg2lib.framing import Framing, part_of
 from pg2lib.images import Crop, ImageLike
 from pg2lib.models import G1, G2, to_device
 from pg2lib.models.generators import both_stages, g1_input
@@ -316,8 +316,13 @@ class PG2Pipeline:
             found = find_in_photo(photo, self._find_people, box) if people is None else people
             people = choose_person(found, person)
             poses = [each.pose for each in people]
-        chosen = crop if isinstance(crop, Crop) else self.framing.crop(poses[0], model.canvas)
-        return replace(view_photo(photo, model, chosen, poses, matte), people=people)
+        if isinstance(crop, Crop):
+            return replace(view_photo(photo, model, crop, poses, matte), people=people)
+        whole = self.framing.crop(poses[0], model.canvas)
+        # The paper's models learn to paint whole people; the part warp moves what there is.
+        seen = self.framing.portrait(poses[0], model.canvas) if model.part_warp else None
+        portrait = None if seen is None else part_of(whole, seen)
+        return replace(view_photo(photo, model, seen or whole, poses, matte), people=people, portrait=portrait)
 
     def find_people(self, image: ImageLike | Photo, box: PhotoBox | None = None, turn: int = 0) -> list[Detection]:
         """Find the people in a photo, from left to right, in its pixels. For the arguments see `look`.
@@ -358,8 +363,7 @@ class PG2Pipeline:
         """
         if not targets:
             raise DataError("expected one or more target poses, got an empty list")
-        canvas, person = self.config.model.canvas, view.condition_pose
-        poses = read_targets(targets, canvas, self.framing, self._find_people, person, retarget)
+        poses, person = self.target_poses(view, targets, retarget), view.condition_pose
         if background is None:
             background = "photo" if view.crop is not None else "plain"
         behind = view.background(background)
@@ -399,13 +403,29 @@ class PG2Pipeline:
         view = self.look(photo, recipe.crop or False, condition_pose=pose, other_poses=others)
         return self.repose(view, [recipe.target_pose], behind)[0]
 
-    def frame_pose(self, pose: Pose) -> Pose:
+    def target_poses(self, view: ConditionView, targets: Sequence[Target], retarget: float | None = None) -> list[Pose]:
+        """Return target poses on the model's canvas, as `repose` draws them.
+
+        Args:
+            view, targets, retarget: see `repose`.
+
+        Raises:
+            NoPersonError, DataError: see `__call__`.
+        """
+        canvas, person = self.config.model.canvas, view.condition_pose
+        return read_targets(targets, canvas, self.framing, self._find_people, person, retarget, view.portrait)
+
+    def frame_pose(self, pose: Pose, view: ConditionView | None = None) -> Pose:
         """Return a pose on the model's canvas: unchanged if it is on it, otherwise framed like the training images.
+
+        Args:
+            pose: on any canvas.
+            view: a photo; if it is a half-length portrait, the pose is framed as one.
 
         Raises:
             DataError: the pose has no joint.
         """
-        return frame_pose(pose, self.config.model.canvas, self.framing)
+        return frame_pose(pose, self.config.model.canvas, self.framing, None if view is None else view.portrait)
 
     def _generate_poses(self, view: ConditionView, poses: Sequence[Pose]) -> PG2Batch:
         """Run both stages on a photo and poses on the model's canvas."""

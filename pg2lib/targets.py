@@ -11,7 +11,7 @@ from pg2lib.condition import FindPeople
 from pg2lib.data.pose_files import read_target_pose
 from pg2lib.errors import DataError, NoPersonError
 from pg2lib.framing import Framing
-from pg2lib.images import ImageLike, load_photo
+from pg2lib.images import Crop, ImageLike, load_photo
 from pg2lib.limbs import retarget
 from pg2lib.pose import Pose, pose_presets
 
@@ -28,6 +28,7 @@ def read_targets(
     find_people: FindPeople,
     person: Pose | None = None,
     strength: float | None = None,
+    portrait: Crop | None = None,
 ) -> list[Pose]:
     """Bring target poses to the model's canvas. If there are several, an error names the one it is about.
 
@@ -38,6 +39,7 @@ def read_targets(
         find_people: finds the people in an image, the most prominent one first.
         person: pose of the person in the photo, on any canvas, whose limb lengths the target poses take.
         strength: how far they take them, in [0, 1], see `pg2lib.retarget`. None means 1 for presets and 0 for others.
+        portrait: see `Framing.place`.
 
     Raises:
         NoPersonError: nobody is found in an image.
@@ -51,7 +53,7 @@ def read_targets(
             own = float(_is_preset(target)) if strength is None else strength
             if person is not None and own != 0:
                 pose = _with_lengths_of(person, pose, own, framing)
-            poses.append(frame_pose(pose, canvas, framing))
+            poses.append(frame_pose(pose, canvas, framing, portrait))
         except (DataError, NoPersonError) as error:
             if len(targets) == 1:
                 raise
@@ -90,15 +92,15 @@ def read_target(target: Target, find_people: FindPeople) -> Pose:
     return people[0].pose
 
 
-def frame_pose(pose: Pose, canvas: tuple[int, int], framing: Framing) -> Pose:
-    """Return a pose on a canvas: unchanged if it is on it, otherwise framed like the training images.
+def frame_pose(pose: Pose, canvas: tuple[int, int], framing: Framing, portrait: Crop | None = None) -> Pose:
+    """Return a pose on a canvas: unchanged if it is on it, otherwise framed like the training images, or a portrait.
 
     Raises:
         DataError: the pose has no joint.
     """
     if not bool(pose.visible.any()):
         raise DataError("expected a target pose with one joint or more, got one without any")
-    return pose if pose.canvas == canvas else pose.crop(framing.crop(pose, canvas))
+    return pose if pose.canvas == canvas else framing.place(pose, canvas, portrait)
 
 
 def _is_preset(target: Target) -> bool:

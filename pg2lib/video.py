@@ -160,7 +160,9 @@ def smooth(poses: Sequence[Pose]) -> list[Pose]:
     return [Pose(torch.tensor(row, dtype=torch.float32).view(-1, 2), poses[0].canvas) for row in steady.to_numpy()]
 
 
-def frame_poses(poses: Sequence[Pose], framing: Framing, canvas: tuple[int, int]) -> list[Pose]:
+def frame_poses(
+    poses: Sequence[Pose], framing: Framing, canvas: tuple[int, int], portrait: Crop | None = None
+) -> list[Pose]:
     """Frame the poses of a video like the people in the training images, at one size, and keep the person in the frame.
 
     Every pose is cropped to the median height of all crops; the crop follows the person smoothly.
@@ -169,6 +171,7 @@ def frame_poses(poses: Sequence[Pose], framing: Framing, canvas: tuple[int, int]
         poses: one per frame, all on one canvas; a frame without joints keeps the crop of its neighbours.
         framing: how people stand in the training images.
         canvas: of the model, (height, width).
+        portrait: the part of that canvas that is shown, see `pg2lib.framing.Framing.place`.
 
     Raises:
         DataError: no pose has a joint.
@@ -183,10 +186,11 @@ def frame_poses(poses: Sequence[Pose], framing: Framing, canvas: tuple[int, int]
         [(nan, nan) if crop is None else ((crop.left + crop.right) / 2, (crop.top + crop.bottom) / 2) for crop in crops]
     )
     steady = middles.interpolate(limit_direction="both").rolling(9, center=True, min_periods=1).mean()
-    return [
+    framed = [
         pose.crop(Crop.around(x, y, height, canvas))
         for pose, (x, y) in zip(poses, steady.to_numpy().tolist(), strict=True)
     ]
+    return framed if portrait is None else [pose.crop(portrait) for pose in framed]
 
 
 def write_animation(pictures: Iterable[Image.Image], path: str | PathLike[str], fps: float = 12.0) -> Path:

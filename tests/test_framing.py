@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pg2lib import DataError, Pose
-from pg2lib.framing import MIDLINE, Framing
+from pg2lib import DataError, Pose, pose_presets
+from pg2lib.framing import LEAST_PART, MIDLINE, Framing, part_of
+from pg2lib.images import Crop
 from tests.conftest import STANDING
 from tests.strategies import keypoints, quick
 
@@ -253,3 +254,61 @@ def test_wide_arms_are_kept_and_the_rest_lies_above_the_head(standing: Pose) -> 
     crop = Framing.of(people(), CANVAS).crop_to_seen(Pose(xy, photo.canvas), CANVAS)
     assert crop.left <= 4 and crop.right >= 295
     assert crop.bottom == pytest.approx(photo.canvas[0] - 0.5) and crop.top < -100
+
+
+# ---- half-length portraits, and target poses for them
+
+
+@pytest.mark.parametrize("canvas", [(128, 64), (256, 256)])
+def test_a_portrait_shows_what_the_photo_shows(standing: Pose, canvas: tuple[int, int]) -> None:
+    framing, photo = Framing.of(people(), CANVAS), half_length(standing)
+    assert framing.portrait(photo, canvas) == framing.crop_to_seen(photo, canvas)
+
+
+def test_who_is_no_portrait(standing: Pose) -> None:
+    framing, photo = Framing.of(people(), CANVAS), half_length(standing)
+    whole = Pose(standing.xy * 3 + torch.tensor([50.0, 40.0]), (400, 300))
+    behind_a_table = Pose(photo.xy, (900, 300))
+    feet_beyond_the_edge = Pose(whole.xy, (350, 300))
+    headless = photo.xy.clone()
+    headless[[0, 14, 15, 16, 17]] = math.nan
+    for pose in (whole, behind_a_table, feet_beyond_the_edge, Pose(headless, photo.canvas)):
+        assert framing.portrait(pose, CANVAS) is None
+
+
+def test_a_head_with_shoulders_does_not_fill_the_canvas(standing: Pose) -> None:
+    """It is no smaller a part of a person than the training images show."""
+    framing = Framing.of(people(), CANVAS)
+    xy = standing.xy * 6
+    xy[[3, 4, 6, 7, 8, 11, *LEGS]] = math.nan
+    photo = Pose(xy, (180, 400))
+    whole, part = framing.crop(photo, CANVAS), framing.portrait(photo, CANVAS)
+    assert part is not None and part.bottom - part.top == pytest.approx(LEAST_PART * (whole.bottom - whole.top))
+    assert framing.crop_to_seen(photo, CANVAS).bottom < part.bottom
+
+
+@pytest.mark.parametrize("name", sorted(pose_presets()))
+def test_a_target_pose_is_placed_like_the_portrait(standing: Pose, name: str) -> None:
+    """The lower edge stays; the person is as large as in the photo, or smaller where head and arms need the room."""
+    framing, photo, canvas = Framing.of(people(), CANVAS), half_length(standing), (256, 256)
+    whole, part = framing.crop(photo, canvas), framing.portrait(photo, canvas)
+    assert part is not None
+    target = pose_presets()[name]
+    usual, placed = framing.place(target, canvas), framing.place(target, canvas, part_of(whole, part))
+    assert usual == target.crop(framing.crop(target, canvas))
+    upper = [1, 2, 3, 4, 5, 6, 7, 0, 14, 15, 16, 17]
+    assert torch.equal(placed.inside().visible[upper], target.visible[upper])
+    zoom = float((placed.xy[8] - placed.xy[1]).norm() / (usual.xy[8] - usual.xy[1]).norm())
+    full = (whole.bottom - whole.top) / (part.bottom - part.top)
+    assert 1 < zoom <= full * 1.001
+    edge = part_of(whole, part).bottom
+    assert float(placed.xy[8, 1] - 255.5) / zoom == pytest.approx(float(usual.xy[8, 1]) - edge, abs=0.1)
+
+
+def test_a_pose_without_an_upper_body_is_placed_too(standing: Pose) -> None:
+    framing = Framing.of(people(), CANVAS)
+    xy = torch.full((18, 2), math.nan)
+    xy[[8, 9, 10]] = standing.xy[[8, 9, 10]]
+    part = Crop(10.0, 0.0, 42.0, 64.0, CANVAS)
+    placed = framing.place(Pose(xy, (300, 100)), CANVAS, part)
+    assert placed == framing.place(Pose(xy, (300, 100)), CANVAS).crop(part)

@@ -384,6 +384,25 @@ def test_a_large_photo_is_reduced_and_poses_and_crop_stay_in_its_pixels(standing
     assert torch.allclose(known.condition_image, full.condition_image, atol=1e-3)
 
 
+def test_a_half_length_portrait_stays_one(warping: PG2Pipeline, standing: Pose) -> None:
+    """The crop ends where the photo does, and target poses are as large as the person in it."""
+    xy = standing.xy * 3 + torch.tensor([50.0, 0.0])
+    xy[[9, 10, 12, 13]] = torch.nan
+    photo, pose = Image.new("RGB", (300, 250), "red"), Pose(xy, (250, 300))
+    view = warping.look(photo, condition_pose=pose)
+    assert view.portrait is not None and view.crop.bottom == pytest.approx(249.5)
+    assert view.inside[:, -1].all()
+    preset = pose_presets()["standing, facing left"].resize((256, 128))
+    usual, placed = warping.frame_pose(preset), warping.target_poses(view, [preset], 0)[0]
+    assert (placed.xy[8] - placed.xy[1]).norm() > 1.2 * (usual.xy[8] - usual.xy[1]).norm()
+    assert warping.frame_pose(preset, view) == placed
+    assert warping.repose(view, [preset], retarget=0)[0].target_pose == placed
+    # A crop of the user's own, and models without the part warp, keep the framing of the training images.
+    assert warping.look(photo, view.crop, condition_pose=pose).portrait is None
+    plain = tiny_pipeline().look(photo, condition_pose=pose)
+    assert plain.portrait is None and plain.crop == FRAMING.crop(pose, (128, 64))
+
+
 def test_without_mediapipe_the_matte_is_all_ones_and_a_picture_still_comes(
     warping: PG2Pipeline, standing: Pose, monkeypatch: pytest.MonkeyPatch
 ) -> None:

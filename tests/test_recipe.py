@@ -232,6 +232,15 @@ def test_one_of_two_people_again_pixel_for_pixel_because_the_other_is_in_the_rec
     assert not np.array_equal(pixels(alone.to_pil()), pixels(output.to_pil()))
 
 
+def test_a_half_length_portrait_again_pixel_for_pixel(shipped: PG2Pipeline, studio: Image.Image) -> None:
+    portrait = studio.crop((0, 0, studio.width, studio.height // 2))
+    output = shipped(portrait, "waving")
+    assert output.crop.bottom < 1.1 * portrait.height
+    again = shipped.replay(portrait, output.recipe)
+    assert again.target_pose == output.target_pose
+    assert np.array_equal(pixels(again.to_pil()), pixels(output.to_pil()))
+
+
 def test_a_photo_on_its_side_again_pixel_for_pixel(shipped: PG2Pipeline, studio: Image.Image, tmp_path: Path) -> None:
     wide = studio.crop((30, 0, 226, 256)).transpose(Image.Transpose.ROTATE_90)
     output = shipped.repose(shipped.look(wide, turn=90), ["waving"])[0]

@@ -272,19 +272,10 @@ def _targets(pipeline: PG2Pipeline, names: Sequence[str], options: argparse.Name
 
 def _animate(pipeline: PG2Pipeline, view: ConditionView, options: argparse.Namespace) -> int:
     """Write an animation from one pose to another and back."""
-    from pg2lib.condition import choose_person
     from pg2lib.limbs import interpolate
-    from pg2lib.targets import read_targets
     from pg2lib.video import write_animation
 
-    first, last = read_targets(
-        _targets(pipeline, options.animate, options),
-        pipeline.config.model.canvas,
-        pipeline.framing,
-        lambda image: choose_person(pipeline.find_people(image)),
-        view.condition_pose,
-        options.retarget,
-    )
+    first, last = pipeline.target_poses(view, _targets(pipeline, options.animate, options), options.retarget)
     poses = interpolate(first, last, options.frames)
     on_progress = progress_bar("animation", "picture")
     pictures = []
