@@ -1,7 +1,7 @@
 """Draw the example sheets of the README and of the model card: public-domain and synthetic people in preset poses.
 
     python -m benchmarks.examples --out docs/images/examples.jpg
-    python -m benchmarks.examples --people "synthetic 44" "synthetic 48" --out docs/images/figure.jpg
+    python -m benchmarks.examples --people astronaut "synthetic 44" "synthetic 48" --out docs/images/figure.jpg
 
 The photos are the astronaut and the cameraman that ship with scikit-image, and synthetic people. Nobody of a data set
 is shown. Every person and every pose of the lists below is drawn, whether the result is good or not.
