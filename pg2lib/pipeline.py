@@ -246,8 +246,9 @@ class PG2Pipeline:
             target_pose: a Pose, the name of a preset, a JSON file with a pose, or an image to take the pose from. A
                 pose on the model's canvas is used as it is; any other is framed like the people in the training
                 images. A list or tuple of these gives a list of outputs, and the photo is looked at once.
-            crop: find the person and crop the photo like the training images. False: `image` already has the size of
-                the model's canvas and is not cropped.
+            crop: find the person and crop the photo like the training images; with the part warp, the crop of a
+                half-length portrait ends where the photo does. False: `image` already has the size of the model's
+                canvas and is not cropped.
             condition_pose: the person's pose in `image`, in its pixels, if it is known. Otherwise it is looked for, in
                 a photo always, in a model canvas if the model has the part warp.
             matte: the person's matte in `image`, of its size, white or 1 = person, if it is known. Otherwise it is
