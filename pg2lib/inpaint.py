@@ -9,6 +9,8 @@ the methods of `cv2.xphoto` that make some take seconds for one photo.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -62,8 +64,8 @@ def fill_with_texture(
     offsets: Tensor | None = None
     if usable.float().mean() >= SMALLEST_SHARE:
         for side, distance_weight in LEVELS:
-            cell = max(height, width) // side
-            if cell and height % cell == width % cell == 0 and min(height, width) // cell > PATCH:
+            cell = math.ceil(max(height, width) / side)
+            if height % cell == width % cell == 0 and min(height, width) // cell > PATCH:
                 offsets = _search(image, hole, usable, cell, distance_weight, offsets)
     return None if offsets is None else torch.where(hole, _copied(image, offsets), image)
 
