@@ -186,15 +186,23 @@ def _agreed(offsets: Offsets, targets: Tensor, wanted: Tensor, features: Tensor,
 
 
 def _copied(image: Float[Tensor, "3 height width"], offsets: Offsets) -> Float[Tensor, "3 height width"]:
-    """Copy at full resolution: the mean of what the nine cells around each pixel propose."""
+    """Copy at full resolution: a weighted mean of what the nine cells around each pixel propose.
+
+    The weights are a quadratic B-spline over the distance from the middle of a cell, so that no cell has an edge.
+    """
     size = image.shape[1:]
     cell = size[0] // offsets.shape[1]
     pixels = _pixels(size)
     around = F.pad(offsets[None].float(), [1] * 4, mode="replicate")[0].long() * cell
+    off_middle = (pixels % cell + 0.5) / cell - 0.5
+    weights = torch.stack(
+        ((0.5 - off_middle).square() / 2, 0.75 - off_middle.square(), (0.5 + off_middle).square() / 2)
+    )
     total = torch.zeros_like(image)
     for down in range(3):
         for right in range(3):
             row, column = pixels // cell + torch.tensor([[down], [right]])
             from_row, from_column = _moved(pixels, around[:, row, column], size)
-            total += image[:, from_row, from_column].view_as(image)
-    return total / 9
+            weight = weights[down, 0] * weights[right, 1]
+            total += (weight * image[:, from_row, from_column]).view_as(image)
+    return total

@@ -346,6 +346,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/test_inpaint.py::test_the_hole_is_never_copied",),
     ),
     Mutant(
+        "half-length portraits get invented legs",
+        "pg2lib/pipeline.py",
+        "view_photo(photo, model, seen or whole, poses, matte)",
+        "view_photo(photo, model, whole, poses, matte)",
+        ("tests/test_pipeline.py::test_a_half_length_portrait_stays_one",),
+    ),
+    Mutant(
+        "raised arms leave a half-length picture",
+        "pg2lib/framing.py",
+        "height = max(portrait.bottom - portrait.top, _smallest_height(box, canvas))",
+        "return placed.crop(portrait)",
+        ("tests/test_framing.py::test_a_target_pose_is_placed_like_the_portrait",),
+    ),
+    Mutant(
         "the prior towards copying overlooks what the backdrop hides",
         "pg2lib/models/blending.py",
         "blend = output[:, RGB : RGB + config.part_warp] * (1 - share)",
