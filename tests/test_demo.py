@@ -8,6 +8,7 @@ import json
 import math
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from demo.looks import Choice, Looks, RefusedError, Remembered  # noqa: E402
 from demo.service import Options, Service, read_own_pose, read_pose  # noqa: E402
 from demo.steps import Progress, counted  # noqa: E402
 from pg2lib import NoPersonError, PG2Config, PG2Pipeline, Pose, build_models, pose_presets  # noqa: E402
+from pg2lib.condition import ConditionView  # noqa: E402
 from pg2lib.detect import Detection  # noqa: E402
 from pg2lib.framing import Framing  # noqa: E402
+from pg2lib.images import Crop  # noqa: E402
 
 FRAMING = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88})
 PRESETS = pose_presets()
@@ -510,3 +513,13 @@ def test_models_are_named_without_their_folders(tmp_path: Path) -> None:
 
 def test_the_page_is_told_to_send_no_telemetry() -> None:
     assert app.os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
+def test_the_page_says_what_a_half_length_portrait_gives(standing: Pose) -> None:
+    xy = standing.xy.clone()
+    xy[[9, 10, 12, 13]] = torch.nan
+    whole = Crop(-0.5, -0.5, 127.5, 255.5, (128, 64))
+    view = ConditionView(torch.zeros(3, 128, 64), None, Pose(xy, (128, 64)), whole)
+    assert "what it does not show is invented" in words.about_photo(view)[0]
+    portrait = replace(view, portrait=Crop(10.0, 0.0, 50.0, 80.0, (128, 64)))
+    assert words.about_photo(portrait) == [words.PORTRAIT.format(part="the upper body only")]
