@@ -169,6 +169,20 @@ class Framing:
             part = Crop.around((part.left + part.right) / 2, part.top + least / 2, least, canvas)
         return part if max(height, least) < MOST_PART * (whole.bottom - whole.top) else None
 
+    def crop_of_photo(self, pose: Pose, canvas: tuple[int, int], portraits: bool) -> tuple[Crop, Crop | None]:
+        """Return the crop of a photo, and the part of the usual framing that it shows, see `place`; None if all of it.
+
+        Args:
+            pose, canvas: see `crop_to_seen`.
+            portraits: whether half-length portraits stay half-length.
+
+        Raises:
+            DataError: the pose has no joint.
+        """
+        whole = self.crop(pose, canvas)
+        part = self.portrait(pose, canvas) if portraits else None
+        return (whole, None) if part is None else (part, part_of(whole, part))
+
     def place(self, pose: Pose, canvas: tuple[int, int], portrait: Crop | None = None) -> Pose:
         """Return a pose as a person would stand in the training images.
 

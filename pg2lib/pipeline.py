@@ -27,16 +27,16 @@ from pg2lib.condition import (
     view_photo,
 )
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
-from pg2lib.errors import CheckpointError, ConfigError, DataError
-from pg2lib.framing import Framing, part_of
+from pg2lib.errors import ConfigError, DataError
+from pg2lib.framing import Framing
 from pg2lib.images import Crop, ImageLike
-from pg2lib.models import G1, G2, to_device
+from pg2lib.models import G1, G2, existing_device, to_device
 from pg2lib.models.generators import both_stages, g1_input
 from pg2lib.output import PG2Batch, PG2Output, batch_of
 from pg2lib.pipeline_folder import (
-    CONFIG_NAME,
     ONNX_NAME,
     checkpoint_of,
+    described,
     find_folder,
     load_generators,
     read_config,
@@ -53,6 +53,10 @@ if TYPE_CHECKING:
     from pg2lib.models.onnx import OnnxStages
 
 Backend = Literal["torch", "onnxruntime"]
+
+PHOTO_COPYING = 2.0
+"""What is added to the logit of the blend for photos, whose people look unlike those of the training images: what is
+painted for them fades, and what is copied does not."""
 
 
 class PG2Pipeline:
@@ -121,15 +125,7 @@ class PG2Pipeline:
         Raises:
             ConfigError: there is no such device; or onnxruntime, which uses the CPU alone, runs the pipeline.
         """
-        try:
-            if self.onnx is not None and torch.device(device).type != "cpu":
-                raise ConfigError(
-                    f"onnxruntime runs this pipeline on the CPU; to use {device}, load it with backend='torch'"
-                )
-            place = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:  # torch raises either, depending on how it was built
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(f"there is no device {str(device)!r} here; try 'cpu', or None ({reason})") from error
+        place = existing_device(device, cpu_only=self.onnx is not None)
         for generator in self.generators.values():
             generator.to(place)
         return self
@@ -144,6 +140,7 @@ class PG2Pipeline:
         condition_xy: Float[Tensor, "batch 18 2"] | None = None,
         target_xy: Float[Tensor, "batch 18 2"] | None = None,
         matte: Float[Tensor, "batch 1 height width"] | None = None,
+        copying: float = 0.0,
     ) -> PG2Batch:
         """Run both stages on tensors.
 
@@ -156,6 +153,7 @@ class PG2Pipeline:
             condition_xy, target_xy: keypoints in pixels of the canvas, x first, NaN = missing; required by a model with
                 the part warp, otherwise ignored.
             matte: matte of the condition image, [0, 1]; None means all ones. Ignored by a model without mattes.
+            copying: see `pg2lib.models.generators.g1_input`.
 
         Returns:
             A batch with one picture per target pose.
@@ -181,6 +179,7 @@ class PG2Pipeline:
             None if condition_xy is None else batch_of(poses, "condition_xy", condition_xy, (18, 2)).to(self.device),
             None if target_xy is None else batch_of(poses, "target_xy", target_xy, (18, 2)).to(self.device),
             None if matte is None else batch_of(poses, "matte", matte, (1, height, width)).to(self.device),
+            copying,
         )
         made = both_stages(self.g1, self.g2, inputs) if self.onnx is None else self.onnx(inputs)
         if self.device.type == "cuda":
@@ -319,11 +318,9 @@ class PG2Pipeline:
             poses = [each.pose for each in people]
         if isinstance(crop, Crop):
             return replace(view_photo(photo, model, crop, poses, matte), people=people)
-        whole = self.framing.crop(poses[0], model.canvas)
         # The paper's models learn to paint whole people; the part warp moves what there is.
-        seen = self.framing.portrait(poses[0], model.canvas) if model.part_warp else None
-        portrait = None if seen is None else part_of(whole, seen)
-        return replace(view_photo(photo, model, seen or whole, poses, matte), people=people, portrait=portrait)
+        chosen, portrait = self.framing.crop_of_photo(poses[0], model.canvas, portraits=model.part_warp)
+        return replace(view_photo(photo, model, chosen, poses, matte), people=people, portrait=portrait)
 
     def find_people(self, image: ImageLike | Photo, box: PhotoBox | None = None, turn: int = 0) -> list[Detection]:
         """Find the people in a photo, from left to right, in its pixels. For the arguments see `look`.
@@ -405,23 +402,12 @@ class PG2Pipeline:
         return self.repose(view, [recipe.target_pose], behind)[0]
 
     def target_poses(self, view: ConditionView, targets: Sequence[Target], retarget: float | None = None) -> list[Pose]:
-        """Return target poses on the model's canvas, as `repose` draws them.
-
-        Args:
-            view, targets, retarget: see `repose`.
-
-        Raises:
-            NoPersonError, DataError: see `__call__`.
-        """
-        canvas, person = self.config.model.canvas, view.condition_pose
-        return read_targets(targets, canvas, self.framing, self._find_people, person, retarget, view.portrait)
+        """Return target poses on the model's canvas, as `repose` draws them; arguments and errors are the same."""
+        canvas, find, person = self.config.model.canvas, self._find_people, view.condition_pose
+        return read_targets(targets, canvas, self.framing, find, person, retarget, view.portrait)
 
     def frame_pose(self, pose: Pose, view: ConditionView | None = None) -> Pose:
-        """Return a pose on the model's canvas: unchanged if it is on it, otherwise framed like the training images.
-
-        Args:
-            pose: on any canvas.
-            view: a photo; if it is a half-length portrait, the pose is framed as one.
+        """Return a pose on the model's canvas: as it is if it is on it, else framed like training images or the view.
 
         Raises:
             DataError: the pose has no joint.
@@ -430,14 +416,14 @@ class PG2Pipeline:
 
     def _generate_poses(self, view: ConditionView, poses: Sequence[Pose]) -> PG2Batch:
         """Run both stages on a photo and poses on the model's canvas."""
-        target_xy = torch.stack([pose.xy for pose in poses])
-        pose = view.condition_pose
+        target_xy, pose = torch.stack([pose.xy for pose in poses]), view.condition_pose
         return self.generate(
             view.condition_image[None],
             render_heatmaps(target_xy, self.config.model.canvas),
             (torch.full((18, 2), torch.nan) if pose is None else pose.xy)[None],
             target_xy,
             None if view.matte is None else view.matte[None],
+            0.0 if view.crop is None else PHOTO_COPYING,
         )
 
     def _find_people(self, photo: Image.Image) -> Sequence[Detection]:
@@ -466,11 +452,8 @@ class PG2Pipeline:
             CheckpointError: `dtype` cannot hold the weights, the folder cannot be written, or its ``config.json``
                 belongs to something else than a pipeline. The folder keeps what it had.
         """
-        weights = {
-            f"{name}.{key}": value
-            for name, generator in self.generators.items()
-            for key, value in generator.state_dict().items()
-        }
+        states = {name: generator.state_dict() for name, generator in self.generators.items()}
+        weights = {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
         values = {"config": self.config.to_dict(), "framing": asdict(self.framing), "training": self.training}
         write_folder(folder, weights, values, dtype)
 
@@ -504,11 +487,7 @@ class PG2Pipeline:
             raise ConfigError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
         folder = find_folder(name_or_folder, revision, with_onnx=backend == "onnxruntime")
         values = read_config(folder) | ({} if sha256 is None else {"sha256": sha256.lower()})
-        try:
-            config = PG2Config.from_dict(values["config"])
-            framing = Framing.from_dict(values["framing"])
-        except (ConfigError, DataError) as error:
-            raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error}") from error
+        config, framing = described(folder, values)
         g1, g2 = load_generators(folder, config, values["sha256"])
         pipeline = cls(g1, g2, config, framing, values["training"])
         pipeline.name = str(name_or_folder) if name_or_folder is not None else DEFAULT_CHECKPOINT

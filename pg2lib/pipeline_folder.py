@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pg2lib.config import DEFAULT_CHECKPOINT, PG2Config
-from pg2lib.errors import CheckpointError, WriteError
+from pg2lib.errors import CheckpointError, ConfigError, DataError, WriteError
 from pg2lib.files import atomic_path, is_lfs_pointer, sha256_of
+from pg2lib.framing import Framing
 from pg2lib.json_files import checked_fields, read_json, shown
 from pg2lib.models import G1, G2
 
@@ -133,6 +134,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     start = record.get("from", {})
     checked_fields({"sha256": str}, start, str(path), "training.from", CheckpointError, ("sha256",), others=True)
     return {"training": {}, "sha256": None, **fields}
+
+
+def described(folder: Path, values: Mapping[str, Any]) -> tuple[PG2Config, Framing]:
+    """Return the configuration and the framing in what `read_config` read from a folder.
+
+    Raises:
+        CheckpointError: they have another form, or a value is not allowed.
+    """
+    try:
+        return PG2Config.from_dict(values["config"]), Framing.from_dict(values["framing"])
+    except (ConfigError, DataError) as error:
+        raise CheckpointError(f"{folder / CONFIG_NAME} does not describe a pipeline: {error}") from error
 
 
 def read_weights(folder: Path, sha256: str | None) -> dict[str, Tensor]:

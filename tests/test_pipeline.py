@@ -25,6 +25,7 @@ from pg2lib.detect import Detection
 from pg2lib.framing import Framing
 from pg2lib.images import from_uint8, tensor_from_pil, to_uint8, turn_photo
 from pg2lib.output import output_grid
+from pg2lib.pipeline import PHOTO_COPYING
 from pg2lib.raster import render_heatmaps
 
 FRAMING = Framing(x=0.5, y={"nose": 0.125, "neck": 0.2, "hips": 0.49, "knees": 0.69, "ankles": 0.89})
@@ -382,6 +383,17 @@ def test_a_large_photo_is_reduced_and_poses_and_crop_stay_in_its_pixels(standing
     assert (reduced.condition_image - full.condition_image).abs().mean() < 0.05
     known = tiny_pipeline()(tmp_path / "large.png", standing, condition_pose=small)
     assert torch.allclose(known.condition_image, full.condition_image, atol=1e-3)
+
+
+def test_photos_are_copied_more_than_images_of_the_data_set(warping: PG2Pipeline, standing: Pose) -> None:
+    """Pairs of a data set, and images of the model's size, get what G1 has learned."""
+    asked = []
+    generate = warping.generate
+    warping.generate = lambda *inputs: asked.append(inputs[5] if len(inputs) > 5 else 0.0) or generate(*inputs)
+    photo, pose = Image.new("RGB", (64, 128), "red"), Pose(standing.xy, (128, 64))
+    warping(photo, standing, condition_pose=pose)
+    warping(photo, standing, crop=False, condition_pose=pose)
+    assert asked == [PHOTO_COPYING, 0.0]
 
 
 def test_a_half_length_portrait_stays_one(warping: PG2Pipeline, standing: Pose) -> None:

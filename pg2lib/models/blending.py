@@ -35,7 +35,10 @@ def without_grid(
 
 
 def with_warp(
-    output: Float[Tensor, "batch channels height width"], warped: Tensor | None, coverage: Tensor | None
+    output: Float[Tensor, "batch channels height width"],
+    warped: Tensor | None,
+    coverage: Tensor | None,
+    copying: Tensor | None = None,
 ) -> Tensor:
     """Mix the painted colours with the warped image by the blend a = sigmoid(blend logit) * coverage.
 
@@ -45,12 +48,13 @@ def with_warp(
     Args:
         output: painted colours, logit of the blend, other channels.
         warped, coverage: output of `pg2lib.warp_parts`.
+        copying: added to the logit of the blend; None means 0.
     """
     assert warped is not None and coverage is not None
     painted, blend_logit, others = torch.split(output, [RGB, 1, output.shape[1] - RGB - 1], dim=1)
     inside = painted.clamp(-1, 1)
     painted = inside + OVERSHOOT * (painted - inside)
-    blend = blend_logit.sigmoid() * coverage
+    blend = (blend_logit if copying is None else blend_logit + copying).sigmoid() * coverage
     return torch.cat((torch.lerp(painted, warped, blend), blend, others), dim=1)
 
 

@@ -38,6 +38,7 @@ class G1Input(NamedTuple):
     warped: Tensor | None = None
     coverage: Tensor | None = None
     matte: Tensor | None = None
+    copying: Tensor | None = None
 
 
 def g1_input(
@@ -47,6 +48,7 @@ def g1_input(
     condition_xy: Float[Tensor, "batch 18 2"] | None = None,
     target_xy: Float[Tensor, "batch 18 2"] | None = None,
     matte: Float[Tensor, "batch 1 height width"] | None = None,
+    copying: float = 0.0,
 ) -> G1Input:
     """Gather the inputs of the generators, with the part warp if the configuration has it.
 
@@ -56,6 +58,8 @@ def g1_input(
         target_heatmaps: {0, 1}.
         condition_xy, target_xy: keypoints in pixels, x first, NaN = missing; required with ``config.part_warp``.
         matte: matte of the condition image, [0, 1]. None means all ones. Ignored without ``config.matte``.
+        copying: added to the logit of the blend: above 0, more is copied from the warped image than G1 has learned to
+            copy. Ignored without ``config.part_warp``.
 
     Raises:
         ValueError: ``config.part_warp`` is set and keypoints are missing.
@@ -70,7 +74,7 @@ def g1_input(
         raise ValueError("model.part_warp is set: expected condition_xy and target_xy, got None")
     person = condition_image if matte is None else person_of(condition_image, matte)
     warped, coverage = warp_parts(person, condition_xy, target_xy, matte)
-    return G1Input(condition_image, target_heatmaps, warped, coverage, matte)
+    return G1Input(condition_image, target_heatmaps, warped, coverage, matte, torch.full_like(coverage, copying))
 
 
 class G1Output(NamedTuple):
@@ -136,6 +140,7 @@ class G1(nn.Module):
         warped: Float[Tensor, "batch 3 height width"] | None = None,
         coverage: Float[Tensor, "batch 1 height width"] | None = None,
         matte: Float[Tensor, "batch 1 height width"] | None = None,
+        copying: Float[Tensor, "batch 1 height width"] | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
         """Compute the coarse result, not clamped, followed by the blend and the logits of the matte if there are any.
 
@@ -146,6 +151,7 @@ class G1(nn.Module):
             target_heatmaps: {0, 1}.
             warped, coverage: output of `pg2lib.warp_parts`; required with ``config.part_warp``, otherwise ignored.
             matte: matte of the condition image, [0, 1]; required with ``config.matte``, otherwise ignored.
+            copying: added to the logit of the blend; None means 0.
 
         Raises:
             ValueError: an input that the configuration requires is missing.
@@ -171,7 +177,7 @@ class G1(nn.Module):
             result = without_grid(F.pixel_shuffle(result, self.config.stem_px))
         # In float32, as bfloat16 has only some 128 steps from 0.5 to 1.
         if self.config.part_warp:
-            result = with_warp(result.float(), warped, coverage)
+            result = with_warp(result.float(), warped, coverage, copying)
         if self.config.backdrop:
             result = with_backdrop(result.float(), condition_image, matte, self.config)
         return result

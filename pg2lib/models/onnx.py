@@ -106,7 +106,9 @@ def input_channels(model: ModelConfig) -> dict[str, int]:
     channels = {"condition_image": 3, "target_heatmaps": len(JOINTS)}
     if model.part_warp:
         channels |= {"warped": 3, "coverage": 1}
-    return channels | ({"matte": 1} if model.matte else {})
+    if model.matte:
+        channels["matte"] = 1
+    return channels | ({"copying": 1} if model.part_warp else {})
 
 
 def output_names(model: ModelConfig) -> list[str]:

@@ -328,6 +328,21 @@ def test_the_warped_image_is_blended_where_it_covers() -> None:
     assert not torch.allclose(painted[:, :, 64:], colour[:, :, 64:], atol=1e-4)  # G1 sees the warped image, too
 
 
+def test_more_is_copied_on_request() -> None:
+    """The logit of the blend rises by `copying`; elsewhere nothing changes."""
+    g1 = build_models(WARPING)[0]
+    image, heatmaps, warped, coverage, matte = seen()
+    coverage[:, :, :64] = 0
+    with torch.no_grad():
+        usual = g1.split(g1(image, heatmaps, warped, coverage, matte))
+        more = g1.split(g1(image, heatmaps, warped, coverage, matte, torch.full_like(coverage, 2.0)))
+    expected = ((usual.blend / coverage).logit() + 2).sigmoid() * coverage
+    torch.testing.assert_close(more.blend[:, :, 64:], expected[:, :, 64:], atol=1e-4, rtol=1e-4)
+    assert torch.equal(more.coarse[:, :, :64], usual.coarse[:, :, :64])
+    closer = (more.coarse - warped).abs()[:, :, 64:] <= (usual.coarse - warped).abs()[:, :, 64:] + 1e-6
+    assert closer.all() and not torch.equal(more.coarse, usual.coarse)
+
+
 def test_painted_colours_cannot_cover_up_what_is_copied() -> None:
     """Colours far beyond the range of images leave 19 of 20 parts of the warped image, and can still be learned."""
     g1 = build_models(WARPING)[0]

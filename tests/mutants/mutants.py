@@ -305,14 +305,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "what is behind a matte of ones counts as a backdrop",
-        "pg2lib/models/generators.py",
+        "pg2lib/models/blending.py",
         "output[:, -1:].sigmoid() * (backdrop.known > 0)",
         "output[:, -1:].sigmoid()",
         ("tests/models/test_networks.py::test_without_a_known_backdrop_g1_paints_it",),
     ),
     Mutant(
         "painted colours far out of range cover up what is copied",
-        "pg2lib/models/generators.py",
+        "pg2lib/models/blending.py",
         "inside = painted.clamp(-1, 1)",
         "inside = painted",
         ("tests/models/test_networks.py::test_painted_colours_cannot_cover_up_what_is_copied",),
@@ -346,10 +346,17 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/test_inpaint.py::test_the_hole_is_never_copied",),
     ),
     Mutant(
+        "photos are painted as much as images of the data set",
+        "pg2lib/pipeline.py",
+        "0.0 if view.crop is None else PHOTO_COPYING",
+        "0.0",
+        ("tests/test_pipeline.py::test_photos_are_copied_more_than_images_of_the_data_set",),
+    ),
+    Mutant(
         "half-length portraits get invented legs",
         "pg2lib/pipeline.py",
-        "view_photo(photo, model, seen or whole, poses, matte)",
-        "view_photo(photo, model, whole, poses, matte)",
+        "portraits=model.part_warp",
+        "portraits=False",
         ("tests/test_pipeline.py::test_a_half_length_portrait_stays_one",),
     ),
     Mutant(
