@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -190,25 +190,13 @@ class Framing:
             pose: on a canvas of its own.
             canvas: (height, width) in pixels of the result.
             portrait: the part of that canvas that a half-length portrait shows, which becomes all of the canvas. It is
-                enlarged, its lower edge staying, where the head or an arm would lie outside.
+                enlarged as by `with_room`.
 
         Raises:
             DataError: the pose has no joint.
         """
         placed = pose.crop(self.crop(pose, canvas))
-        if portrait is None:
-            return placed
-        upper = torch.full_like(placed.xy, math.nan)
-        joints = [1, *FACE, *ARMS]
-        upper[joints] = placed.xy[joints]
-        if not bool(upper.isfinite().any()):
-            return placed.crop(portrait)
-        left, top, right, _ = _body_box(Pose(upper, canvas))
-        bottom = portrait.bottom
-        box = left, min(top, bottom - 8), right, bottom
-        height = max(portrait.bottom - portrait.top, _smallest_height(box, canvas))
-        crop = Crop.around((portrait.left + portrait.right) / 2, bottom - height / 2, height, canvas)
-        return placed.crop(_moved_to(box, crop))
+        return placed if portrait is None else placed.crop(with_room(portrait, [placed]))
 
     def _points(self, pose: Pose) -> dict[str, Float[Tensor, "2"]]:
         """Return the midline points that both the pose and the training images show."""
@@ -222,6 +210,32 @@ def part_of(whole: Crop, part: Crop) -> Crop:
     corners = torch.tensor([(part.left, part.top), (part.right, part.bottom)], dtype=torch.float64)
     (left, top), (right, bottom) = whole.to_canvas(corners).tolist()
     return Crop(left, top, right, bottom, part.canvas)
+
+
+def with_room(portrait: Crop, poses: Iterable[Pose]) -> Crop:
+    """Enlarge a half-length portrait where a head or an arm would lie outside, up to the size of the canvas.
+
+    Its lower edge stays.
+
+    Args:
+        portrait: a part of the canvas.
+        poses: on that canvas.
+    """
+    boxes = []
+    for pose in poses:
+        upper = torch.full_like(pose.xy, math.nan)
+        upper[[1, *FACE, *ARMS]] = pose.xy[[1, *FACE, *ARMS]]
+        if bool(upper.isfinite().any()):
+            boxes.append(_body_box(Pose(upper, pose.canvas)))
+    if not boxes:
+        return portrait
+    lefts, tops, rights, _ = zip(*boxes, strict=True)
+    bottom = portrait.bottom
+    box = min(lefts), min(*tops, bottom - 8), max(rights), bottom
+    needed = min(_smallest_height(box, portrait.canvas), portrait.canvas[0])
+    height = max(portrait.bottom - portrait.top, needed)
+    crop = Crop.around((portrait.left + portrait.right) / 2, bottom - height / 2, height, portrait.canvas)
+    return _moved_to(box, crop)
 
 
 Box = tuple[float, float, float, float]

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pg2lib.errors import DataError, NoPersonError, PG2Error
 from pg2lib.files import atomic_path
-from pg2lib.framing import Framing
+from pg2lib.framing import Framing, with_room
 from pg2lib.images import Crop
 from pg2lib.pose import JOINTS, Pose
 
@@ -171,7 +171,8 @@ def frame_poses(
         poses: one per frame, all on one canvas; a frame without joints keeps the crop of its neighbours.
         framing: how people stand in the training images.
         canvas: of the model, (height, width).
-        portrait: the part of that canvas that is shown, see `pg2lib.framing.Framing.place`.
+        portrait: the part of that canvas that a half-length portrait shows. It is enlarged for all poses alike, see
+            `pg2lib.framing.with_room`.
 
     Raises:
         DataError: no pose has a joint.
@@ -190,7 +191,11 @@ def frame_poses(
         pose.crop(Crop.around(x, y, height, canvas))
         for pose, (x, y) in zip(poses, steady.to_numpy().tolist(), strict=True)
     ]
-    return framed if portrait is None else [pose.crop(portrait) for pose in framed]
+    if portrait is None:
+        return framed
+    # What the usual framing cuts off, such as one wide gesture, does not count.
+    part = with_room(portrait, [pose.inside() for pose in framed])
+    return [pose.crop(part) for pose in framed]
 
 
 def write_animation(pictures: Iterable[Image.Image], path: str | PathLike[str], fps: float = 12.0) -> Path:

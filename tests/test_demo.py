@@ -158,6 +158,9 @@ def test_the_distance_of_a_pose_is_in_head_sizes() -> None:
     headless = Pose(torch.where(torch.arange(18)[:, None] > 13, torch.nan, FRONT.xy), FRONT.canvas)
     headless.xy[0] = math.nan
     assert service.pose_distance(FRONT, headless) is None
+    off = FRONT.xy.clone()
+    off[10] = torch.tensor([20.0, 400.0])  # an ankle below the picture, as for a half-length portrait
+    assert service.pose_distance(FRONT, Pose(off, FRONT.canvas)) == 0
 
 
 def test_nobody_found_again_is_no_error(photo: str) -> None:

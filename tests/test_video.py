@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from pg2lib.errors import DataError, NoPersonError
 from pg2lib.framing import Framing
+from pg2lib.images import Crop
 from pg2lib.pose import Pose, pose_presets
 from pg2lib.video import MAX_GAP, _upright, frame_poses, read_frames, read_video_poses, smooth, write_animation
 
@@ -221,6 +222,26 @@ def test_poses_of_a_video_are_framed_at_one_size_and_followed() -> None:
     assert all(abs(float(pose.xy[1, 0]) - 31.5) < 12 for pose in framed if bool(pose.visible.any())), "in the middle"
     with pytest.raises(DataError, match="one joint"):
         frame_poses([nobody], framing, canvas)
+
+
+def test_a_video_for_a_half_length_portrait_keeps_its_size_and_shows_raised_hands() -> None:
+    framing, canvas = Framing(0.5, {"nose": 0.11, "neck": 0.21, "hips": 0.5, "knees": 0.7, "ankles": 0.88}), (256, 256)
+    standing, raised = pose_presets()["standing, front"], pose_presets()["arms raised"]
+    part = Crop(58.0, 20.0, 198.0, 160.0, canvas)
+    poses = [standing, standing, raised, standing]
+    usual, framed = (frame_poses(poses, framing, canvas, shown) for shown in (None, part))
+    zooms = [
+        float((new.xy[8] - new.xy[1]).norm() / (old.xy[8] - old.xy[1]).norm())
+        for new, old in zip(framed, usual, strict=True)
+    ]
+    assert zooms == pytest.approx([zooms[0]] * 4, rel=1e-4) and 1.05 < zooms[0] < 256 / 140
+    for new, old in zip(framed, usual, strict=True):
+        assert torch.equal(new.inside().visible[[4, 7]], old.inside().visible[[4, 7]])
+    wild = standing.xy.clone()
+    wild[7, 0] += 500  # far beyond the usual frame
+    far = [standing] * 20 + [Pose(wild, standing.canvas)]
+    shown, all_of_it = frame_poses(far, framing, canvas, part)[0], frame_poses(far, framing, canvas)[0]
+    assert (shown.xy[8] - shown.xy[1]).norm() >= 0.999 * (all_of_it.xy[8] - all_of_it.xy[1]).norm()
 
 
 def test_one_frame_with_a_wide_gesture_neither_shrinks_the_person_nor_makes_them_jump() -> None:
